@@ -1,0 +1,73 @@
+"""What a dataset says about its pictures: one Record per rated picture, and the scale of its labels."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """One rated picture.
+
+    Attributes:
+      path: the file to read.
+      mos: opinion score on the dataset's native scale and direction.
+      id: unique in the dataset and stable across machines (usually the path relative to the dataset's folder).
+      reference: content the picture was made from, the unit that splits keep together; "" where every picture is its own.
+      distortion: name of the distortion, "" where unknown.
+      level: strength 1..5 of the distortion, 0 where unknown.
+      apply: (type, level) that the program has yet to apply to the pristine picture at `path`; None for files as they are.
+    """
+
+    path: str
+    mos: float
+    id: str
+    reference: str = ""
+    distortion: str = ""
+    level: int = 0
+    apply: tuple[int, int] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """The records of one dataset and the meaning of their labels.
+
+    Attributes:
+      name: key of the dataset, e.g. "kadid10k".
+      records: in an order that is the same on every machine.
+      score_range: (lo, hi), the dataset's constants for mapping labels to 0..1 (not the extremes of its labels).
+      higher_is_better: direction of `mos`.
+      train_only: references that may be trained on but are in no validation or test part.
+      official_split: record indices by part ("train", "val", "test") where the owners define one.
+    """
+
+    name: str
+    records: Sequence[Record]
+    score_range: tuple[float, float]
+    higher_is_better: bool
+    train_only: frozenset[str] = frozenset()
+    official_split: dict[str, list[int]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def to_score01(self, mos):
+        """Native labels to score01: 0..1 over score_range, higher is better, unclipped."""
+        lo, hi = self.score_range
+        score01 = (np.asarray(mos, np.float64) - lo) / (hi - lo)
+        return score01 if self.higher_is_better else 1.0 - score01
+
+    def to_native(self, score01):
+        """The inverse of to_score01."""
+        lo, hi = self.score_range
+        score01 = np.asarray(score01, np.float64)
+        return lo + (hi - lo) * (score01 if self.higher_is_better else 1.0 - score01)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """12 hex digits over the ids and labels of all records: equal if and only if the labelled set is the same."""
+        lines = sorted(f"{r.id}\t{r.mos!r}\t{r.apply}" for r in self.records)
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:12]

@@ -1,0 +1,41 @@
+"""Errors a user can act on: one line that says what is wrong, where, and what to do, plus an exit code.
+
+Exit codes of every program: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint or weights,
+5 non-finite loss, 6 workdir in use, 75 try again later, 130 / 143 stopped by SIGINT / SIGTERM after a good save.
+"""
+
+
+class UserError(Exception):
+    """Base of all errors that end a program with one line instead of a traceback."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A flag or config value that cannot work (exit 2)."""
+
+
+class DataError(UserError):
+    """A dataset, label file or picture that cannot be used (exit 3)."""
+
+    exit_code = 3
+
+
+class CheckpointError(UserError):
+    """A checkpoint or weight file that cannot be used (exit 4)."""
+
+    exit_code = 4
+
+
+class NonFiniteError(UserError):
+    """The training loss became NaN or infinite (exit 5)."""
+
+    exit_code = 5
+
+
+class Stopped(UserError):
+    """Stopped by a signal after a good save (exit 128 + signal number)."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,148 @@
+"""GlintIQA: a ViT global branch and a CNN local branch, integrated step by step.
+
+Legend: B batch, H W image, N tokens, D width. N is crop_size^2 / 16^2: both branches share one token grid.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxiqa.models import resnet, vit
+from jaxiqa.models.fusion import ChannelSelfAttention, SpatialInteraction
+from jaxiqa.models.layers import conv, dense, gelu
+
+PAPER = """Wang and Zhang, GlintIQA and SAQT-IQA, arXiv 2408.03885; ACM TOMM 2026, doi 10.1145/3815779. Public code and
+weights: SYSU-Video/GlintIQA (MIT). Its backbones start from the AugReg ViT-S/16 (Apache-2.0) and the torchvision
+ResNet-50 V1 (BSD-3-Clause)."""
+MEAN = (0.5, 0.5, 0.5)  # for both branches, as released
+STD = (0.5, 0.5, 0.5)
+TEST_CROPS = "grid"
+
+VARIANTS = {
+    "vit_s16_r50": dict(),
+    "test": dict(
+        width=48, heads=3, taps=(0, 1, 2, 3), cnn_width=16, cnn_stages=(1, 1, 1), crop_size=64
+    ),
+}  # fmt: skip
+
+# Names of the public code -> ours. The ViT's last blocks and head are in its files but not in the graph.
+NAMES = {
+    "mapped": (
+        *((f"vgfe.backbone.{a}", f"vgfe/backbone/{b}", kind) for a, b, kind in vit.NAMES["mapped"]),
+        *((f"clfe.backbone.{a}", f"clfe/backbone/{b}", kind) for a, b, kind in resnet.NAMES["mapped"]),
+        ("clfe.patch_embed{i}.proj", "clfe/patch_embed{i}", "conv"),
+        ("local_cwsa.c_{p}", "local_cwsa/{p}", "linear"),
+        ("local_cwsa.norm", "local_cwsa/norm", "norm"),
+        ("local_projection", "local_projection", "linear"),
+        ("cwsa{s}.c_{p}", "cwsa{s}/{p}", "linear"),
+        ("cwsa{s}.norm", "cwsa{s}/norm", "norm"),
+        ("siem{s}.conv", "siem{s}/conv", "conv"),
+        ("quality_head.layers.0", "quality_head/fc1", "linear"),
+        ("quality_head.layers.3", "quality_head/fc2", "linear"),
+    ),
+    "carried": (
+        r"vgfe\.backbone\.blocks\.1[01]\..*",
+        r"vgfe\.backbone\.(norm|head)\..*",
+        r"clfe\.backbone\.(layer4|fc)\..*",
+    ),
+}
+
+
+class GlobalBranch(nn.Module):
+    """VGFE: ViT tokens after the blocks in `taps`, class token dropped, each (B, N, D)."""
+
+    width: int
+    heads: int
+    taps: tuple[int, ...]
+    crop_size: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x_BHWC):
+        backbone = vit.Model(
+            self.width, max(self.taps) + 1, self.heads, crop_size=self.crop_size, dtype=self.dtype, name="backbone"
+        )
+        _, out = backbone(x_BHWC)
+        return [out[f"block{i}"][:, 1:] for i in self.taps]
+
+
+class LocalBranch(nn.Module):
+    """CLFE: ResNet stages 1-3, each embedded by a strided convolution to (B, N, D)."""
+
+    width: int
+    cnn_width: int
+    cnn_stages: tuple[int, ...]
+    eval_bn: tuple[str, ...]
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x_BHWC, train: bool):
+        backbone = resnet.Model(
+            self.cnn_stages, self.cnn_width, eval_bn=self.eval_bn, dtype=self.dtype, name="backbone"
+        )
+        _, out = backbone(x_BHWC, train)
+        tokens = []
+        for i, kernel in enumerate((4, 2, 1), 1):
+            e = conv(
+                out[f"stage{i}"], self.width, kernel, stride=kernel, name=f"patch_embed{i}", dtype=self.dtype
+            )
+            tokens.append(e.reshape(e.shape[0], -1, self.width))
+        return tokens
+
+
+class QualityHead(nn.Module):
+    """Mean over tokens, then a two-layer perceptron in fp32: (B, N, D) -> (B,)."""
+
+    dropout: float
+
+    @nn.compact
+    def __call__(self, t_BND, train: bool):
+        x = t_BND.astype(jnp.float32).mean(1)
+        x = gelu(dense(x, x.shape[-1], name="fc1", dtype=jnp.float32))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return dense(x, 1, name="fc2", dtype=jnp.float32)[:, 0]
+
+
+class Model(nn.Module):
+    """GlintIQA (arXiv 2408.03885). Blocks after the last tap and ResNet stage 4 are not built."""
+
+    width: int = 384
+    heads: int = 6
+    taps: tuple[int, ...] = (6, 7, 8, 9)
+    cnn_width: int = 64
+    cnn_stages: tuple[int, ...] = (3, 4, 6)
+    crop_size: int = 224
+    cwsa_layout: str = "reference"
+    dropout: float = 0.5
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
+    eval_bn: tuple[str, ...] = ()
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BHWC, train: bool = False):
+        """Images (B, crop_size, crop_size, 3), normalised -> (score (B,), out).
+
+        `out["vgfe"]` holds the 4 global taps and `out["clfe"]` the 3 local ones, each (B, N, D); `out["fused0"]` is the
+        local fusion and `out["fused1"]`.. the four integration steps, each (B, N, D).
+        """
+        x_BHWC = x_BHWC.astype(self.dtype)
+
+        def cwsa(parts, name):
+            block = ChannelSelfAttention(self.cwsa_layout, self.dropout, self.dtype, name=name)
+            return block(jnp.concatenate(parts, axis=-1).transpose(0, 2, 1), train)
+
+        out = {}
+        out["vgfe"] = GlobalBranch(
+            self.width, self.heads, self.taps, self.crop_size, self.dtype, name="vgfe"
+        )(x_BHWC)  # fmt: skip
+        out["clfe"] = LocalBranch(
+            self.width, self.cnn_width, self.cnn_stages, self.eval_bn, self.dtype, name="clfe"
+        )(x_BHWC, train)  # fmt: skip
+        local_BCN = cwsa(out["clfe"], "local_cwsa")
+        p_BND = out["fused0"] = dense(
+            local_BCN.transpose(0, 2, 1), self.width, name="local_projection", dtype=self.dtype
+        )
+        for s, g_BND in enumerate(out["vgfe"], 1):
+            x_BCN = cwsa([g_BND, p_BND], f"cwsa{s}")
+            p_BND = out[f"fused{s}"] = SpatialInteraction(self.width, self.dtype, name=f"siem{s}")(x_BCN)
+        return QualityHead(self.dropout, name="quality_head")(p_BND, train), out

@@ -1,0 +1,83 @@
+"""Blocks that several models share. B batch, H W grid, C channels, N tokens, D width."""
+
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def uniform_fan_in(fan_in: int):
+    """Initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in)): what PyTorch gives the weight and the bias of a new layer."""
+    limit = 1.0 / np.sqrt(fan_in)
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+    return init
+
+
+def dense(x, features: int, *, name: str, dtype):
+    """Linear layer over the last axis, (..., C) -> (..., features), initialised as a new PyTorch layer."""
+    init = uniform_fan_in(x.shape[-1])
+    return nn.Dense(features, kernel_init=init, bias_init=init, dtype=dtype, name=name)(x)
+
+
+def conv(x_BHWC, features: int, kernel: int, *, name: str, dtype, stride: int = 1, padding: int = 0, use_bias=True):
+    """Square convolution, (B, H, W, C) -> (B, H', W', features), initialised as a new PyTorch layer."""
+    init = uniform_fan_in(kernel * kernel * x_BHWC.shape[-1])
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        strides=stride,
+        padding=padding,
+        use_bias=use_bias,
+        kernel_init=init,
+        bias_init=init,
+        dtype=dtype,
+        name=name,
+    )(x_BHWC)
+
+
+def gelu(x):
+    """Exact (erf) GELU, as PyTorch computes it."""
+    return nn.gelu(x, approximate=False)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last, PyTorch's arithmetic: (..., C) -> (..., C).
+
+    Statistics are fp32 and over the whole (global) batch; the running variance is the unbiased one, which
+    flax.linen.BatchNorm does not keep. In training, layers whose module path matches a regular expression in `eval_bn`
+    still use their running statistics and leave them alone.
+    """
+
+    eval_bn: tuple[str, ...] = ()
+    momentum: float = 0.1
+    eps: float = 1e-5
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        shape = (1,) * (x.ndim - 1) + (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, shape[-1:])
+        ra_mean = self.variable("batch_stats", "mean", jnp.zeros, shape[-1:], jnp.float32)
+        ra_var = self.variable("batch_stats", "var", jnp.ones, shape[-1:], jnp.float32)
+        path = "/".join(self.path) + "/"
+        if train and not any(re.search(pattern, path) for pattern in self.eval_bn):
+            axes = tuple(range(x.ndim - 1))
+            x32 = x.astype(jnp.float32)
+            mean = x32.mean(axes)
+            var = jnp.square(x32 - mean.reshape(shape)).mean(axes)
+            if not self.is_initializing():
+                count = x.size // x.shape[-1]
+                unbiased = var * (count / max(count - 1, 1))
+                ra_mean.value += self.momentum * (mean - ra_mean.value)
+                ra_var.value += self.momentum * (unbiased - ra_var.value)
+        else:
+            mean, var = ra_mean.value, ra_var.value
+        gain = scale * jax.lax.rsqrt(var + self.eps)
+        shift = bias - mean * gain
+        return (x * gain.reshape(shape) + shift.reshape(shape)).astype(self.dtype)

@@ -1,0 +1,76 @@
+"""Name tables: how the tensors of a foreign weight file correspond to our parameter trees.
+
+A table lives beside its model as `NAMES = {"mapped": ((foreign, ours, kind), ...), "carried": (regex, ...)}`. `foreign`
+and `ours` are templates that share placeholders ("blocks.{i}.norm1" <-> "block{i}/norm1"); the kind says which tensors
+a layer has and how each is laid out:
+
+  same        one tensor, unchanged
+  linear      weight (out, in) -> kernel (in, out); bias
+  conv        weight (out, in, h, w) -> kernel (h, w, in, out); bias
+  norm        weight -> scale; bias
+  batch_norm  norm, and running_mean, running_var -> batch_stats mean, var; num_batches_tracked is carried
+"""
+
+import dataclasses
+import re
+
+import numpy as np
+
+# kind -> (foreign suffix, our collection, our suffix, axes of the transpose that makes ours of the foreign tensor)
+_KINDS = {
+    "same": (("", "params", "", None),),
+    "linear": ((".weight", "params", "/kernel", (1, 0)), (".bias", "params", "/bias", None)),
+    "conv": ((".weight", "params", "/kernel", (2, 3, 1, 0)), (".bias", "params", "/bias", None)),
+    "norm": ((".weight", "params", "/scale", None), (".bias", "params", "/bias", None)),
+}
+_KINDS["batch_norm"] = (
+    *_KINDS["norm"],
+    (".running_mean", "batch_stats", "/mean", None),
+    (".running_var", "batch_stats", "/var", None),
+)
+_COUNTER = "num_batches_tracked"  # PyTorch's own bookkeeping, in no graph
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One tensor's correspondence, with placeholders."""
+
+    foreign: str
+    ours: str
+    axes: tuple[int, ...] | None
+
+    def to_ours(self, name: str) -> str | None:
+        """Our path ("params/...") of a foreign name; None where the rule does not apply."""
+        return _translate(self.foreign, self.ours, name)
+
+    def to_foreign(self, path: str) -> str | None:
+        """The foreign name of our path; None where the rule does not apply."""
+        return _translate(self.ours, self.foreign, path)
+
+    def import_array(self, array: np.ndarray) -> np.ndarray:
+        """The foreign tensor in our layout."""
+        return array if self.axes is None else array.transpose(self.axes)
+
+    def export_array(self, array: np.ndarray) -> np.ndarray:
+        """Our array in the foreign layout."""
+        return array if self.axes is None else array.transpose(np.argsort(self.axes))
+
+
+def _translate(source: str, target: str, name: str) -> str | None:
+    pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[A-Za-z0-9]+)", re.escape(source))
+    match = re.fullmatch(pattern, name)
+    return target.format(**match.groupdict()) if match else None
+
+
+def rules(table: dict) -> list[Rule]:
+    """The rules of a NAMES table, one for each kind of tensor."""
+    return [
+        Rule(foreign + suffix, f"{collection}/{ours}{ours_suffix}", axes)
+        for foreign, ours, kind in table["mapped"]
+        for suffix, collection, ours_suffix, axes in _KINDS[kind]
+    ]
+
+
+def is_carried(table: dict, name: str) -> bool:
+    """True for tensors that are kept beside the parameters because our graph has no use for them."""
+    return name.split(".")[-1] == _COUNTER or any(re.fullmatch(pattern, name) for pattern in table["carried"])

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxiqa.models.layers import conv, dense
+from jaxiqa.models.layers import Conv, dense
 
 CWSA_LAYOUTS = ("reference", "plain")
 
@@ -62,5 +62,5 @@ class SpatialInteraction(nn.Module):
         B, C, N = x_BCN.shape
         side = round(N**0.5)
         x_BHWC = x_BCN.transpose(0, 2, 1).reshape(B, side, side, C)
-        x_BHWC = conv(x_BHWC, self.features, 3, padding=1, use_bias=False, name="conv", dtype=self.dtype)
+        x_BHWC = Conv(self.features, 3, padding=1, use_bias=False, dtype=self.dtype, name="conv")(x_BHWC)
         return x_BHWC.reshape(B, N, self.features)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxiqa.models import resnet, vit
 from jaxiqa.models.fusion import ChannelSelfAttention, SpatialInteraction
-from jaxiqa.models.layers import conv, dense, gelu
+from jaxiqa.models.layers import Conv, dense, gelu
 
 PAPER = """Wang and Zhang, GlintIQA and SAQT-IQA, arXiv 2408.03885; ACM TOMM 2026, doi 10.1145/3815779. Public code and
 weights: SYSU-Video/GlintIQA (MIT). Its backbones start from the AugReg ViT-S/16 (Apache-2.0) and the torchvision
@@ -20,7 +20,7 @@ TEST_CROPS = "grid"
 VARIANTS = {
     "vit_s16_r50": dict(),
     "test": dict(
-        width=48, heads=3, taps=(0, 1, 2, 3), cnn_width=16, cnn_stages=(1, 1, 1), crop_size=64
+        width=32, heads=2, taps=(0, 1, 2, 3), cnn_width=8, cnn_stages=(1, 1, 1), crop_size=64
     ),
 }  # fmt: skip
 
@@ -82,9 +82,7 @@ class LocalBranch(nn.Module):
         _, out = backbone(x_BHWC, train)
         tokens = []
         for i, kernel in enumerate((4, 2, 1), 1):
-            e = conv(
-                out[f"stage{i}"], self.width, kernel, stride=kernel, name=f"patch_embed{i}", dtype=self.dtype
-            )
+            e = Conv(self.width, kernel, kernel, dtype=self.dtype, name=f"patch_embed{i}")(out[f"stage{i}"])
             tokens.append(e.reshape(e.shape[0], -1, self.width))
         return tokens
 

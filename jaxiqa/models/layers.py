@@ -1,6 +1,7 @@
 """Blocks that several models share. B batch, H W grid, C channels, N tokens, D width."""
 
 import re
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -24,20 +25,41 @@ def dense(x, features: int, *, name: str, dtype):
     return nn.Dense(features, kernel_init=init, bias_init=init, dtype=dtype, name=name)(x)
 
 
-def conv(x_BHWC, features: int, kernel: int, *, name: str, dtype, stride: int = 1, padding: int = 0, use_bias=True):
-    """Square convolution, (B, H, W, C) -> (B, H', W', features), initialised as a new PyTorch layer."""
-    init = uniform_fan_in(kernel * kernel * x_BHWC.shape[-1])
-    return nn.Conv(
-        features,
-        (kernel, kernel),
-        strides=stride,
-        padding=padding,
-        use_bias=use_bias,
-        kernel_init=init,
-        bias_init=init,
-        dtype=dtype,
-        name=name,
-    )(x_BHWC)
+class Conv(nn.Module):
+    """Square convolution, (B, H, W, C) -> (B, H', W', features); by default initialised as a new PyTorch layer.
+
+    Where the windows do not overlap it is written as a matrix product, which is equal and several times faster on a
+    CPU, most of all backwards.
+    """
+
+    features: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    use_bias: bool = True
+    kernel_init: Callable | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BHWC):
+        K, S, F = self.kernel, self.stride, self.features
+        B, H, W, C = x_BHWC.shape
+        init = uniform_fan_in(K * K * C)
+        kernel = self.param("kernel", self.kernel_init or init, (K, K, C, F)).astype(self.dtype)
+        x_BHWC = x_BHWC.astype(self.dtype)
+        if K == 1 and not self.padding:
+            x_BHWC = x_BHWC[:, ::S, ::S] @ kernel[0, 0]
+        elif K == S and not self.padding:
+            h, w = H // K, W // K
+            windows = x_BHWC[:, : h * K, : w * K].reshape(B, h, K, w, K, C).transpose(0, 1, 3, 2, 4, 5)
+            x_BHWC = windows.reshape(B, h, w, K * K * C) @ kernel.reshape(K * K * C, F)
+        else:
+            x_BHWC = jax.lax.conv_general_dilated(
+                x_BHWC, kernel, (S, S), ((self.padding,) * 2,) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+        if self.use_bias:
+            x_BHWC += self.param("bias", init, (F,)).astype(self.dtype).reshape(1, 1, 1, F)
+        return x_BHWC
 
 
 def gelu(x):

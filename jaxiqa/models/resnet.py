@@ -1,9 +1,11 @@
 """ResNet backbones with bottleneck blocks (ResNet-50, ResNet-101). B batch, H W grid, C channels."""
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxiqa.models.layers import BatchNorm
+from jaxiqa.models.layers import BatchNorm, Conv
 
 PAPER = """He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385; the stride sits on the
 3x3 convolution, as in torchvision. Public weights: torchvision IMAGENET1K_V1 (resnet50-19c8e357, resnet101-5d3b4d8f),
@@ -35,6 +37,17 @@ NAMES = {
 _INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
+def max_pool_3x3_s2(x_BHWC):
+    """3x3 max pooling, stride 2, padding 1, of non-negative activations: (B, H, W, C) -> (B, H/2, W/2, C).
+
+    As nine shifted slices, because XLA's gradient of a pooling window costs five times as much on a CPU.
+    """
+    _, H, W, _ = x_BHWC.shape
+    x_BHWC = jnp.pad(x_BHWC, ((0, 0), (1, 1), (1, 1), (0, 0)))  # zeros lose to any other value after a ReLU
+    slices = [x_BHWC[:, i : i + H : 2, j : j + W : 2] for i in range(3) for j in range(3)]
+    return functools.reduce(jnp.maximum, slices)
+
+
 class Bottleneck(nn.Module):
     """1x1, 3x3 (strided), 1x1 convolutions with a residual, (B, H, W, C) -> (B, H', W', 4 width)."""
 
@@ -46,10 +59,7 @@ class Bottleneck(nn.Module):
     @nn.compact
     def __call__(self, x_BHWC, train: bool):
         def conv_bn(x, features, kernel, stride, conv, bn):
-            x = nn.Conv(
-                features, (kernel,) * 2, stride, padding=kernel // 2, use_bias=False, kernel_init=_INIT,
-                dtype=self.dtype, name=conv,
-            )(x)  # fmt: skip
+            x = Conv(features, kernel, stride, kernel // 2, False, _INIT, self.dtype, name=conv)(x)
             return BatchNorm(self.eval_bn, dtype=self.dtype, name=bn)(x, train)
 
         y = nn.relu(conv_bn(x_BHWC, self.width, 1, 1, "conv1", "bn1"))
@@ -82,11 +92,9 @@ class Model(nn.Module):
         `out["stage1"]` is (B, H/4, W/4, 4 width); each further stage halves the grid and doubles the channels.
         """
         out = {}
-        x = nn.Conv(
-            self.width, (7, 7), 2, padding=3, use_bias=False, kernel_init=_INIT, dtype=self.dtype, name="conv1"
-        )(x_BHWC)
+        x = Conv(self.width, 7, 2, 3, False, _INIT, self.dtype, name="conv1")(x_BHWC)
         x = nn.relu(BatchNorm(self.eval_bn, dtype=self.dtype, name="bn1")(x, train))
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = max_pool_3x3_s2(x)
         for s, blocks in enumerate(self.stage_sizes, 1):
             for i in range(blocks):
                 stride = 2 if s > 1 and i == 0 else 1

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxiqa.models.layers import gelu
+from jaxiqa.models.layers import Conv, gelu
 
 PAPER = """Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, arXiv 2010.11929; Steiner et al., "How to train
 your ViT?", arXiv 2106.10270. Public weights: AugReg, ImageNet-21k then ImageNet-1k (`augreg_in21k_ft_in1k` in timm),
@@ -108,7 +108,7 @@ class Model(nn.Module):
         """
         del train  # no dropout and no batch statistics here
         B, D, out = x_BHWC.shape[0], self.width, {}
-        x = nn.Conv(D, (self.patch,) * 2, self.patch, padding="VALID", dtype=self.dtype, name="patch_embed")(x_BHWC)
+        x = Conv(D, self.patch, self.patch, dtype=self.dtype, name="patch_embed")(x_BHWC)
         t_BND = x.reshape(B, -1, D)
         grid = self.crop_size // self.patch
         cls = self.param("cls_token", _INIT, (1, 1, D))

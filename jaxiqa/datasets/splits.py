@@ -1,0 +1,101 @@
+"""Which pictures train and which test: by reference where there are references, so that no content is in two parts."""
+
+import dataclasses
+import hashlib
+import random
+
+from jaxiqa.datasets.records import Dataset
+from jaxiqa.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Record indices by part, and how they were chosen.
+
+    Attributes:
+      train, val, test: indices into `dataset.records`, ascending. With selection "legacy", val is test.
+      name: the rule: "official", "80/20 by reference" or "80/20 by picture".
+      seed: of the shuffle; None for official splits.
+      round: 1..10 in the papers.
+      selection: "val" (the epoch is picked on units that are not tested) or "legacy" (picked on the test part).
+      fingerprint: 12 hex digits, equal if and only if the parts hold the same pictures.
+    """
+
+    train: list[int]
+    val: list[int]
+    test: list[int]
+    name: str
+    seed: int | None
+    round: int
+    selection: str
+    fingerprint: str
+
+
+def make_split(dataset: Dataset, round: int = 1, selection: str = "val") -> Split:
+    """Splits a dataset 80/20 by unit as GlintIQA does, or as its owners do where they define a split.
+
+    Units are references where there are any, else pictures, in the order in which the records name them. They are
+    shuffled by Python's Random(12345 * round); the first round(0.8 n) train, the others test. With "val" the last
+    round(0.1 n) training units (at least one) are taken out for validation; with "legacy" they train, and val is test.
+    References in `dataset.train_only` are no units: all of their records train.
+
+    Args:
+      dataset: its records define the order of the units.
+      round: 1, 2, ...; 1 where the split is official.
+      selection: "val" or "legacy".
+
+    Raises:
+      ConfigError: unknown selection, a round below 1 or of an official split, or too few units for three parts.
+
+    Source: GlintIQA's public code (splits), after hyperIQA; the validation part is ours.
+    """
+    if selection not in ("val", "legacy"):
+        raise ConfigError(f"selection must be 'val' or 'legacy', not {selection!r}")
+    if round < 1:
+        raise ConfigError(f"the round of a split is 1 or more, not {round}")
+    if dataset.official_split is not None:
+        if round != 1:
+            raise ConfigError(f"{dataset.name} has an official split, so there is only round 1, not {round}")
+        parts, name, seed = dict(dataset.official_split), "official", None
+    else:
+        seed = round * 12345
+        parts, name = _by_unit(dataset, seed)
+    if selection == "legacy":
+        parts["train"] = parts["train"] + parts["val"]
+        parts["val"] = parts["test"]
+    parts = {part: sorted(parts[part]) for part in ("train", "val", "test")}
+    return Split(**parts, name=name, seed=seed, round=round, selection=selection, fingerprint=_hash(dataset, parts))
+
+
+def _by_unit(dataset: Dataset, seed: int) -> tuple[dict[str, list[int]], str]:
+    """Train, val and test indices, and the name of the rule."""
+    by_reference = any(r.reference for r in dataset.records)
+    units: dict[str, list[int]] = {}
+    train_only = []
+    for i, record in enumerate(dataset.records):
+        if record.reference in dataset.train_only:
+            train_only.append(i)
+        else:
+            units.setdefault(record.reference or record.id, []).append(i)
+
+    order = list(units)
+    random.Random(seed).shuffle(order)
+    n = len(order)
+    trained = round(0.8 * n)
+    kept = trained - max(1, round(0.1 * n))
+    kind = "reference" if by_reference else "picture"
+    if kept < 1 or trained == n:
+        raise ConfigError(
+            f"{dataset.name} has {n} {kind}(s) to split, which leaves train, val or test empty: 3 are needed"
+        )
+
+    def records_of(names):
+        return [i for name in names for i in units[name]]
+
+    parts = {"train": records_of(order[:kept]) + train_only, "val": records_of(order[kept:trained])}
+    return parts | {"test": records_of(order[trained:])}, f"80/20 by {kind}"
+
+
+def _hash(dataset: Dataset, parts: dict[str, list[int]]) -> str:
+    lines = [f"{part}\t{i}" for part, members in parts.items() for i in sorted(dataset.records[m].id for m in members)]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:12]

@@ -1,0 +1,65 @@
+"""One sheet of an .xlsx workbook as text, with the standard library alone."""
+
+import os
+import posixpath
+import re
+import zipfile
+from xml.etree import ElementTree
+
+from jaxiqa.errors import DataError
+
+_MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+_REL = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+
+
+def read_sheet(path: str, sheet: str, columns: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
+    """Rows below the first row that holds all of `columns`, as ("file:row", {column: text}).
+
+    Numbers are the text that the file stores ("0.062"), empty cells "". Rows that are empty in `columns` are skipped.
+
+    Raises:
+      DataError: no workbook, no such sheet, or no such columns.
+    """
+    try:
+        with zipfile.ZipFile(path) as z:
+            strings = _shared_strings(z)
+            root = ElementTree.fromstring(z.read(_sheet_path(z, path, sheet)))
+    except (OSError, zipfile.BadZipFile, ElementTree.ParseError, KeyError) as e:
+        raise DataError(f"{path}: cannot be read as an .xlsx workbook ({e})") from e
+
+    rows, header = [], None
+    for row in root.iter(f"{_MAIN}row"):
+        cells = {re.sub(r"\d", "", c.get("r", "")): _text(c, strings) for c in row.iter(f"{_MAIN}c")}
+        if header is None:
+            if set(columns) <= set(cells.values()):
+                header = {text: letter for letter, text in cells.items() if text in columns}
+            continue
+        values = {column: cells.get(letter, "") for column, letter in header.items()}
+        if any(values.values()):
+            rows.append((f"{os.path.basename(path)}:{row.get('r')}", values))
+    if header is None:
+        raise DataError(f"{path}: sheet {sheet} has no row with the columns {', '.join(columns)}")
+    return rows
+
+
+def _sheet_path(z: zipfile.ZipFile, path: str, sheet: str) -> str:
+    workbook = ElementTree.fromstring(z.read("xl/workbook.xml"))
+    sheets = {s.get("name"): s.get(f"{_REL}id") for s in workbook.iter(f"{_MAIN}sheet")}
+    if sheet not in sheets:
+        raise DataError(f"{path} has no sheet {sheet!r}; it has {', '.join(sheets)}")
+    targets = {r.get("Id"): r.get("Target") for r in ElementTree.fromstring(z.read("xl/_rels/workbook.xml.rels"))}
+    return posixpath.join("xl", targets[sheets[sheet]]).lstrip("/")
+
+
+def _shared_strings(z: zipfile.ZipFile) -> list[str]:
+    if "xl/sharedStrings.xml" not in z.namelist():
+        return []
+    root = ElementTree.fromstring(z.read("xl/sharedStrings.xml"))
+    return ["".join(t.text or "" for t in si.iter(f"{_MAIN}t")) for si in root.iter(f"{_MAIN}si")]
+
+
+def _text(cell: ElementTree.Element, strings: list[str]) -> str:
+    if cell.get("t") == "inlineStr":
+        return "".join(t.text or "" for t in cell.iter(f"{_MAIN}t")).strip()
+    value = cell.findtext(f"{_MAIN}v") or ""
+    return strings[int(value)].strip() if cell.get("t") == "s" else value.strip()

@@ -1,0 +1,310 @@
+"""A picture file to uint8 RGB pixels: the same pixels everywhere, or one line that says why not.
+
+What becomes of each kind of picture:
+
+  kind                        pixels
+  --------------------------  -------------------------------------------------------------------------------------
+  8-bit RGB, grey, palette    as stored; grey is repeated in all three channels
+  1-bit, 2-bit, 4-bit         0 is black, the largest value is 255
+  16-bit grey                 round(v / 257), so that 0..65535 fills 0..255 and nothing is clipped
+  16-bit RGB                  the high byte, floor(v / 256): Pillow's reading, at most 1 below v / 257
+  10- and 12-bit AVIF         rounded to 8 bits by libavif; the HDR transfer curve is not undone
+  float (TIFF)                round(255 v) where every sample is in 0..1, otherwise refused: white is unknown
+  32-bit and signed integers  refused, white is unknown (PGM says its maximum and is read)
+  alpha, transparent colour   composited over mid-grey 128, so that neither black nor white edges appear
+  CMYK                        R = (255 - C)(255 - K) / 255, and so on; JPEG: Adobe's inverted storage
+  Lab, HSV                    refused
+  colour profile, gamma tag   ignored: opinion scores were given for the stored values on ordinary screens
+  EXIF orientation 1..8       applied (PNG: where it stands before the pixels)
+  several frames or pages     refused; the still of an MPO or motion photograph is read, its appendix is not
+
+JPEG goes through libjpeg-turbo (simplejpeg) with the accurate DCT and smooth chroma upsampling, never scaled, and any
+warning of the decoder refuses the file. The rest goes through Pillow, with all checksums of a PNG verified. No other
+format has checksums: truncation is refused in all of them, but damage that happens to form another valid stream is not
+seen (40 overwritten bytes in a JPEG photograph are seen about 97 times in 100; in BMP, PPM and TIFF hardly ever).
+
+Every function may be called from many threads at once; no setting of Pillow or of the process is changed.
+"""
+
+import contextlib
+import io
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+import simplejpeg
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from jaxiqa.errors import DataError
+
+MAX_PIXELS = 178_000_000  # height * width; more is refused before a pixel is decoded
+BACKGROUND = 128  # grey that shows through transparent pixels
+
+# The classes themselves and not Image.open: its size limit is a switch of the whole process, and its guessing reaches
+# Ghostscript.
+_PLUGINS = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+    "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+}
+_MAGIC = (
+    ("JPEG", b"\xff\xd8\xff"),
+    ("PNG", b"\x89PNG\r\n\x1a\n"),
+    ("BMP", b"BM"),
+    ("TIFF", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    ("GIF", b"GIF87a", b"GIF89a"),
+    ("PPM", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
+    ("JPEG 2000", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
+)
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers SOF0..SOF15 without DHT, JPG, DAC
+_START_OF_SCAN, _APP1 = 0xDA, 0xE1
+
+
+def read_image(source) -> np.ndarray:
+    """The picture in a file as RGB, upright.
+
+    Args:
+      source: path (str or os.PathLike), the file's bytes, or a binary file object (read from where it stands).
+
+    Returns:
+      uint8 (height, width, 3), 0..255, contiguous and writable. The table above says what becomes of each kind.
+
+    Raises:
+      DataError: not a regular file, not one of the formats above, truncated, damaged, more than MAX_PIXELS, several
+        frames, or a kind of picture without a defined reading. The message is one line with the file's name.
+    """
+    with _opened(source) as (file, name):
+        kind, image, shape, orientation = _header(file, name)
+        with _refusing(f"truncated or damaged {kind}", name):
+            if kind == "JPEG":
+                file.seek(0)
+                pixels = _decode_jpeg(file.read(), shape)
+            else:
+                if ImageFile.LOAD_TRUNCATED_IMAGES:
+                    raise _Unreadable("Pillow's LOAD_TRUNCATED_IMAGES is on and would hide damage: switch it off")
+                if getattr(image, "is_animated", False):
+                    raise _Unreadable(f"{kind} with several frames or pages: save the one to be scored on its own")
+                if kind == "PNG":
+                    _check_png(file)
+                image.load()
+                pixels = _to_rgb(image, kind)
+    return np.ascontiguousarray(_upright(pixels, orientation))
+
+
+def image_size(source) -> tuple[int, int]:
+    """(height, width) in pixels of what read_image would return, from the file's header alone.
+
+    Takes what read_image takes; raises DataError where the header is unreadable or asks for more than MAX_PIXELS.
+    """
+    with _opened(source) as (file, name):
+        _, _, (height, width), orientation = _header(file, name)
+    return (width, height) if orientation >= 5 else (height, width)
+
+
+class _Unreadable(Exception):
+    """An intact picture that has no defined reading; the text says what it is and what to do."""
+
+
+@contextlib.contextmanager
+def _refusing(what: str, name: str) -> Iterator[None]:
+    """Turns whatever a decoder raises (Pillow's plugins know no common type) into one line."""
+    try:
+        yield
+    except DataError:
+        raise
+    except _Unreadable as error:
+        raise DataError(f"cannot use {name}: {error}") from None
+    except Exception as error:
+        text = getattr(error, "strerror", None) or str(error)
+        detail = " ".join(text.split())[:200] or type(error).__name__
+        raise DataError(f"cannot read {name}: {what} ({detail}); put an intact copy there or leave it out") from error
+
+
+@contextlib.contextmanager
+def _opened(source) -> Iterator[tuple[BinaryIO, str]]:
+    """An open file and its name for messages (escaped: names may hold line breaks and bytes that are no text)."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield io.BytesIO(source), "the given bytes"
+    elif hasattr(source, "read"):
+        name = f"the file object {str(getattr(source, 'name', type(source).__name__))!r}"
+        with _refusing("unreadable file object", name):
+            file = io.BytesIO(source.read())
+        yield file, name
+    elif isinstance(source, str | os.PathLike):
+        name = repr(os.fspath(source))
+        with _refusing("no readable file", name):
+            # Without O_NONBLOCK, opening a pipe that nobody writes to never returns.
+            descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+                raise _Unreadable("not a regular file: give a picture file")
+        with os.fdopen(descriptor, "rb") as file:
+            yield file, name
+    else:
+        raise TypeError(f"a picture is given as path, bytes or binary file object, not {type(source).__name__}")
+
+
+def _header(file: BinaryIO, name: str) -> tuple[str, Image.Image | None, tuple[int, int], int]:
+    """Format, Pillow's unloaded image (None for JPEG), stored (height, width), and orientation still to be applied."""
+    with _refusing("unreadable header", name):
+        start = file.read(32)
+        file.seek(0)
+        kind = _format(start)
+        if kind == "JPEG":
+            image = None
+            shape, orientation = _jpeg_header(file)
+        else:
+            image = _PLUGINS[kind](file)
+            shape = (image.height, image.width)
+            # Pillow turns TIFFs itself, and says so in the size.
+            orientation = 1 if kind == "TIFF" else _exif_orientation(image.info.get("exif", b""))
+        if shape[0] * shape[1] > MAX_PIXELS:
+            limit = f"more than the limit of {MAX_PIXELS:,} pixels"
+            raise _Unreadable(f"{shape[1]} x {shape[0]} pixels are {limit}: give a smaller picture")
+    return kind, image, shape, orientation
+
+
+def _format(start: bytes) -> str:
+    """The format by the first bytes, never by the file's name."""
+    if not start:
+        raise _Unreadable("the file is empty: fetch it again or leave it out")
+    for kind, *magic in _MAGIC:
+        if start.startswith(tuple(magic)):
+            return kind
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return "WebP"
+    if start[4:12] in (b"ftypavif", b"ftypavis"):
+        return "AVIF"
+    known = ", ".join(["JPEG", *_PLUGINS])
+    raise _Unreadable(f"not a picture (starts with {start[:16]!r}): convert it to one of {known}, or leave it out")
+
+
+def _jpeg_header(file: BinaryIO) -> tuple[tuple[int, int], int]:
+    """(height, width) and EXIF orientation from the segments before the first scan."""
+
+    def read(count: int) -> bytes:
+        data = file.read(count)
+        if len(data) < count:
+            raise ValueError("it ends early")
+        return data
+
+    shape, orientation = None, None
+    file.seek(2)
+    while True:
+        lead, marker = read(2)
+        while marker == 0xFF:  # fill bytes
+            (marker,) = read(1)
+        if marker == _START_OF_SCAN:
+            break
+        length = int.from_bytes(read(2), "big") - 2
+        if lead != 0xFF or length < 0:
+            raise ValueError("no segment where one must be")
+        if marker in _FRAME_HEADERS:
+            shape = struct.unpack(">xHH", read(length)[:5])
+        elif marker == _APP1 and orientation is None and (body := read(length)).startswith(b"Exif\0"):
+            orientation = _exif_orientation(body)
+        elif marker != _APP1 or orientation is not None:
+            file.seek(length, os.SEEK_CUR)
+    if not shape or not all(shape):
+        raise ValueError("no frame with a size before the first scan")
+    return shape, orientation or 1
+
+
+def _exif_orientation(exif: bytes) -> int:
+    """Tag 0x0112 of the first directory; 1 (upright) where absent, unreadable or out of range."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = "<" if exif.startswith(b"II") else ">"
+    try:
+        (offset,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, offset)
+        for i in range(count):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, offset + 2 + 12 * i)
+            if (tag, kind) == (0x0112, 3):  # orientation, as a 16-bit number
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass  # damaged metadata leaves the pixels as they are
+    return 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undoes an EXIF orientation (Exif 2.3, tag 0x0112): 5..8 swap the axes, then rows or columns are reversed."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    flip_rows = orientation in (3, 4, 7, 8)
+    flip_columns = orientation in (2, 3, 6, 7)
+    return pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+
+def _decode_jpeg(data: bytes, shape: tuple[int, int]) -> np.ndarray:
+    *decoder_shape, colourspace, _ = simplejpeg.decode_jpeg_header(data, strict=True)
+    if tuple(decoder_shape) != shape:
+        raise ValueError("two different sizes in one header")
+    four = colourspace in ("CMYK", "YCCK")
+    pixels = simplejpeg.decode_jpeg(data, "CMYK" if four else "RGB", fastdct=False, fastupsample=False, strict=True)
+    if four:
+        ink, black = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
+        pixels = ((ink * black + 127) // 255).astype(np.uint8)
+    return pixels
+
+
+def _check_png(file: BinaryIO) -> None:
+    """Every chunk's checksum, up to the end chunk: Pillow stops reading once it has enough pixels."""
+    position_of_decoder = file.tell()
+    file.seek(0)
+    data = memoryview(file.read())
+    file.seek(position_of_decoder)
+    start, kind = 8, b""
+    while kind != b"IEND":
+        if len(data) < start + 12:
+            raise ValueError("no end chunk")
+        length, kind = struct.unpack(">I4s", data[start : start + 8])
+        end = start + 8 + length
+        if zlib.crc32(data[start + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
+            raise ValueError(f"wrong checksum in chunk {kind!r} at byte {start}")
+        start = end + 4
+
+
+def _to_rgb(image: Image.Image, kind: str) -> np.ndarray:
+    """A loaded picture as uint8 RGB, by the table at the top of this file."""
+    mode, tags = image.mode, getattr(image, "tag_v2", {})
+    packing = image.info.get("compression", "raw")
+    if kind == "TIFF" and packing not in ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate"):
+        raise _Unreadable(f"TIFF with {packing} inside, whose damage goes unnoticed: save it as PNG")
+    wide = mode in ("I", "F") or mode.startswith("I;16")
+    if wide and ("transparency" in image.info or tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1) != 1):
+        raise _Unreadable(f"{kind} of mode {mode} with inverted or transparent samples: save it as plain 16-bit grey")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (BACKGROUND,) * 3), image)
+        return np.array(image.convert("RGB"))
+    if mode in ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"):
+        return np.array(image.convert("RGB"))
+    samples = np.asarray(image)
+    sixteen = mode.startswith("I;16") and tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,)) == (16,)
+    if sixteen or (mode, kind) == ("I", "PPM"):
+        grey = (samples.astype(np.uint32) + 128) // 257
+    elif mode == "F" and samples.min() >= 0 and samples.max() <= 1:
+        grey = np.rint(255 * samples)
+    else:
+        raise _Unreadable(f"{kind} of mode {mode} whose white is unknown: save it as 8-bit RGB or 16-bit grey")
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)

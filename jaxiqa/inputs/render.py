@@ -1,0 +1,52 @@
+"""Pristine pictures with a distortion to apply -> distorted files on disk, once."""
+
+import dataclasses
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from jaxiqa.datasets.records import Dataset, Record
+from jaxiqa.distortions import distort_exact
+from jaxiqa.inputs.decode import read_image
+
+
+def render(dataset: Dataset, folder: Path) -> Dataset:
+    """The dataset with every record's `apply` done: the distorted picture is at `folder`/ID.png, `apply` is None.
+
+    The whole picture is distorted, because its label belongs to the whole picture. Files that exist are kept; a file
+    appears only when it is complete. A picture depends on its record alone (random distortions are seeded by the id).
+    """
+    folder = Path(folder)
+    todo = [r for r in dataset.records if r.apply and not _target(r, folder).exists()]
+    if todo:
+        folder.mkdir(parents=True, exist_ok=True)
+        pristine = {path: read_image(path) for path in {r.path for r in todo}}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            jobs = pool.map(lambda r: _write(distort_exact(pristine[r.path], *r.apply, seed_of(r)), r, folder), todo)
+            for _ in tqdm(jobs, f"distorting {dataset.name}", len(todo), unit=" pictures", mininterval=2):
+                pass
+    records = [
+        dataclasses.replace(r, path=str(_target(r, folder)), apply=None) if r.apply else r for r in dataset.records
+    ]
+    return dataclasses.replace(dataset, records=records)
+
+
+def seed_of(record: Record) -> int:
+    """The seed of a record's random distortion."""
+    return zlib.crc32(record.id.encode())
+
+
+def _target(record: Record, folder: Path) -> Path:
+    return folder / f"{record.id}.png"
+
+
+def _write(image: np.ndarray, record: Record, folder: Path) -> None:
+    target = _target(record, folder)
+    scratch = target.with_suffix(f".{os.getpid()}.tmp")
+    Image.fromarray(image).save(scratch, format="PNG", compress_level=1)
+    os.replace(scratch, target)

@@ -1,0 +1,99 @@
+"""How every program starts and ends: flags, one-line errors, exit codes (see jaxiqa/errors.py)."""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+from jaxiqa.errors import ConfigError, UserError
+
+flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
+
+_HELP = {"-?", "-h", "--help", "--helpshort", "--helpfull", "--helpxml"}
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parse the command line, call main() and exit with the documented code. Call it from `if __name__ == "__main__"`."""
+    flags.adopt_module_key_flags(sys.modules[__name__])
+    app.run(lambda _: _guarded(main), flags_parser=_parse)
+
+
+def read_config(flag) -> ConfigDict:
+    """The value of a config-file flag; ConfigError where the file cannot be read or says something impossible."""
+    try:
+        config = flag.value
+        if config is None:
+            raise ConfigError(f"--{flag.name} is missing; give a config file, e.g. --config configs/glintiqa_sample.py")
+        config.to_dict()
+    except OSError as error:
+        raise ConfigError(f"--{flag.name}: {error}") from error
+    return config
+
+
+def _guarded(main):
+    try:
+        main()
+    except KeyboardInterrupt:
+        _exit("interrupted", 130)
+    except UserError as error:
+        if flags.FLAGS.debug:
+            raise
+        _exit(str(error), error.exit_code)
+
+
+def _exit(message: str, code: int):
+    sys.stdout.flush()
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _parse(argv):
+    try:
+        rest = flags.FLAGS(argv)
+    except SystemExit:
+        sys.exit(0 if _HELP & set(argv) else 2)
+    except flags.Error as error:
+        message = str(error)
+        if "Missing value" in message:
+            message += f"; see {os.path.basename(argv[0])} --help"
+    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:  # raised by a config's overrides
+        message = _explain(argv, error)
+    else:
+        if len(rest) == 1:
+            if not flags.FLAGS["verbosity"].present:
+                flags.FLAGS.verbosity = logging.WARNING  # libraries report every save at INFO
+            return rest
+        message = f"unexpected argument {rest[1]!r}; options are written --name=value, see --help"
+    _exit(message, 2)
+
+
+def _explain(argv, error: Exception) -> str:
+    """Name the override that a config refused, with the nearest key there is."""
+    try:
+        known = _dotted(flags.FLAGS["config"].value.to_dict())
+    except Exception:  # the config file itself failed
+        return f"--config: {error}"
+    for arg in argv[1:]:
+        key = re.match(r"--config\.([^=]+)", arg)
+        if key and key[1] not in known:
+            return f"--config.{key[1]}: there is no such key; {_suggest(key[1], known)}"
+    return str(error)
+
+
+def _suggest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, 1, cutoff=0.7)
+    if not near:  # the right key with the wrong parents
+        last = {name.split(".")[-1]: name for name in known}
+        near = [last[n] for n in difflib.get_close_matches(key.split(".")[-1], last, 1)]
+    return f'did you mean "{near[0]}"?' if near else f"the keys are: {', '.join(known)}"
+
+
+def _dotted(tree: dict, prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in tree.items():
+        keys += [prefix + name, *(_dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else ())]
+    return keys

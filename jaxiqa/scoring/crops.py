@@ -1,0 +1,107 @@
+"""Where a model looks at a picture: positions of square crops, by one of three policies.
+
+grid      the fewest evenly spaced crops that together see every pixel
+random:N  N uniformly random crops, always the same ones for the same picture
+whole     the picture as it is, uncropped
+"""
+
+import difflib
+import math
+import re
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from jaxiqa.errors import ConfigError, DataError
+
+MAX_PIXELS = 178_000_000  # height * width of an enlarged picture; only extreme strips reach it
+
+
+class Policy(NamedTuple):
+    """How many crops are taken and where; str() gives back the text it was parsed from."""
+
+    kind: str  # "grid", "random" or "whole"
+    count: int = 0  # crops per picture of "random"
+
+    def __str__(self) -> str:
+        return f"random:{self.count}" if self.kind == "random" else self.kind
+
+
+def parse_policy(text: str) -> Policy:
+    """The policy that a flag or a model names: "grid", "random:N" with N >= 1, or "whole".
+
+    Raises ConfigError, with the nearest thing that would have worked, for any other text.
+    """
+    if text in ("grid", "whole"):
+        return Policy(text)
+    if found := re.fullmatch(r"random:([1-9][0-9]{0,5})", text):
+        return Policy("random", int(found[1]))
+    word, digits = re.sub(r"[^a-z]", "", text.lower()), re.sub(r"[^0-9]", "", text).lstrip("0")[:6]
+    (nearest, *_) = difflib.get_close_matches(word, ["grid", "random", "whole"], cutoff=0.5) or ["grid"]
+    suggestion = Policy(nearest, int(digits or 25) if nearest == "random" else 0)
+    raise ConfigError(f"crops={text!r} is no policy (grid, random:N, whole); did you mean {str(suggestion)!r}?")
+
+
+def positions(policy: Policy, height: int, width: int, crop: int, image_id: str) -> np.ndarray:
+    """Upper left corners of the crops of one picture.
+
+    Args:
+      policy: of parse_policy.
+      height, width: of the picture in pixels, at least `crop` each (see fit_to_crop) unless the policy is "whole".
+      crop: side of a crop in pixels.
+      image_id: name of the picture; the same name gives the same random crops on every machine and in any order.
+
+    Returns:
+      int64 (n, 2) of (top, left). "whole" gives [[0, 0]]: one view, as large as the picture.
+    """
+    if policy.kind == "whole":
+        return np.zeros((1, 2), np.int64)
+    if policy.kind == "grid":
+        return grid(height, width, crop)
+    return random_positions(height, width, crop, policy.count, zlib.crc32(image_id.encode("utf-8", "surrogateescape")))
+
+
+def grid(height: int, width: int, crop: int) -> np.ndarray:
+    """The fewest crops that see every pixel, evenly spaced from edge to edge; rows first.
+
+    Returns int64 (n, 2) of (top, left) with n = ceil(height / crop) * ceil(width / crop). Raises ValueError where the
+    picture is smaller than a crop.
+    """
+    _check(height, width, crop)
+    tops, lefts = (np.arange(n := -(-side // crop)) * (side - crop) // max(n - 1, 1) for side in (height, width))
+    return np.stack(np.meshgrid(tops, lefts, indexing="ij"), -1).reshape(-1, 2).astype(np.int64)
+
+
+def random_positions(height: int, width: int, crop: int, n: int, seed: int) -> np.ndarray:
+    """n crops, each uniform over all places inside the picture: int64 (n, 2) of (top, left).
+
+    Raises ValueError where the picture is smaller than a crop.
+    """
+    _check(height, width, crop)
+    return np.random.default_rng(seed).integers([height - crop + 1, width - crop + 1], size=(n, 2))
+
+
+def fit_to_crop(image_HWC: np.ndarray, crop: int) -> np.ndarray:
+    """The picture itself, or, where a side is shorter than the crop, enlarged until the shorter side equals it.
+
+    Enlarged bicubically in proportion: uint8 (H, W, 3) to uint8. Raises DataError where a strip would become larger
+    than MAX_PIXELS.
+    """
+    height, width = image_HWC.shape[:2]
+    shorter = min(height, width)
+    if shorter >= crop:
+        return image_HWC
+    new_height, new_width = (max(crop, math.floor(side * crop / shorter + 0.5)) for side in (height, width))
+    if new_height * new_width > MAX_PIXELS:
+        raise DataError(
+            f"a picture of {width} x {height} pixels is too narrow: enlarged to the crop of {crop} it would have more "
+            f"than {MAX_PIXELS:,} pixels; cut it to a squarer shape or leave it out"
+        )
+    return np.array(Image.fromarray(image_HWC).resize((new_width, new_height), Image.Resampling.BICUBIC))
+
+
+def _check(height: int, width: int, crop: int) -> None:
+    if not 0 < crop <= min(height, width):
+        raise ValueError(f"no crop of {crop} pixels fits in a picture of {width} x {height}; call fit_to_crop first")

@@ -1,0 +1,312 @@
+"""Train an image quality model on pictures with opinion scores.
+
+  python -m jaxiqa.train --config configs/glintiqa_sample.py --workdir workdir/quickstart
+
+Any value of the config can be given on the command line: --config.batch_size=32 --config.total="20 epochs".
+The same command again goes on from the last checkpoint. The workdir receives config.json, metrics.jsonl, TensorBoard
+event files, checkpoints (the latest and the best), and at the end test scores (report.json, predictions.csv) with a
+loss curve, a scatter plot and a contact sheet of the best and the worst predictions.
+
+Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 130 / 143 stopped by
+Ctrl-C / SIGTERM after a good save.
+"""
+
+import contextlib
+import functools
+import json
+import math
+import signal
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+from etils import epath
+from flax import traverse_util
+from ml_collections import ConfigDict, config_flags
+
+import jaxiqa
+from jaxiqa import datasets, program
+from jaxiqa.datasets.splits import make_split
+from jaxiqa.errors import ConfigError, NonFiniteError, Stopped
+from jaxiqa.evaluation import report
+from jaxiqa.inputs.pictures import Pictures
+from jaxiqa.inputs.pipeline import to_device, train_batches
+from jaxiqa.inputs.render import render
+from jaxiqa.inputs.transforms import normalise
+from jaxiqa.models import create_model
+from jaxiqa.scoring.evaluate import evaluate, write_results
+from jaxiqa.scoring.predict import Predictor
+from jaxiqa.training import compile_cache, optim, sharding
+from jaxiqa.training.checkpoint import Checkpoints, abstract
+from jaxiqa.training.durations import to_steps
+from jaxiqa.training.logging import MetricLog, clock, read_metrics
+from jaxiqa.training.losses import parse_loss
+from jaxiqa.training.state import TrainState
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/glintiqa_sample.py[:smoke].")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; is made, or gone on in.")
+
+
+def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
+    """Trains, or goes on training, and returns the test metrics (see the module's docstring)."""
+    began = time.monotonic()
+    compile_cache.enable()
+
+    # ---- Mesh, and what the config says ------------------------------------------------------------------------------
+    mesh = sharding.make_mesh(**config.mesh)
+    check_config(config)
+    model = create_model(
+        **config.model,
+        dtype=jnp.dtype(config.dtype),
+        **({"eval_bn": tuple(config.frozen)} if config.frozen and config.frozen_bn == "eval" else {}),
+    )
+
+    # ---- Data --------------------------------------------------------------------------------------------------------
+    dataset = datasets.load(**config.dataset)
+    split = make_split(dataset, **config.split)
+    workdir.mkdir(parents=True, exist_ok=True)
+    save_config(config, split.fingerprint, workdir)
+    dataset = render(
+        dataset, epath.Path(config.dataset.data_dir or datasets.default_data_dir(dataset.name)) / "distorted"
+    )
+    print(
+        f"{dataset.name}: {len(split.train)} pictures train, {len(split.val)} validate, {len(split.test)} test "
+        f"({split.name}, round {split.round}, selection {split.selection}, split {split.fingerprint})"
+    )
+    scale = (lambda mos: mos) if config.labels == "native" else dataset.to_score01
+    labels = scale(np.array([r.mos for r in dataset.records]))
+    pictures = {
+        part: Pictures(
+            [dataset.records[i] for i in getattr(split, part)], model.crop_size, config.resize, config.cache_gb
+        )
+        for part in ("train", "val", "test")
+    }
+    steps = functools.partial(to_steps, batch_size=config.batch_size, examples=len(split.train))
+    total = max(1, steps(config.total, "total"))
+    every = {key: max(1, steps(config[f"{key}_every"], f"{key}_every", total=total)) for key in ("log", "eval", "save")}
+
+    # ---- Model, optimiser, and where every array of the state lives ---------------------------------------------------
+    schedule = optim.make_schedule(
+        config.schedule.name,
+        config.optimizer.learning_rate,
+        total=total,
+        warmup=steps(config.schedule.warmup, "schedule.warmup", total=total),
+        half_period=steps(config.schedule.half_period, "schedule.half_period", total=total),
+    )
+    tx = optim.make_optimizer(config.optimizer, schedule)
+    key = jax.random.key(config.seed)
+
+    def init():
+        variables = model.init(key, jnp.zeros((1, model.crop_size, model.crop_size, 3)))
+        return TrainState.create(variables, tx, optim.split_frozen(variables["params"], config.frozen)[0])
+
+    shapes = jax.eval_shape(init)
+    print(f"{config.model.name} {config.model.variant}: {optim.freeze_report(shapes.params, config.frozen)}")
+    state_sharding = sharding.state_sharding(shapes, mesh)
+    batch_sharding = sharding.batch_sharding(mesh)
+
+    train_step = jax.jit(
+        make_train_step(model, tx, schedule, parse_loss(config.loss), config.frozen, key),
+        donate_argnums=0,
+        out_shardings=(state_sharding, sharding.replicated(mesh)),
+    )
+
+    # ---- Restore, or start -------------------------------------------------------------------------------------------
+    predictor = Predictor(model, config.test_crops, batch_sharding, config.eval_batch_size)
+    meta = {"split": split.fingerprint, "config": config.to_dict(), "jaxiqa": jaxiqa.__version__}
+    with Checkpoints(workdir, meta) as checkpoints, stop_signals() as stopped_by:
+        start = checkpoints.latest_step or 0
+        if start:
+            state = checkpoints.restore(start, abstract(shapes, state_sharding))
+            print(f"resumed at step {start} of {total} from {workdir}")
+        else:
+            state = jax.jit(init, out_shardings=state_sharding)()
+        log = MetricLog(workdir, start, total, config.batch_size)
+        source = train_batches(
+            pictures["train"],
+            labels[split.train],
+            crop=model.crop_size,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            start=start,
+        )
+        batches = to_device(source, batch_sharding)
+
+        # ---- Loop: evaluate, save, next batch, step, log the step before (so the host never waits for the device) -----
+        last = None  # number and metrics of the step before, still on the device
+        for step in range(start, total + 1):
+            evaluates = step > start and (step == total or step % every["eval"] == 0)
+            if step > start and (evaluates or stopped_by or step % every["save"] == 0):
+                write_step(log, last, every["log"], must_be_finite=True)
+                last, paused, scores = None, log.pause(), None
+                if evaluates:
+                    scores = evaluate(predictor, state.variables, pictures["val"], dataset, config.labels).metrics
+                    log.write(step, **{f"val_{name}": value for name, value in scores.items()})
+                    print(f"step {step}/{total}  val srcc {scores['srcc']:.4f}  plcc {scores['plcc']:.4f}", flush=True)
+                checkpoints.save(step, state, scores)
+                log.resume(paused)
+            if stopped_by:
+                checkpoints.wait()
+                raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopped_by[0])
+            if step == total:
+                break
+            batch = next(batches)
+            with jax.transfer_guard("disallow"):
+                state, metrics = train_step(state, batch)
+            write_step(log, last, every["log"])
+            last = (step + 1, metrics)
+        source.close()
+        log.close()
+
+        # ---- The test part, with the step that the selection rule picks ------------------------------------------------
+        checkpoints.wait()
+        best = checkpoints.best_step
+        state = checkpoints.restore(best, abstract(shapes, state_sharding))
+    results = evaluate(predictor, state.variables, pictures["test"], dataset, config.labels)
+    lines = read_metrics(workdir)
+    report.loss_curve(
+        workdir / "loss_curve.png",
+        *zip(*((line["step"], line["loss"]) for line in lines if "loss" in line), strict=True),
+        val=[(line["step"], line["val_srcc"]) for line in lines if "val_srcc" in line],
+    )
+    summary = {
+        "dataset": dataset.name,
+        "part": "test",
+        "n": len(split.test),
+        **results.metrics,
+        "split": f"{split.name}, round {split.round}, seed {split.seed}",
+        "split_fingerprint": split.fingerprint,
+        "selection": split.selection,
+        "step": best,
+        "crops": config.test_crops,
+        "model": f"{config.model.name} {config.model.variant}",
+        "seed": config.seed,
+        "jaxiqa": jaxiqa.__version__,
+    }
+    write_results(workdir, "test", results, summary)
+    print(
+        f"test: srcc {results.metrics['srcc']:.4f}  plcc {results.metrics['plcc']:.4f}  "
+        f"krcc {results.metrics['krcc']:.4f}  rmse {results.metrics['rmse']:.4f} (native scale)  "
+        f"on {len(split.test)} pictures, step {best}, selection {split.selection}, crops {config.test_crops}"
+    )
+    print(
+        f"loss curve, scatter plot, contact sheet, predictions and report.json are in {workdir} ({clock(time.monotonic() - began)})"
+    )
+    return results.metrics
+
+
+def make_train_step(model, tx, schedule, loss_fn, frozen: tuple[str, ...], key):
+    """step(state, batch) -> (state, metrics): one optimiser step; batch as from train_batches, images still uint8."""
+
+    def train_step(state: TrainState, batch):
+        trainable, held = optim.split_frozen(state.params, frozen)
+
+        def objective(trainable):
+            (score_B, _), updated = model.apply(
+                {"params": optim.merge(trainable, held), "batch_stats": state.batch_stats},
+                normalise(batch["image"], model.mean, model.std, model.dtype),
+                train=True,
+                rngs={"dropout": jax.random.fold_in(key, state.step)},
+                mutable=["batch_stats"],
+            )
+            return loss_fn(score_B, batch["label"]), updated.get("batch_stats", {})
+
+        (loss, batch_stats), grads = jax.value_and_grad(objective, has_aux=True)(trainable)
+        updates, opt_state = tx.update(grads, state.opt_state, trainable)
+        params = optim.merge(optax.apply_updates(trainable, updates), held)
+        metrics = {"loss": loss, "learning_rate": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
+        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+
+    return train_step
+
+
+def write_step(log: MetricLog, last, log_every: int, must_be_finite: bool = False) -> None:
+    """Log a step's metrics where they are due, and refuse a loss that is not a number."""
+    if last is None or not (must_be_finite or last[0] % log_every == 0):
+        return
+    step, metrics = last[0], {name: float(value) for name, value in jax.device_get(last[1]).items()}
+    if not all(map(math.isfinite, metrics.values())):
+        raise NonFiniteError(
+            f"step {step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}; the checkpoint before it is kept. "
+            "Lower config.optimizer.learning_rate or look for a bad label"
+        )
+    if step % log_every == 0:
+        log.write(step, **metrics)
+        log.progress(step, metrics["loss"], metrics["learning_rate"])
+
+
+def check_config(config: ConfigDict) -> None:
+    """Refuse values that cannot work, before anything is read or compiled.
+
+    Raises:
+      ConfigError: with the key and what to write instead.
+    """
+    devices = jax.device_count()
+    for key in ("batch_size", "eval_batch_size"):
+        size = config[key]
+        if size < 1 or size % devices:
+            near = max(1, size // devices) * devices
+            raise ConfigError(
+                f"config.{key}={size} does not divide over {devices} device(s); take {near} or {near + devices}"
+            )
+    for key, allowed in (
+        ("labels", ("score01", "native")),
+        ("frozen_bn", ("eval", "train")),
+        ("dtype", ("float32", "bfloat16")),
+    ):
+        if config[key] not in allowed:
+            raise ConfigError(f'config.{key}="{config[key]}" must be one of {", ".join(allowed)}')
+    if not config.optimizer.learning_rate > 0:
+        raise ConfigError(f"config.optimizer.learning_rate={config.optimizer.learning_rate} must be above 0")
+
+
+def save_config(config: ConfigDict, fingerprint: str, workdir: epath.Path) -> None:
+    """Write config.json, or make sure that the run in this workdir had the same config and data.
+
+    Raises:
+      ConfigError: something differs that changes the training; all of it is named.
+    """
+    path = workdir / "config.json"
+    ours = json.loads(json.dumps({**config.to_dict(), "split_fingerprint": fingerprint}))
+    if path.exists():
+        flat, old = (traverse_util.flatten_dict(c, sep=".") for c in (ours, json.loads(path.read_text())))
+        harmless = {"log_every", "eval_every", "save_every", "eval_batch_size", "cache_gb", "mesh.data", "mesh.fsdp"}
+        changed = [k for k in sorted(flat.keys() | old.keys()) if flat.get(k) != old.get(k) and k not in harmless]
+        if changed:
+            diff = "; ".join(f"{k}: {old.get(k)!r} there, {flat.get(k)!r} now" for k in changed)
+            raise ConfigError(f"{workdir} holds a run with another config ({diff}); use another --workdir")
+    path.write_text(json.dumps(ours, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def stop_signals():
+    """A list that receives the signal that asks the run to stop (SIGTERM or Ctrl-C); the third one is not caught."""
+    received = []
+
+    def note(number, _):
+        received.append(number)
+        if len(received) == 2:
+            for s in before:
+                signal.signal(s, before[s])
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+def main() -> None:
+    """The program."""
+    config = program.read_config(_CONFIG)
+    if not _WORKDIR.value:
+        raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/quickstart")
+    train(config, epath.Path(_WORKDIR.value))
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,32 @@
+"""Durations in any unit: "3000 steps", "20 epochs", "1e6 examples", "3 percent" (of the whole run)."""
+
+import re
+
+from jaxiqa.errors import ConfigError
+
+_UNITS = ("steps", "epochs", "examples", "percent")
+
+
+def to_steps(duration: str, key: str, *, batch_size: int, examples: int, total: int | None = None) -> int:
+    """Optimiser steps of a duration, rounded to the nearest.
+
+    An epoch is examples / batch_size steps: the last partial batch of an epoch is not dropped but runs on into the next.
+
+    Args:
+      duration: a number and a unit; a bare number means steps.
+      key: the config key, for the message.
+      batch_size: global batch size.
+      examples: training examples in an epoch.
+      total: steps of the whole run, which "percent" refers to.
+
+    Raises:
+      ConfigError: not a duration, negative, or percent where there is no total.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(duration))
+    units = [u for u in _UNITS if u.rstrip("s") == (match[2] or "steps").rstrip("s")] if match else []
+    if not units or (units == ["percent"] and total is None):
+        allowed = ", ".join(u for u in _UNITS if u != "percent" or total is not None)
+        raise ConfigError(f'config.{key}: "{duration}" is no duration; write a number and one of {allowed}')
+    number = float(match[1])
+    per_unit = {"steps": 1, "epochs": examples / batch_size, "examples": 1 / batch_size, "percent": (total or 0) / 100}
+    return round(number * per_unit[units[0]])

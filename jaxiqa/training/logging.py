@@ -1,0 +1,81 @@
+"""Where a run writes what it measures: metrics.jsonl, TensorBoard event files, and one progress line."""
+
+import json
+import time
+
+from etils import epath
+from tensorboardX import SummaryWriter
+
+
+class MetricLog:
+    """Writes metrics of a run; a resumed run continues the file as if it had never stopped.
+
+    Args:
+      workdir: metrics.jsonl goes here, event files into `tensorboard/`.
+      start: the step that the run starts from; lines of later steps (written after the last save) are dropped.
+      total: the step it ends at, for the time that is left.
+      batch_size: images in a step.
+    """
+
+    def __init__(self, workdir: epath.PathLike, start: int, total: int, batch_size: int):
+        self._path = epath.Path(workdir) / "metrics.jsonl"
+        self._total, self._batch_size = total, batch_size
+        kept = [line for line in read_metrics(workdir) if line["step"] <= start]
+        scratch = self._path.with_name(self._path.name + ".tmp")
+        scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        scratch.replace(self._path)
+        self._file = self._path.open("a")
+        self._board = SummaryWriter(str(epath.Path(workdir) / "tensorboard"), purge_step=start or None)
+        self._mark = (start, time.monotonic())
+
+    def write(self, step: int, **metrics: float) -> None:
+        """One line of metrics.jsonl. Floats are written so that they read back bit for bit."""
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._file.flush()
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, step)
+
+    def progress(self, step: int, loss: float, learning_rate: float) -> None:
+        """The progress line; the rate is over the time since the last one."""
+        (last_step, last_time), now = self._mark, time.monotonic()
+        self._mark = (step, now)
+        rate = (step - last_step) / max(now - last_time, 1e-9)
+        left = (self._total - step) / rate if rate else 0.0
+        print(
+            f"step {step}/{self._total}  loss {loss:.4f}  lr {learning_rate:.2e}  "
+            f"{rate * self._batch_size:.1f} images/s  ETA {clock(left)}",
+            flush=True,
+        )
+
+    def pause(self) -> float:
+        """The moment before something that is no training (an evaluation, a save); give it to resume()."""
+        return time.monotonic()
+
+    def resume(self, paused_at: float) -> None:
+        """Leave the time since pause() out of the training rate."""
+        step, mark = self._mark
+        self._mark = (step, mark + time.monotonic() - paused_at)
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(workdir: epath.PathLike) -> list[dict]:
+    """The lines of a workdir's metrics.jsonl; a last line cut off by a crash is left out."""
+    path = epath.Path(workdir) / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    metrics = []
+    for line in lines:
+        try:
+            metrics.append(json.loads(line))
+        except ValueError:
+            break
+    return metrics
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, "1:02:03"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

@@ -1,0 +1,50 @@
+"""Training losses on scores and labels of one global batch, both (B,), fp32. Every loss is a mean, lower is better."""
+
+import difflib
+import re
+
+import jax.numpy as jnp
+
+from jaxiqa.errors import ConfigError
+
+
+def l1(score_B, label_B):
+    """Mean absolute error (GlintIQA, arXiv 2408.03885)."""
+    return jnp.abs(score_B - label_B).mean()
+
+
+def huber(score_B, label_B, delta: float = 0.1):
+    """Huber loss divided by delta: |d| - delta/2 beyond delta (in label units), d^2 / (2 delta) within."""
+    d = jnp.abs(score_B - label_B)
+    return jnp.where(d < delta, 0.5 * d * d / delta, d - 0.5 * delta).mean()
+
+
+def plcc(score_B, label_B):
+    """(1 - Pearson correlation) / 2 over the batch, 0..1; the scale and offset of the scores do not matter."""
+    s, y = score_B - score_B.mean(), label_B - label_B.mean()
+    r = (s * y).sum() / jnp.sqrt((s * s).sum() * (y * y).sum() + 1e-12)
+    return 0.5 * (1.0 - r)
+
+
+_LOSSES = {f.__name__: f for f in (l1, huber, plcc)}
+
+
+def parse_loss(text: str):
+    """A loss from its name or a weighted sum of names: "l1", "huber+0.5*plcc".
+
+    Returns:
+      loss(score_B, label_B) -> scalar.
+
+    Raises:
+      ConfigError: an unknown name or a malformed sum.
+    """
+    terms = []
+    for term in text.replace(" ", "").split("+"):
+        match = re.fullmatch(r"(?:([0-9.]+)\*)?(\w+)", term)
+        name = match[2] if match else term
+        if not match or name not in _LOSSES:
+            near = difflib.get_close_matches(name, _LOSSES, 1)
+            hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(_LOSSES)}, e.g. huber+0.5*plcc"
+            raise ConfigError(f'config.loss: there is no loss "{term}"; {hint}')
+        terms.append((float(match[1] or 1.0), _LOSSES[name]))
+    return lambda score_B, label_B: sum(weight * f(score_B, label_B) for weight, f in terms)

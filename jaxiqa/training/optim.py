@@ -1,0 +1,111 @@
+"""Optimisers, learning-rate schedules and frozen parameters."""
+
+import difflib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import traverse_util
+
+from jaxiqa.errors import ConfigError
+
+SCHEDULES = ("constant", "cosine", "cosine_wave")
+OPTIMIZERS = ("adam", "adamw")
+
+
+def make_schedule(name: str, learning_rate: float, *, total: int, warmup: int = 0, half_period: int = 30):
+    """Learning rate as a function of the step.
+
+    Args:
+      name: "constant"; "cosine": one decay to 0 over the run; "cosine_wave": between learning_rate and 0 for ever, with
+        a half-wave every `half_period` steps, which is what stepping PyTorch's CosineAnnealingLR each iteration does
+        (GlintIQA's public code: 30).
+      learning_rate: the peak.
+      total: steps of the run.
+      warmup: steps of linear warm-up from 0 (not with "cosine_wave").
+      half_period: see "cosine_wave".
+
+    Raises:
+      ConfigError: unknown name, or a duration that cannot be.
+    """
+    if name not in SCHEDULES:
+        raise ConfigError(f'config.schedule.name: there is no schedule "{name}"; {_hint(name, SCHEDULES)}')
+    if name == "cosine_wave":
+        if warmup or half_period < 1:
+            raise ConfigError("config.schedule: cosine_wave takes no warm-up and a half_period of at least 1 step")
+        return lambda step: 0.5 * learning_rate * (1 + jnp.cos(jnp.pi * step / half_period))
+    if warmup >= total:
+        raise ConfigError(f"config.schedule.warmup: {warmup} steps of warm-up do not fit a run of {total}")
+    main = (
+        optax.constant_schedule(learning_rate)
+        if name == "constant"
+        else optax.cosine_decay_schedule(learning_rate, total - warmup)
+    )
+    if not warmup:
+        return main
+    return optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup), main], [warmup])
+
+
+def make_optimizer(config, schedule) -> optax.GradientTransformation:
+    """The optimiser of `config.optimizer`, over a flat {path: array} dict of trainable parameters.
+
+    "adam" adds weight decay to the gradient (L2, as torch.optim.Adam does); "adamw" decouples it. Both decay only
+    parameters whose path matches the regular expression `decay_on`.
+
+    Raises:
+      ConfigError: unknown optimiser.
+    """
+    if config.name not in OPTIMIZERS:
+        raise ConfigError(
+            f'config.optimizer.name: there is no optimizer "{config.name}"; {_hint(config.name, OPTIMIZERS)}'
+        )
+    decay = optax.add_decayed_weights(
+        config.weight_decay, mask=lambda params: {path: bool(re.search(config.decay_on, path)) for path in params}
+    )
+    adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
+    return optax.chain(
+        optax.clip_by_global_norm(config.grad_clip_norm) if config.grad_clip_norm else optax.identity(),
+        *((decay, adam) if config.name == "adam" else (adam, decay)),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+def split_frozen(params: dict, frozen: tuple[str, ...]) -> tuple[dict, dict]:
+    """(trainable, frozen) flat {path: array} dicts; frozen are the paths that a regular expression in `frozen` matches.
+
+    Gradients are taken for the first only, so nothing is computed backwards that only frozen parameters need.
+    """
+    flat = traverse_util.flatten_dict(params, sep="/")
+    is_frozen = {path: any(re.search(pattern, path) for pattern in frozen) for path in flat}
+    return {p: x for p, x in flat.items() if not is_frozen[p]}, {p: x for p, x in flat.items() if is_frozen[p]}
+
+
+def merge(trainable: dict, frozen: dict) -> dict:
+    """The inverse of split_frozen."""
+    return traverse_util.unflatten_dict({**trainable, **frozen}, sep="/")
+
+
+def freeze_report(params: dict, frozen: tuple[str, ...]) -> str:
+    """One line for people: how much trains and what each pattern freezes.
+
+    Raises:
+      ConfigError: a pattern that matches nothing, or nothing left to train.
+    """
+    trainable, held = split_frozen(params, frozen)
+    count = lambda tree: sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))  # noqa: E731
+    for pattern in frozen:
+        if not any(re.search(pattern, path) for path in held):
+            paths = ", ".join(sorted(params))
+            raise ConfigError(f"config.frozen: {pattern!r} matches no parameter; their paths begin with {paths}")
+    if not trainable:
+        raise ConfigError("config.frozen: nothing is left to train")
+    return f"{count(trainable):,} of {count(params):,} parameters train" + (
+        f"; frozen: {count(held):,} in {len(held)} tensors ({', '.join(frozen)})" if held else ""
+    )
+
+
+def _hint(name: str, known) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f'did you mean "{near[0]}"?' if near else f"choose one of: {', '.join(known)}"

@@ -1,0 +1,58 @@
+"""One sharding rule for the whole train state, and the mesh it lives on."""
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxiqa.errors import ConfigError
+
+AXES = ("data", "fsdp")
+MIN_SHARDED_SIZE = 2**16  # elements; smaller arrays cost more to gather than they save
+
+
+def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
+    """A mesh ("data", "fsdp") over all devices; -1 takes what is left.
+
+    Raises:
+      ConfigError: the axes do not multiply to the number of devices.
+    """
+    count = jax.device_count()
+    sizes = [data, fsdp]
+    if -1 in sizes:
+        rest = sizes[1 - sizes.index(-1)]
+        sizes[sizes.index(-1)] = count // rest if rest > 0 and count % rest == 0 else 0
+    if sizes[0] * sizes[1] != count or min(sizes) < 1:
+        raise ConfigError(
+            f"config.mesh: data={data}, fsdp={fsdp} does not fit {count} device(s); their product must be {count}"
+        )
+    # Flax linen cannot train on the Explicit axes that jax.make_mesh gives by default.
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Leading axis over all devices."""
+    return NamedSharding(mesh, PartitionSpec(AXES))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def state_sharding(state, mesh: Mesh):
+    """A NamedSharding for every leaf: large arrays split along their largest divisible axis over "fsdp".
+
+    Args:
+      state: a tree of arrays or ShapeDtypeStructs (parameters, optimiser moments, batch statistics).
+      mesh: from make_mesh.
+    """
+    fsdp = mesh.shape["fsdp"]
+
+    def rule(leaf):
+        axes = [i for i, n in enumerate(leaf.shape) if n % fsdp == 0]
+        if fsdp == 1 or not axes or np.prod(leaf.shape) < MIN_SHARDED_SIZE:
+            return replicated(mesh)
+        largest = max(axes, key=lambda i: leaf.shape[i])
+        return NamedSharding(mesh, PartitionSpec(*("fsdp" if i == largest else None for i in range(leaf.ndim))))
+
+    return jax.tree.map(rule, state)

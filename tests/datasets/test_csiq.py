@@ -1,0 +1,155 @@
+"""CSIQ: counts, direction, and the label files and folders in which it is found."""
+
+import collections
+import zipfile
+
+import numpy as np
+import pytest
+
+from jaxiqa.datasets import load
+from jaxiqa.errors import DataError
+
+
+def write_xlsx(path, rows, sheet="all_by_image"):
+    """A workbook as Excel writes it: texts in a table of their own, numbers in place, a title above the header."""
+    strings = sorted({v for row in rows for v in row if isinstance(v, str)})
+
+    def cell(column, number, value):
+        if isinstance(value, str):
+            return f'<c r="{column}{number}" t="s"><v>{strings.index(value)}</v></c>'
+        return f'<c r="{column}{number}"><v>{value!r}</v></c>'
+
+    body = "".join(
+        f'<row r="{n}">{"".join(cell(c, n, v) for c, v in zip("DEFGHI", row, strict=True) if v != "")}</row>'
+        for n, row in enumerate(rows, 4)
+    )
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    files = {
+        "xl/workbook.xml": f'<workbook {main} xmlns:r="{office}"><sheets><sheet name="other" sheetId="1" r:id="rId1"/>'
+        f'<sheet name="{sheet}" sheetId="2" r:id="rId2"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/'
+        'relationships"><Relationship Id="rId1" Target="worksheets/sheet1.xml"/>'
+        '<Relationship Id="rId2" Target="worksheets/sheet2.xml"/></Relationships>',
+        "xl/sharedStrings.xml": f"<sst {main}>{''.join(f'<si><t>{s}</t></si>' for s in strings)}</sst>",
+        "xl/worksheets/sheet1.xml": f"<worksheet {main}><sheetData/></worksheet>",
+        "xl/worksheets/sheet2.xml": f"<worksheet {main}><sheetData>{body}</sheetData></worksheet>",
+    }
+    with zipfile.ZipFile(path, "w") as z:
+        for name, text in files.items():
+            z.writestr(name, text)
+
+
+def beta_rows(shared):
+    lines = (shared / "data/labels/UNIQUE/csiq.beta.txt").read_text().splitlines()
+    return [line.split("\t") if "\t" in line else line.split() for line in lines]
+
+
+def test_full_size(tree):
+    d = load("csiq", tree("csiq"))
+    mos = np.array([r.mos for r in d.records])
+    assert len(d) == 866 and not d.higher_is_better and d.score_range == (0.0, 1.0)
+    assert (mos.min(), mos.max()) == (0.0, 1.0) and abs(mos.mean() - 0.351) < 5e-4
+    count = collections.Counter(r.distortion for r in d.records)
+    assert count == {"awgn": 150, "blur": 150, "contrast": 116, "fnoise": 150, "jpeg": 150, "jpeg2000": 150}
+    by_id = {r.id: r for r in d.records}
+    r = by_id["1600.awgn.5.png"]
+    assert (r.mos, r.reference, r.distortion, r.level) == (0.46748, "1600", "awgn", 5)
+    assert r.path == str(tree("csiq") / "dst_imgs/awgn/1600.AWGN.5.png")
+
+
+def test_lower_is_better(tree):
+    d = load("csiq", tree("csiq"))
+    blur = [r.mos for r in d.records if r.reference == "1600" and r.distortion == "blur"]
+    assert blur == sorted(blur) and list(d.to_score01(blur)) == sorted(d.to_score01(blur), reverse=True)
+
+
+def test_references_come_in_reverse_order(tree):
+    references = list(dict.fromkeys(r.reference for r in load("csiq", tree("csiq")).records))
+    assert len(references) == 30 and references == sorted(references, reverse=True) and references[-1] == "1600"
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["dst_imgs/{name}", "dst_imgs_all/{name}", "all_dis_imgs/{name}", "dst_imgs/{TYPE}/{name}"],
+    ids=["flat", "dst_imgs_all", "all_dis_imgs", "upper-case"],
+)
+def test_other_layouts(tree, tmp_path, place):
+    d = load("csiq", tree("csiq"))
+    for r in d.records:
+        name = r.path.split("/")[-1]
+        path = tmp_path / place.format(name=name, TYPE=name.split(".")[1].upper())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "csiq_label.txt").write_text((tree("csiq") / "csiq_label.txt").read_text())
+    assert load("csiq", tmp_path).fingerprint == d.fingerprint
+
+
+def test_label_files_agree(tree, tmp_path, shared):
+    (tmp_path / "dst_imgs").symlink_to(tree("csiq") / "dst_imgs")
+    (tmp_path / "csiq.beta.txt").write_text((shared / "data/labels/UNIQUE/csiq.beta.txt").read_text())
+    beta = load("csiq", tmp_path)
+    exact = load("csiq", tree("csiq"))
+    assert [r.id for r in beta.records] == [r.id for r in exact.records]
+    assert max(abs(a.mos - b.mos) for a, b in zip(beta.records, exact.records, strict=True)) < 1.001e-3
+
+    types = {"noise": "awgn", "jpeg2000": "jpeg 2000"}
+    rows = [["image", "dst_idx", "dst_type", "dst_lev", "dmos_std", "dmos"]]
+    for ref, index, type_, level, std, dmos in beta_rows(shared):
+        ref = int(ref) if ref.isdigit() else ref
+        rows.append([ref, int(index), types.get(type_, type_), int(level), float(std), float(dmos)])
+    write_xlsx(tmp_path / "csiq.DMOS.xlsx", rows)
+    (tmp_path / "csiq.beta.txt").unlink()
+    assert load("csiq", tmp_path).fingerprint == beta.fingerprint
+
+
+def test_workbooks_that_cannot_be_read(tree, tmp_path):
+    (tmp_path / "dst_imgs").symlink_to(tree("csiq") / "dst_imgs")
+    file = tmp_path / "csiq.DMOS.xlsx"
+    file.write_text("<html>not found</html>")
+    with pytest.raises(DataError, match=r"cannot be read as an \.xlsx workbook"):
+        load("csiq", tmp_path)
+    write_xlsx(file, [["image", "dmos", "", "", "", ""]], sheet="sheet of another")
+    with pytest.raises(DataError, match="has no sheet 'all_by_image'; it has other, sheet of another"):
+        load("csiq", tmp_path)
+    write_xlsx(file, [["image", "dmos", "", "", "", ""]])
+    with pytest.raises(DataError, match="no row with the columns image, dst_type, dst_lev, dmos"):
+        load("csiq", tmp_path)
+
+
+def test_piece(shared):
+    d = load("csiq", shared / "data/official_samples/CSIQ", allow_partial=True)
+    assert [(r.distortion, r.level, r.mos) for r in d.records] == [
+        ("awgn", 1, 0.061989),
+        ("awgn", 2, 0.206245),
+        ("awgn", 3, 0.262122),
+        ("awgn", 4, 0.374632),
+        ("awgn", 5, 0.46748),
+        ("blur", 1, 0.042668),
+        ("blur", 2, 0.142435),
+        ("blur", 3, 0.341114),
+        ("blur", 4, 0.471038),
+        ("blur", 5, 0.749795),
+    ]
+    with pytest.raises(DataError, match=r"5 rows of awgn instead of 150"):
+        load("csiq", shared / "data/official_samples/CSIQ")
+
+
+def test_bad_rows(tree, tmp_path):
+    (tmp_path / "dst_imgs").symlink_to(tree("csiq") / "dst_imgs")
+    lines = (tree("csiq") / "csiq_label.txt").read_text().splitlines()
+    lines[0] = "1600.AWGN.1.png 1.5"
+    lines[1] = "1600.AWGN.6.png 0.2"
+    lines[2] = "1600-AWGN.png 0.2"
+    lines[4] = lines[3]
+    (tmp_path / "csiq_label.txt").write_text("\n".join(lines))
+    with pytest.raises(DataError) as e:
+        load("csiq", tmp_path)
+    for expected in [
+        "outside 0..1: csiq_label.txt:1 1.5",
+        "at level 1..5: csiq_label.txt:2 AWGN 6",
+        "1600.AWGN.1.png: csiq_label.txt:3 1600-AWGN.png",
+        "has one already: csiq_label.txt:5 1600.awgn.4.png",
+        "147 rows of awgn instead of 150",
+    ]:
+        assert expected in str(e.value)

@@ -1,0 +1,155 @@
+"""The folder reader: the collections at hand, and every way in which a CSV can be wrong."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from jaxiqa.datasets import load
+from jaxiqa.errors import ConfigError, DataError
+
+
+def write(tmp_path, text, pictures=("a.png", "b.png", "c.png")):
+    for name in pictures:
+        (tmp_path / name).touch()
+    (tmp_path / "index.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return tmp_path
+
+
+def test_tub_acr(shared):
+    d = load("folder", shared / "data/mos/tub_acr", group_column="content")
+    assert len(d) == 120 and len({r.reference for r in d.records}) == 12
+    assert d.score_range == (1.0, 5.0) and d.higher_is_better
+    assert collections.Counter((r.distortion, r.level) for r in d.records) == {
+        (t, level): 12 for t in ("gblur", "jpeg") for level in range(1, 6)
+    }
+    first = d.records[0]
+    assert (first.id, first.mos, first.reference, first.level) == ("images/bad_1_blur_1.jpg", 2.133333, "bad_1", 5)
+    assert first.path == str(shared / "data/mos/tub_acr/images/bad_1_blur_1.jpg") and first.apply is None
+
+
+def test_avt_hevc_has_levels_that_are_no_strengths(shared):
+    d = load("folder", shared / "data/mos/avt_hevc", group_column="content")
+    assert len(d) == 154 and len({r.reference for r in d.records}) == 18
+    assert {(r.distortion, r.level) for r in d.records} == {("hevc_intra+downscale", 0)}
+    assert (min(r.mos for r in d.records), max(r.mos for r in d.records)) == (1.0, 4.619048)
+
+
+def test_live_subset_is_lower_better(shared):
+    options = {"label_column": "dmos", "group_column": "content", "score_range": (0, 100), "higher_is_better": False}
+    d = load("folder", shared / "data/mos/live_subset", **options)
+    assert len(d) == 34 and {r.reference for r in d.records} == {"monarch", "sailing1"}
+    mos = np.array([r.mos for r in d.records])
+    assert mos.min() == 3.219737 and mos.max() == 97.512095
+    assert d.to_score01(mos).argmax() == mos.argmin()
+
+
+def test_without_a_group_every_picture_is_its_own(tmp_path):
+    d = load("folder", write(tmp_path, "path,mos\nb.png,2\na.png,4.5\n"))
+    assert [(r.id, r.mos, r.reference, r.distortion, r.level) for r in d.records] == [
+        ("b.png", 2.0, "", "", 0),
+        ("a.png", 4.5, "", "", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbfpath,mos\na.png,2\nb.png,3\n",
+        b"path,mos\r\na.png,2\r\nb.png,3\r\n",
+        b"path;mos\na.png;2\nb.png;3",
+        b"path\tmos\na.png\t2\nb.png\t3\n",
+        b'"path","mos"\n"a.png","2"\n\n"b.png" , "3"\n'.replace(b" , ", b","),
+        b" path , mos \n a.png , 2 \n./b.png,3\n\n",
+        b"path;mos;r1,r2,r3,r4\na.png;2;1,2,3,4\nb.png;3;1,2,3,4\n",
+    ],
+    ids=["bom", "crlf", "semicolon", "tab", "quoted", "spaces", "commas-in-a-semicolon-file"],
+)
+def test_csv_as_spreadsheets_write_it(tmp_path, text):
+    d = load("folder", write(tmp_path, text))
+    assert [(r.id, r.mos) for r in d.records] == [("a.png", 2.0), ("b.png", 3.0)]
+
+
+def test_names_with_commas_quotes_and_umlauts(tmp_path):
+    name = 'Bär, "der", 1.png'
+    text = 'path,mos\n"Bär, ""der"", 1.png",2\n'
+    assert load("folder", write(tmp_path, text, (name,))).records[0].id == name
+
+
+def test_every_fault_is_listed_at_once_with_its_line(tmp_path):
+    rows = ["a.png,2", "b.png,", "c.png,n/a", "gone.png,3", "../a.png,3", "/etc/passwd,3", "a.png,4"]
+    rows += ["d.png,nan", "e.png,6", '"f.png","3,5"', "g.png,3,5", "C:\\x.png,1", "h.png,1_0"]
+    pictures = [f"{c}.png" for c in "abcdefgh"]
+    with pytest.raises(DataError) as e:
+        load("folder", write(tmp_path, "path,mos\n" + "\n".join(rows) + "\n", pictures))
+    message = str(e.value)
+    assert e.value.exit_code == 3
+    for expected in [
+        "empty labels: index.csv:3",
+        "no number: index.csv:4 'n/a', index.csv:14 '1_0'",
+        "missing pictures: index.csv:5 gone.png",
+        "leave the folder or are empty: index.csv:6 '../a.png', index.csv:7 '/etc/passwd', index.csv:13 'C:\\\\x.png'",
+        "has one already: index.csv:8 a.png (as index.csv:2)",
+        "NaN or infinite: index.csv:9 'nan'",
+        "outside 1..5: index.csv:10 6",
+        "decimal comma (write a point): index.csv:11 '3,5'",
+        "without exactly 2 cells: index.csv:12 has 3",
+    ]:
+        assert expected in message
+    assert "1 empty labels, 2 labels that are no number" in message.splitlines()[0]
+
+
+def test_ten_of_many_faults_are_written_out(tmp_path):
+    rows = [f"{i}.png,3" for i in range(1234)]
+    with pytest.raises(DataError) as e:
+        load("folder", write(tmp_path, "path,mos\n" + "\n".join(rows)))
+    assert "1,234 missing pictures" in str(e.value) and "index.csv:11 9.png, and 1,224 more" in str(e.value)
+
+
+def test_lines_are_counted_through_quoted_line_breaks(tmp_path):
+    with pytest.raises(DataError, match=r"index.csv:4 'x'"):
+        load("folder", write(tmp_path, 'path,mos,note\na.png,2,"two\nlines"\nb.png,x,\n'))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,moss\na.png,2\n", r"no column 'mos'; it has path, moss; did you mean 'moss'\?"),
+        ("path,mos,mos\na.png,2,3\n", "'mos' is there 2 times"),
+        ("path,mos\n", "no rows"),
+        ("", "no column 'path'|no rows"),
+        ('path,mos\n"a.png,2\n', "index.csv:2: unexpected end of data"),
+        ("path,mos\na.png,2\nbär.png,3\n".encode("latin-1"), "index.csv:3: not UTF-8"),
+        ("path,mos\na.png,2\n".encode("utf-16"), "index.csv:1: not UTF-8"),
+    ],
+    ids=["typo", "twice", "header-only", "empty", "open-quote", "latin-1", "utf-16"],
+)
+def test_unreadable_tables(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        load("folder", write(tmp_path, text))
+
+
+def test_no_csv_and_another_name(tmp_path):
+    write(tmp_path, "path,mos\na.png,2\n")
+    (tmp_path / "index.csv").rename(tmp_path / "scores.csv")
+    with pytest.raises(DataError, match=r"has no index\.csv"):
+        load("folder", tmp_path)
+    assert len(load("folder", tmp_path, csv="scores.csv")) == 1
+
+
+def test_a_picture_without_group_is_refused(tmp_path):
+    text = "path,mos,scene\na.png,2,x\nb.png,3,\n"
+    with pytest.raises(DataError, match=r"rows without a scene: index\.csv:3"):
+        load("folder", write(tmp_path, text), group_column="scene")
+
+
+def test_a_directory_is_no_picture(tmp_path):
+    (tmp_path / "d.png").mkdir()
+    with pytest.raises(DataError, match=r"missing pictures: index\.csv:2 d\.png"):
+        load("folder", write(tmp_path, "path,mos\nd.png,2\n"))
+
+
+@pytest.mark.parametrize("score_range", [(5, 1), (1,), (1, float("nan")), "ab", 5])
+def test_bad_ranges(tmp_path, score_range):
+    with pytest.raises(ConfigError, match="score_range"):
+        load("folder", write(tmp_path, "path,mos\na.png,2\n"), score_range=score_range)

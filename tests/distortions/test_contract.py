@@ -1,0 +1,137 @@
+"""One battery over the whole table: what every distortion promises, whatever it does."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxiqa.distortions
+from jaxiqa.distortions import DISTORTIONS, distort, distort_exact, get_distortion
+
+LEVELS = (1, 2, 3, 4, 5)
+HEIGHT, WIDTH = 67, 93
+ON_DEVICE = [row for row in DISTORTIONS if row.device]
+
+every_type = pytest.mark.parametrize("row", DISTORTIONS, ids=lambda row: row.name)
+every_device_type = pytest.mark.parametrize("row", ON_DEVICE, ids=lambda row: row.name)
+
+
+def pictures():
+    """uint8 (7, H, W, 3): black, white, grey, one colour (all constant), noise, low contrast, the noise again."""
+    rng = np.random.default_rng(0)
+    flat = [np.broadcast_to(np.uint8(c), (HEIGHT, WIDTH, 3)) for c in (0, 255, 128, (30, 180, 90))]
+    noise = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    return np.stack([*flat, noise, 120 + noise // 32, noise])
+
+
+NOISE, NOISE_AGAIN = 4, 6
+KEYS = jax.random.split(jax.random.key(0), (7, 5))
+
+
+@functools.cache
+def render(row):
+    """All pictures at all levels, each with its own key, in one call: float32 (stretch off and on, 7, 5, H, W, 3)."""
+
+    def one(image, level, key):
+        return jnp.stack([distort(image, row.name, level, key, stretch=stretch) for stretch in (False, True)])
+
+    images = np.repeat(pictures().astype(np.float32) / 255, 5, axis=0)
+    result = jax.jit(jax.vmap(one))(images, jnp.tile(jnp.asarray(LEVELS), 7), KEYS.reshape(-1))
+    return np.asarray(result).reshape(7, 5, 2, *result.shape[2:]).transpose(2, 0, 1, 3, 4, 5)
+
+
+@every_device_type
+def test_any_picture_keeps_shape_and_range(row):
+    result = render(row)
+    assert result.shape == (2, 7, 5, HEIGHT, WIDTH, 3)
+    assert result.dtype == np.float32
+    assert np.isfinite(result).all()
+    assert result.min() >= 0 and result.max() <= 1
+    if not row.random:  # a stretch must not make a picture out of rounding errors
+        assert np.ptp(result[:, :3], axis=(3, 4, 5)).max() < 1e-4
+
+
+@every_device_type
+def test_vmap_draws_differently_and_agrees_with_single_calls(row):
+    strongest = render(row)[1, :, -1]
+    assert row.random == (not np.array_equal(strongest[NOISE], strongest[NOISE_AGAIN]))
+    alone = distort(pictures()[NOISE].astype(np.float32) / 255, row.name, 5, KEYS[NOISE, -1])
+    np.testing.assert_allclose(strongest[NOISE], alone, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("type", "level"), [("gaussian_blur", 1), ("motion_blur", 1), ("colour_saturation_lab", 1), ("mean_shift", 3)]
+)
+def test_levels_that_change_nothing(type, level):
+    image = pictures()[NOISE].astype(np.float32) / 255
+    np.testing.assert_allclose(render(get_distortion(type))[0, NOISE, level - 1], image, atol=1e-4)
+
+
+@every_type
+def test_exact_form(row):
+    image = pictures()[4]
+    first = distort_exact(image, row.id, 3, 7)
+    assert first.shape == image.shape and first.dtype == np.uint8
+    np.testing.assert_array_equal(first, distort_exact(image, row.name, 3, jax.random.key(7)))
+    assert row.random == (not np.array_equal(first, distort_exact(image, row.name, 3, 8)))
+    for flat in pictures()[:4]:
+        assert distort_exact(flat, row.name, 5, 0).shape == flat.shape
+
+
+@every_type
+@pytest.mark.parametrize("level", [0, 6, -1])
+def test_level_out_of_range_is_refused(row, level):
+    with pytest.raises(ValueError, match="level must be"):
+        distort_exact(pictures()[4], row.name, level, 0)
+
+
+@every_device_type
+def test_one_compile_serves_all_levels(row):
+    image = pictures()[4].astype(np.float32) / 255
+    key = jax.random.key(0)
+    before = jaxiqa.distortions._distort._cache_size()
+    results = [np.asarray(distort(image, row.name, level, key)) for level in LEVELS]
+    assert jaxiqa.distortions._distort._cache_size() - before <= 1
+    np.testing.assert_array_equal(results[1], distort(image, row.name, jnp.int32(2), key))
+    assert all(not np.array_equal(a, b) for a, b in itertools.pairwise(results))
+
+
+def test_table_is_in_kadid_order_and_resolves_names_and_numbers():
+    assert [row.id for row in DISTORTIONS] == sorted({row.id for row in DISTORTIONS})
+    assert len({row.name for row in DISTORTIONS}) == len(DISTORTIONS)
+    for row in DISTORTIONS:
+        assert len(row.levels) == 5
+        assert get_distortion(row.name) is get_distortion(row.id) is get_distortion(np.int64(row.id)) is row
+
+
+@pytest.mark.parametrize(
+    ("type", "message"),
+    [
+        ("gausian_blur", "did you mean 'gaussian_blur'"),
+        ("color_diffusion", "did you mean 'colour_diffusion'"),
+        ("zzz", "known: gaussian_blur"),
+        (26, "unknown distortion number 26"),
+        (0, "unknown distortion number 0"),
+    ],
+)
+def test_unknown_type_is_refused(type, message):
+    with pytest.raises(ValueError, match=message):
+        distort_exact(pictures()[4], type, 1, 0)
+
+
+def test_wrong_calls_are_refused():
+    image = pictures()[4]
+    image01 = image.astype(np.float32) / 255
+    with pytest.raises(ValueError, match="floats"):
+        distort(image, "darken", 1, None)
+    with pytest.raises(ValueError, match="floats"):
+        distort(image01[None], "darken", 1, None)
+    with pytest.raises(ValueError, match="uint8"):
+        distort_exact(image01, "darken", 1, None)
+    with pytest.raises(ValueError, match="needs a key"):
+        distort_exact(image, "white_noise", 1, None)
+    with pytest.raises(ValueError, match="distort_exact"):
+        distort(image01, "jpeg2000", 1, None)

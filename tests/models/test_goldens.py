@@ -1,0 +1,111 @@
+"""Forward and training parity with the public PyTorch code, fp32, highest matmul precision."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import traverse_util
+
+from jaxiqa.models import create_model
+from jaxiqa.train import make_train_step
+from jaxiqa.training import optim
+from jaxiqa.training.losses import l1
+from jaxiqa.training.state import TrainState
+from jaxiqa.weights import load_torch
+
+FROZEN = (
+    r"^vgfe/backbone/(patch_embed|block[0-4])/",
+    r"^clfe/backbone/(conv1|bn1|layer[12]_\d+)/",
+)
+
+
+def relative_error(ours, golden) -> float:
+    """Largest difference of the first values, mean and std to the golden, over the golden's largest magnitude."""
+    ours = np.asarray(ours, np.float64)
+    if ours.ndim == 4:
+        ours = ours.transpose(0, 3, 1, 2)
+    assert list(ours.shape) == golden["shape"]
+    first = np.array(golden["first"])
+    differences = [np.abs(ours.ravel()[: len(first)] - first).max(), abs(ours.mean() - golden["mean"])]
+    differences += [abs(ours.std() - golden["std"]), abs(np.abs(ours).max() - golden["absmax"])]
+    return float(max(differences) / golden["absmax"])
+
+
+def tap(name: str, score, out):
+    """The array of ours that a golden's name means."""
+    if name in ("score", "logits"):
+        return score
+    if name.startswith(("vgfe", "clfe")):
+        return out[name[:4]][int(name[4:])]
+    return out[name.replace("layer", "stage")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["glintiqa", "vit_small_patch16_224", "vit_base_patch16_224", "resnet50"])
+def test_forward(name, goldens, capsys):
+    golden, seed = goldens.models["models"][name], goldens.models["seed"]
+    variables = load_torch(name, goldens.seeded.seeded_state_dict(golden["shapes"], seed))
+    model = create_model(name)
+    with jax.default_matmul_precision("highest"):
+        score, out = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, goldens.seeded.seeded_input(seed))
+    errors = {tap_name: relative_error(tap(tap_name, score, out), e) for tap_name, e in golden["outputs"].items()}
+    with capsys.disabled():
+        print(f"\n{name}: " + "  ".join(f"{k} {v:.1e}" for k, v in errors.items()))
+    assert max(errors.values()) <= 1e-4
+
+
+@pytest.mark.slow
+def test_training(goldens, capsys):
+    """Six Adam steps of GlintIQA: losses, gradient norms, running statistics and which tensors move."""
+    golden, seed = goldens.training, goldens.training["seed"]
+    shapes = goldens.models["models"]["glintiqa"]["shapes"]
+    variables = load_torch("glintiqa", goldens.seeded.seeded_state_dict(shapes, seed))
+    model = create_model("glintiqa", dropout=0.0)  # eval_bn is empty: batch statistics everywhere
+    tx = optax.chain(
+        optax.add_decayed_weights(golden["weight_decay"]), optax.scale_by_adam(), optax.scale(-golden["learning_rate"])
+    )
+    trainable, _ = optim.split_frozen(variables["params"], FROZEN)
+    assert sum(x.size for x in jax.tree.leaves(trainable)) == 30_589_333
+    state = TrainState.create(jax.tree.map(jnp.asarray, variables), tx, trainable)
+    # The golden's input is normalised already: give the step a model whose normalisation is undone.
+    batch = {
+        "image": (goldens.seeded.seeded_input(seed, n=4) * 0.5 + 0.5) * 255.0,
+        "label": np.array(golden["targets"], np.float32),
+    }
+    step = jax.jit(make_train_step(model, tx, lambda _: golden["learning_rate"], l1, FROZEN, jax.random.key(0)))
+    losses, norms = [], []
+    with jax.default_matmul_precision("highest"):
+        for _ in range(golden["steps"]):
+            state, metrics = step(state, batch)
+            losses.append(float(metrics["loss"]))
+            norms.append(float(metrics["grad_norm"]))
+    loss_error = max(abs(a - b) / b for a, b in zip(losses, golden["loss"], strict=True))
+    norm_error = max(abs(a - b) / b for a, b in zip(norms, golden["grad_norm"], strict=True))
+    with capsys.disabled():
+        print(
+            f"\nsix steps: largest relative error of the loss {loss_error:.1e}, of the gradient norm {norm_error:.1e}"
+        )
+    assert loss_error <= 0.01
+    assert norm_error <= 0.01
+
+    stats = traverse_util.flatten_dict(state.batch_stats, sep="/")
+    for name, expected in golden["batch_stats"].items():
+        ours = np.asarray(stats[name.replace("layer3.5", "layer3_5").replace("running_", "").replace(".", "/")])
+        np.testing.assert_allclose(
+            [ours.mean(), ours.std(ddof=1)], [expected["mean"], expected["std"]], rtol=1e-3, atol=1e-5
+        )
+    before = traverse_util.flatten_dict(variables["params"], sep="/")
+    after = traverse_util.flatten_dict(state.params, sep="/")
+    change = {path: float(np.abs(np.asarray(after[path]) - before[path]).mean()) for path in before}
+    for path, name in {
+        "vgfe/backbone/cls_token": "vgfe.backbone.cls_token",
+        "vgfe/backbone/pos_embed": "vgfe.backbone.pos_embed",
+        "vgfe/backbone/block4/mlp/fc1/kernel": "vgfe.backbone.blocks.4.mlp.fc1.weight",
+        "vgfe/backbone/block5/mlp/fc1/kernel": "vgfe.backbone.blocks.5.mlp.fc1.weight",
+        "clfe/backbone/layer2_0/conv1/kernel": "clfe.backbone.layer2.0.conv1.weight",
+        "clfe/backbone/layer3_0/conv1/kernel": "clfe.backbone.layer3.0.conv1.weight",
+        "siem4/conv/kernel": "siem4.conv.weight",
+        "quality_head/fc2/kernel": "quality_head.layers.3.weight",
+    }.items():
+        np.testing.assert_allclose(change[path], golden["mean_abs_change"][name], rtol=0.02, err_msg=path)

@@ -1,0 +1,136 @@
+"""Crops: every pixel is seen by the grid, random ones are uniform and repeatable, mistakes are refused."""
+
+import numpy as np
+import pytest
+
+from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.scoring.crops import Policy, fit_to_crop, grid, parse_policy, positions, random_positions
+
+
+def sizes(n: int, crops: tuple[int, int], largest: int):
+    rng = np.random.default_rng(0)
+    for _ in range(n):
+        crop = int(rng.integers(*crops))
+        yield *(int(side) for side in crop + rng.integers(0, largest, 2)), crop
+
+
+def test_grid_shows_every_pixel_to_the_model():
+    """One pixel is set at a time; a model that adds up its crops must notice each of them."""
+    for height, width, crop in sizes(20, (1, 30), 16):
+        places = grid(height, width, crop)
+        for row in range(height):
+            for column in range(width):
+                picture = np.zeros((height, width), np.uint8)
+                picture[row, column] = 1
+                assert any(picture[top : top + crop, left : left + crop].any() for top, left in places)
+
+
+def test_grid_covers_large_pictures_with_the_fewest_crops_evenly_spaced():
+    for height, width, crop in sizes(200, (16, 225), 900):
+        places = grid(height, width, crop)
+        seen = np.zeros((height, width), np.int32)
+        for top, left in places:
+            assert 0 <= top <= height - crop and 0 <= left <= width - crop
+            seen[top : top + crop, left : left + crop] += 1
+        assert seen.min() >= 1
+        # Points crop pixels apart can never share a crop: fewer crops than points cannot cover.
+        assert len(places) == len(range(0, height, crop)) * len(range(0, width, crop))
+        for axis in (0, 1):
+            steps = np.diff(np.unique(places[:, axis]))
+            assert len(steps) == 0 or steps.max() - steps.min() <= 1
+
+
+def test_grid_of_known_sizes():
+    assert grid(224, 224, 224).tolist() == [[0, 0]]
+    assert grid(224, 225, 224).tolist() == [[0, 0], [0, 1]]
+    assert grid(384, 512, 224).tolist() == [[0, 0], [0, 144], [0, 288], [160, 0], [160, 144], [160, 288]]
+    assert len(grid(768, 1024, 224)) == 4 * 5
+    assert grid(5, 3, 3).dtype == np.int64
+
+
+def test_random_positions_are_uniform_over_all_places():
+    places = random_positions(12, 15, 10, 9000, seed=1)
+    assert places.shape == (9000, 2) and places.dtype == np.int64
+    counts = np.zeros((3, 6))
+    np.add.at(counts, tuple(places.T), 1)
+    expected = 9000 / 18
+    assert ((counts - expected) ** 2 / expected).sum() < 33.4  # chi-square, 17 degrees of freedom, p = 0.01
+    assert (random_positions(10, 10, 10, 5, seed=2) == 0).all()
+
+
+def test_random_crops_belong_to_the_picture():
+    policy = parse_policy("random:25")
+    one = positions(policy, 384, 512, 224, "images/I01_01_01.png")
+    assert one.shape == (25, 2)
+    assert one[:2].tolist() == [[91, 247], [147, 38]]  # the same in every process
+    assert (one == positions(policy, 384, 512, 224, "images/I01_01_01.png")).all()
+    assert (one != positions(policy, 384, 512, 224, "images/I01_01_02.png")).any()
+    assert positions(policy, 384, 512, 224, "name that is no text \udcff").shape == (25, 2)
+
+
+def test_policies():
+    assert parse_policy("grid") == Policy("grid")
+    assert parse_policy("random:50") == Policy("random", 50)
+    assert [str(parse_policy(text)) for text in ("grid", "random:7", "whole")] == ["grid", "random:7", "whole"]
+    assert positions(parse_policy("whole"), 3, 900, 224, "x").tolist() == [[0, 0]]
+    assert (positions(parse_policy("grid"), 300, 300, 224, "x") == grid(300, 300, 224)).all()
+
+
+MISTAKES = {
+    "": "grid", "Grid": "grid", "gird": "grid", "grids": "grid", "five": "grid", "random": "random:25",
+    "random25": "random:25", "random:": "random:25", "random:0": "random:25", "random:-3": "random:3",
+    "random: 50": "random:50", "ramdom:50": "random:50", "random:05": "random:5", "random:2.5": "random:25",
+    "rand:10": "random:10", "random:1e3": "random:13", "all": "grid", "whole:1": "whole", "hole": "whole",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_other_policies_are_refused_with_a_suggestion(text):
+    with pytest.raises(ConfigError) as caught:
+        parse_policy(text)
+    assert repr(text) in str(caught.value)
+    assert str(caught.value).endswith(f"did you mean {MISTAKES[text]!r}?")
+    assert str(parse_policy(MISTAKES[text])) == MISTAKES[text]
+
+
+@pytest.mark.parametrize("size", [(10, 30), (30, 10), (0, 30)])
+def test_a_picture_smaller_than_the_crop_has_no_crops(size):
+    with pytest.raises(ValueError, match="no crop of 20 pixels fits"):
+        grid(*size, 20)
+    with pytest.raises(ValueError, match="no crop of 20 pixels fits"):
+        random_positions(*size, 20, 5, seed=0)
+
+
+def test_large_enough_pictures_are_left_alone():
+    picture = np.zeros((224, 300, 3), np.uint8)
+    assert fit_to_crop(picture, 224) is picture
+
+
+ENLARGED = {(1, 1): (224, 224), (3, 5): (224, 373), (223, 900): (224, 904), (900, 223): (904, 224), (2, 9): (224, 1008)}
+    (1, 1): (224, 224),
+    (3, 5): (224, 373),
+    (223, 900): (224, 904),
+    (900, 223): (904, 224),
+    (2, 90): (224, 10080),
+}
+
+
+@pytest.mark.parametrize(("size", "expected"), ENLARGED.items())
+def test_small_pictures_are_enlarged_to_the_crop(size, expected):
+    picture = np.full((*size, 3), 77, np.uint8)
+    enlarged = fit_to_crop(picture, 224)
+    assert enlarged.shape == (*expected, 3) and enlarged.dtype == np.uint8
+    assert (enlarged == 77).all()
+
+
+def test_enlarging_is_smooth_and_keeps_the_place_of_things():
+    picture = np.zeros((20, 40, 3), np.uint8)
+    picture[:, 20:] = 200
+    enlarged = fit_to_crop(picture, 80).astype(int)
+    assert (enlarged[:, :70] == 0).all() and (enlarged[:, 90:] == 200).all()
+    assert len(np.unique(enlarged[0, 75:85, 0])) > 5  # an edge with intermediate values, not blocks
+
+
+def test_a_strip_is_refused_before_it_fills_the_memory():
+    with pytest.raises(DataError, match="4000 x 1 pixels is too narrow"):
+        fit_to_crop(np.zeros((1, 4000, 3), np.uint8), 224)

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import runpy
 import sys
 from collections.abc import Callable
 
@@ -17,8 +18,8 @@ _HELP = {"-?", "-h", "--help", "--helpshort", "--helpfull", "--helpxml"}
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parse the command line, call main() and exit with the documented code. Call it from `if __name__ == "__main__"`."""
-    flags.adopt_module_key_flags(sys.modules[__name__])
+    """Parse the command line, call main(), exit with the documented code; for `if __name__ == "__main__"`."""
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["debug"])  # so that --help shows it
     app.run(lambda _: _guarded(main), flags_parser=_parse)
 
 
@@ -30,7 +31,8 @@ def read_config(flag) -> ConfigDict:
             raise ConfigError(f"--{flag.name} is missing; give a config file, e.g. --config configs/glintiqa_sample.py")
         config.to_dict()
     except OSError as error:
-        raise ConfigError(f"--{flag.name}: {error}") from error
+        reason = str(error).strip().splitlines()[-1].strip()  # the lines before it list where it was looked for
+        raise ConfigError(f"--{flag.name} cannot be read: {reason}") from error
     return config
 
 
@@ -73,12 +75,13 @@ def _parse(argv):
 
 def _explain(argv, error: Exception) -> str:
     """Name the override that a config refused, with the nearest key there is."""
+    given = re.search(r"(?:^|\0)--?config[=\0]([^\0:]+):?([^\0]*)", "\0".join(argv))
     try:
-        known = _dotted(flags.FLAGS["config"].value.to_dict())
-    except Exception:  # the config file itself failed
+        known = _dotted(runpy.run_path(given[1])["get_config"](given[2]).to_dict())
+    except Exception:  # the config file itself failed, which is what `error` says
         return f"--config: {error}"
     for arg in argv[1:]:
-        key = re.match(r"--config\.([^=]+)", arg)
+        key = re.match(r"--?config\.([^=]+)", arg)
         if key and key[1] not in known:
             return f"--config.{key[1]}: there is no such key; {_suggest(key[1], known)}"
     return str(error)

@@ -15,6 +15,7 @@ import contextlib
 import functools
 import json
 import math
+import os
 import signal
 import time
 
@@ -67,11 +68,8 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     # ---- Data --------------------------------------------------------------------------------------------------------
     dataset = datasets.load(**config.dataset)
     split = make_split(dataset, **config.split)
-    workdir.mkdir(parents=True, exist_ok=True)
-    save_config(config, split.fingerprint, workdir)
-    dataset = render(
-        dataset, epath.Path(config.dataset.data_dir or datasets.default_data_dir(dataset.name)) / "distorted"
-    )
+    home = os.path.expanduser(config.dataset.data_dir) or datasets.default_data_dir(dataset.name)
+    dataset = render(dataset, os.path.join(home, "distorted"))
     print(
         f"{dataset.name}: {len(split.train)} pictures train, {len(split.val)} validate, {len(split.test)} test "
         f"({split.name}, round {split.round}, selection {split.selection}, split {split.fingerprint})"
@@ -86,9 +84,9 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     }
     steps = functools.partial(to_steps, batch_size=config.batch_size, examples=len(split.train))
     total = max(1, steps(config.total, "total"))
-    every = {key: max(1, steps(config[f"{key}_every"], f"{key}_every", total=total)) for key in ("log", "eval", "save")}
+    every = {k: max(1, steps(config[f"{k}_every"], f"{k}_every", total=total)) for k in ("log", "eval", "save")}
 
-    # ---- Model, optimiser, and where every array of the state lives ---------------------------------------------------
+    # ---- Model, optimiser, and where every array of the state lives --------------------------------------------------
     schedule = optim.make_schedule(
         config.schedule.name,
         config.optimizer.learning_rate,
@@ -119,6 +117,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     meta = {"split": split.fingerprint, "config": config.to_dict(), "jaxiqa": jaxiqa.__version__}
     with Checkpoints(workdir, meta) as checkpoints, stop_signals() as stopped_by:
         start = checkpoints.latest_step or 0
+        save_config(config, split.fingerprint, workdir, resumes=start > 0)
         if start:
             state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")
@@ -135,7 +134,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         )
         batches = to_device(source, batch_sharding)
 
-        # ---- Loop: evaluate, save, next batch, step, log the step before (so the host never waits for the device) -----
+        # ---- Loop: evaluate, save, next batch, step, log the step before (so that the host never waits) --------------
         last = None  # number and metrics of the step before, still on the device
         for step in range(start, total + 1):
             evaluates = step > start and (step == total or step % every["eval"] == 0)
@@ -161,17 +160,14 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         source.close()
         log.close()
 
-        # ---- The test part, with the step that the selection rule picks ------------------------------------------------
+        # ---- The test part, with the step that the selection rule picks ----------------------------------------------
         checkpoints.wait()
         best = checkpoints.best_step
         state = checkpoints.restore(best, abstract(shapes, state_sharding))
     results = evaluate(predictor, state.variables, pictures["test"], dataset, config.labels)
     lines = read_metrics(workdir)
-    report.loss_curve(
-        workdir / "loss_curve.png",
-        *zip(*((line["step"], line["loss"]) for line in lines if "loss" in line), strict=True),
-        val=[(line["step"], line["val_srcc"]) for line in lines if "val_srcc" in line],
-    )
+    curves = [[(line["step"], line[key]) for line in lines if key in line] for key in ("loss", "val_srcc")]
+    report.loss_curve(workdir / "loss_curve.png", *curves)
     summary = {
         "dataset": dataset.name,
         "part": "test",
@@ -192,9 +188,8 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         f"krcc {results.metrics['krcc']:.4f}  rmse {results.metrics['rmse']:.4f} (native scale)  "
         f"on {len(split.test)} pictures, step {best}, selection {split.selection}, crops {config.test_crops}"
     )
-    print(
-        f"loss curve, scatter plot, contact sheet, predictions and report.json are in {workdir} ({clock(time.monotonic() - began)})"
-    )
+    took = clock(time.monotonic() - began)
+    print(f"loss curve, scatter plot, contact sheet, predictions and report.json are in {workdir} (took {took})")
     return results.metrics
 
 
@@ -230,8 +225,8 @@ def write_step(log: MetricLog, last, log_every: int, must_be_finite: bool = Fals
     step, metrics = last[0], {name: float(value) for name, value in jax.device_get(last[1]).items()}
     if not all(map(math.isfinite, metrics.values())):
         raise NonFiniteError(
-            f"step {step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}; the checkpoint before it is kept. "
-            "Lower config.optimizer.learning_rate or look for a bad label"
+            f"step {step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}; the checkpoint before it "
+            "is kept. Lower config.optimizer.learning_rate or look for a bad label"
         )
     if step % log_every == 0:
         log.write(step, **metrics)
@@ -263,15 +258,15 @@ def check_config(config: ConfigDict) -> None:
         raise ConfigError(f"config.optimizer.learning_rate={config.optimizer.learning_rate} must be above 0")
 
 
-def save_config(config: ConfigDict, fingerprint: str, workdir: epath.Path) -> None:
-    """Write config.json, or make sure that the run in this workdir had the same config and data.
+def save_config(config: ConfigDict, fingerprint: str, workdir: epath.Path, resumes: bool) -> None:
+    """Write config.json; before resuming, make sure that the run in this workdir had the same config and data.
 
     Raises:
       ConfigError: something differs that changes the training; all of it is named.
     """
     path = workdir / "config.json"
     ours = json.loads(json.dumps({**config.to_dict(), "split_fingerprint": fingerprint}))
-    if path.exists():
+    if resumes and path.exists():
         flat, old = (traverse_util.flatten_dict(c, sep=".") for c in (ours, json.loads(path.read_text())))
         harmless = {"log_every", "eval_every", "save_every", "eval_batch_size", "cache_gb", "mesh.data", "mesh.fsdp"}
         changed = [k for k in sorted(flat.keys() | old.keys()) if flat.get(k) != old.get(k) and k not in harmless]

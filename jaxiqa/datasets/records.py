@@ -15,11 +15,11 @@ class Record:
     Attributes:
       path: the file to read.
       mos: opinion score on the dataset's native scale and direction.
-      id: unique in the dataset and stable across machines (usually the path relative to the dataset's folder).
-      reference: content the picture was made from, the unit that splits keep together; "" where every picture is its own.
+      id: unique in the dataset, the same on every machine (usually the path relative to the dataset's folder).
+      reference: content the picture was made from, the unit that splits keep together; "" where it is its own.
       distortion: name of the distortion, "" where unknown.
       level: strength 1..5 of the distortion, 0 where unknown.
-      apply: (type, level) that the program has yet to apply to the pristine picture at `path`; None for files as they are.
+      apply: (type, level) that is yet to be applied to the pristine picture at `path`; None for files as they are.
     """
 
     path: str

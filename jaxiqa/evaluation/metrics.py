@@ -58,7 +58,7 @@ class Fit:
     Attributes:
       kind: "logistic4" or "logistic5".
       params: b1..b4 or b1..b5 of fit_logistic's formulas, in the units of the scores; nan where nothing was fitted.
-      converged: whether the solver reached a minimum.
+      converged: whether the solver's last step gained less than 1e-6 of the squared error.
     """
 
     kind: str
@@ -95,60 +95,74 @@ def fit_logistic(pred, mos, kind: str) -> Fit:
     # The quartiles, unlike the standard deviation, ignore a few wild scores.
     middle, deviation = np.median(pred), _deviation(pred)
     scale = (np.subtract(*np.percentile(pred, [75, 25])) / 1.349) or deviation
-    x, y = (pred - middle) / scale, (mos - mos.mean()) / _deviation(mos)
-    tilt = x[:, None] - x.mean() if kind == "logistic5" else np.empty((x.size, 0))
-    slope, centre, converged = _search(x, y, tilt, [0.3, 1, 3, 10, scale / deviation])
+    x, y, spread = (pred - middle) / scale, mos - mos.mean(), _deviation(mos)
+    line = x - x.mean() if kind == "logistic5" else np.zeros_like(x)
+    slope, centre, height, by_x, converged = _search(x, y / spread, line, [0.3, 1, 3, 10, scale / deviation])
 
-    sigmoid = special.expit(slope * (x - centre))
-    columns = np.column_stack([sigmoid - sigmoid.mean(), tilt])
-    height, *by_x = np.linalg.lstsq(columns, mos - mos.mean(), rcond=None)[0]
-    slope, centre = slope / scale, middle + scale * centre
+    height, by_x = height * spread, by_x * spread
+    floor = mos.mean() - height * special.expit(slope * (x - centre)).mean() - by_x * x.mean()
+    slope, centre, by_x = slope / scale, middle + scale * centre, by_x / scale
     if kind == "logistic4":
-        floor = mos.mean() - height * sigmoid.mean()
         params = (floor + height, floor, centre, 1 / slope)
     else:
-        by_x = by_x[0] / scale
-        params = (height, slope, centre, by_x, mos.mean() - height * (sigmoid.mean() - 0.5) - by_x * pred.mean())
+        params = (height, slope, centre, by_x, floor + height / 2 - by_x * middle)
     return Fit(kind, tuple(map(float, params)), converged)
 
 
-def _search(x, y, tilt, slopes) -> tuple[float, float, bool]:
-    """Slope and centre of the sigmoid that, combined linearly with a constant and the columns of tilt, is nearest to y.
+def _search(x, y, line, slopes) -> tuple[float, float, float, float, bool]:
+    """The sigmoid that, in linear combination with a constant and a centred line (or zeros), is nearest to a centred y.
 
     The search is over p = (log slope, place of the centre), where place 0..1 spans the scores and 6 slope lengths
     beyond them on both sides: further out the curve would be an exponential for all that the scores can show.
+
+    Returns slope, centre, height and factor of the line in the units of x and y, and whether the search converged.
     """
     left, right = np.percentile(x, [1, 99])
+
+    def rest(v):  # what constant and line leave over
+        return _without(v - v.mean(), line)
+
+    y_rest = rest(y)
 
     def curve(p):
         slope = np.exp(p[0])
         centre = left - 6 / slope + p[1] * (right - left + 12 / slope)
-        return slope, centre, special.expit(slope * (x - centre))
+        sigmoid = special.expit(slope * (x - centre))
+        return slope, centre, sigmoid, rest(sigmoid)
+
+    def residual(p):  # of the best height, line and constant
+        return _without(y_rest, curve(p)[-1])
+
+    def jacobian(p):  # Kaufman's form of the variable projection derivative, whose gradient is exact
+        slope, centre, sigmoid, sigmoid_rest = curve(p)
+        steepness = -_factor(y_rest, sigmoid_rest) * sigmoid * (1 - sigmoid)
+        by_log_slope = steepness * (slope * (x - centre) - 6 + 12 * p[1])
+        by_place = -steepness * (slope * (right - left) + 12)
+        return np.stack([_without(rest(by), sigmoid_rest) for by in (by_log_slope, by_place)], axis=1)
 
     def place(slope, centre):
         return np.clip((centre - left + 6 / slope) / (right - left + 12 / slope), 0, 1)
 
-    def error(p):
-        """Mean squared residual of the best curve with this slope and centre, and its exact gradient."""
-        slope, centre, sigmoid = curve(p)
-        columns = np.column_stack([sigmoid - sigmoid.mean(), tilt])  # centred, so that the constant needs no column
-        basis = np.linalg.qr(columns / (np.linalg.norm(columns, axis=0) + _TINY))[0]
-        residual = y - basis @ (basis.T @ y)
-        height = np.linalg.lstsq(columns, y, rcond=None)[0][0]
-        steepness = height * sigmoid * (1 - sigmoid)
-        by_log_slope = steepness * (slope * (x - centre) - 6 + 12 * p[1])
-        by_place = -steepness * (slope * (right - left) + 12)
-        return np.mean(residual**2), -2 / x.size * np.array([by_log_slope @ residual, by_place @ residual])
-
     centres = np.percentile(x, [5, 25, 50, 75, 95])
-    bounds = [(np.log(min(slopes)) - 5, np.log(max(slopes)) + 5), (0, 1)]
+    bounds = [np.log(min(slopes)) - 5, 0], [np.log(max(slopes)) + 5, 1]
     found = []
     for slope in slopes:  # the best start of each slope, so that flat and step-like curves are all tried
         starts = [(np.log(slope), p) for p in (0, *place(slope, centres), 1)]
-        start = min(starts, key=lambda p: error(p)[0])
-        found.append(optimize.minimize(error, start, jac=True, bounds=bounds, method="L-BFGS-B"))
-    best = min(found, key=lambda result: result.fun)
-    return *curve(best.x)[:2], bool(best.success)
+        start = min(starts, key=lambda p: np.sum(residual(p) ** 2))
+        found.append(optimize.least_squares(residual, start, jacobian, bounds, ftol=1e-6, max_nfev=300))
+    best = min(found, key=lambda result: result.cost)
+    slope, centre, sigmoid, sigmoid_rest = curve(best.x)
+    height = _factor(y_rest, sigmoid_rest)
+    return slope, centre, height, _factor(y - height * sigmoid, line), bool(best.success)
+
+
+def _factor(v: np.ndarray, column: np.ndarray) -> float:
+    """How much of the column is in v: 0 for a column of zeros."""
+    return column @ v / (column @ column + _TINY)
+
+
+def _without(v: np.ndarray, column: np.ndarray) -> np.ndarray:
+    return v - column * _factor(v, column)
 
 
 def _pair(pred, mos) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from jaxiqa.distortions import distort_exact
 from jaxiqa.inputs.decode import read_image
 
 
-def render(dataset: Dataset, folder: Path) -> Dataset:
+def render(dataset: Dataset, folder: str | os.PathLike) -> Dataset:
     """The dataset with every record's `apply` done: the distorted picture is at `folder`/ID.png, `apply` is None.
 
     The whole picture is distorted, because its label belongs to the whole picture. Files that exist are kept; a file

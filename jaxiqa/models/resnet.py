@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxiqa.models.layers import BatchNorm, Conv
 
-PAPER = """He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385; the stride sits on the
+PAPER = """He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385; the stride is on the
 3x3 convolution, as in torchvision. Public weights: torchvision IMAGENET1K_V1 (resnet50-19c8e357, resnet101-5d3b4d8f),
 BSD-3-Clause."""
 MEAN = (0.485, 0.456, 0.406)

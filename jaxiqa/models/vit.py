@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from jaxiqa.models.layers import Conv, gelu
 
-PAPER = """Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, arXiv 2010.11929; Steiner et al., "How to train
-your ViT?", arXiv 2106.10270. Public weights: AugReg, ImageNet-21k then ImageNet-1k (`augreg_in21k_ft_in1k` in timm),
-Apache-2.0."""
+PAPER = """Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, arXiv 2010.11929; Steiner et al., "How to
+train your ViT?", arXiv 2106.10270. Public weights: AugReg, ImageNet-21k then ImageNet-1k (`augreg_in21k_ft_in1k` in
+timm), Apache-2.0."""
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.5, 0.5, 0.5)
 TEST_CROPS = "grid"

@@ -10,7 +10,7 @@ _UNITS = ("steps", "epochs", "examples", "percent")
 def to_steps(duration: str, key: str, *, batch_size: int, examples: int, total: int | None = None) -> int:
     """Optimiser steps of a duration, rounded to the nearest.
 
-    An epoch is examples / batch_size steps: the last partial batch of an epoch is not dropped but runs on into the next.
+    An epoch is examples / batch_size steps: its last partial batch is not dropped but runs on into the next epoch.
 
     Args:
       duration: a number and a unit; a bare number means steps.

@@ -1,0 +1,61 @@
+"""GlintIQA on your own pictures: a folder and a CSV with one row per rated picture.
+
+  python -m jaxiqa.train --config configs/glintiqa_folder.py --workdir workdir/mine \
+      --config.dataset.data_dir=/path/to/folder --config.dataset.group_column=content
+
+The CSV (index.csv) names the pictures in the column `path` and their opinion scores in `mos`; other names, the rating
+scale and its direction are options of config.dataset below. Pictures of one content belong together: name the column
+that says which (group_column), or the test pictures will have been seen. Contents are split 80/20.
+
+The variant is `test` (0.2 M parameters, 64-pixel crops, trained from nothing), which fits a CPU and a hundred pictures;
+with a GPU and thousands of pictures take --config.model.variant=vit_s16_r50.
+"""
+
+import ml_collections
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    c = ml_collections.ConfigDict()
+    c.seed = 0
+
+    c.model = dict(name="glintiqa", variant="test", dropout=0.1, cwsa_layout="reference")
+    c.dtype = "float32"  # of the computation: float32 | bfloat16; parameters are float32
+    c.frozen = ()  # regular expressions over parameter paths
+    c.frozen_bn = "eval"  # BatchNorm of frozen parts: eval (running statistics) | train (batch statistics)
+
+    c.dataset = dict(
+        name="folder",
+        data_dir="",
+        csv="index.csv",
+        path_column="path",
+        label_column="mos",
+        group_column="",  # content; "": every picture is its own
+        score_range=(1.0, 5.0),  # of the rating scale
+        higher_is_better=True,  # False for DMOS
+    )
+    c.split = dict(round=1, selection="val")  # selection: val | legacy
+    c.labels = "score01"  # score01 (0..1, higher is better) | native
+    c.resize = 0  # shorter side of every picture in pixels; 0: as it is
+    c.cache_gb = 4.0  # decoded pictures kept in memory
+
+    c.batch_size = 64  # global
+    c.total = "1500 steps"  # durations: N steps | epochs | examples | percent
+    c.loss = "huber+0.5*plcc"
+    c.optimizer = dict(
+        name="adamw", learning_rate=2e-3, weight_decay=1e-2, decay_on="kernel$", b1=0.9, b2=0.999, eps=1e-8,
+        grad_clip_norm=1.0,
+    )  # fmt: skip
+    c.schedule = dict(name="cosine", warmup="3 percent", half_period="30 steps")
+
+    c.test_crops = "grid"  # grid (every pixel) | random:N
+    c.eval_batch_size = 64  # crops
+    c.log_every = "50 steps"
+    c.eval_every = "10 percent"
+    c.save_every = "10 percent"
+    c.mesh = dict(data=-1, fsdp=1)  # -1: all devices that are left
+    if arg == "smoke":
+        c.batch_size, c.total = 8, "4 steps"
+        c.log_every, c.eval_every, c.save_every = "1 steps", "2 steps", "2 steps"
+    elif arg:
+        raise ValueError(f'glintiqa_folder.py takes no argument or "smoke", not "{arg}"')
+    return c

@@ -1,0 +1,190 @@
+"""What a run leaves to look at: loss curve, scatter plot, contact sheet (PNG), predictions (CSV) and numbers (JSON).
+
+Figures are drawn with matplotlib's objects, not pyplot, so nothing of the process's plotting state is touched. A path
+may be a str, a pathlib path or an etils path (a bucket); every file appears whole or not at all.
+"""
+
+import csv
+import io
+import json
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from etils import epath
+from matplotlib.figure import Figure
+from PIL import Image
+
+from jaxiqa.evaluation.metrics import Fit, plcc, srcc
+
+COLUMNS = ("path", "score", "native", "mos", "reference", "distortion", "level")
+_INK, _BLUE, _ORANGE, _GRID = "#1f2933", "#2563a8", "#c2620e", "#dde3ea"
+_DPI = 120
+_CELL = 2.5  # inches of width per picture of a contact sheet
+
+
+def loss_curve(path, steps: Sequence[int], losses: Sequence[float], val: Sequence[tuple[int, float]] | None = None):
+    """PNG of the training loss over the steps and, on the right axis, of the validation SRCC.
+
+    Args:
+      path: file to write.
+      steps, losses: equally long, one or more; values that are not finite leave a gap.
+      val: (step, SRCC) of every evaluation.
+    """
+    steps, losses = np.asarray(steps, np.float64), np.asarray(losses, np.float64)
+    figure, axes = _figure(8, 4.5)
+    axes.set(xlabel="step", ylabel="training loss")
+    window = len(losses) // 30
+    if window > 1:
+        axes.plot(steps, losses, color=_BLUE, alpha=0.3, linewidth=1, label="loss")
+        smooth, centre = (np.convolve(values, np.ones(window) / window, "valid") for values in (losses, steps))
+        axes.plot(centre, smooth, color=_BLUE, linewidth=2, label=f"loss, mean of {window}")
+    else:
+        axes.plot(steps, losses, "o-", color=_BLUE, linewidth=2, markersize=4, label="loss")
+    positive = losses[np.isfinite(losses)]
+    if positive.size and positive.min() > 0 and positive.max() > 20 * positive.min():
+        axes.set_yscale("log")
+    handles, names = axes.get_legend_handles_labels()
+    if val:
+        right = axes.twinx()
+        right.spines[["top", "left"]].set_visible(False)
+        right.set_ylabel("validation SRCC", color=_ORANGE)
+        right.tick_params(colors=_ORANGE)
+        points = np.asarray(val, np.float64)
+        handles += right.plot(points[:, 0], points[:, 1], "o-", color=_ORANGE, markersize=4, label="validation SRCC")
+        names.append("validation SRCC")
+    figure.legend(handles, names, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
+    _save(path, figure)
+
+
+def scatter(path, pred: Sequence[float], mos: Sequence[float], title: str, fit: Fit | None = None):
+    """PNG of opinion scores over predicted scores; the heading gives SRCC, PLCC and the number of pictures.
+
+    Args:
+      path: file to write.
+      pred: predicted scores, 0..100.
+      mos: opinion scores on their own scale, as many. Pairs that are not finite are left out and counted.
+      title: what was predicted, e.g. model and dataset.
+      fit: a curve to draw (of fit_logistic); its kind and the PLCC after it are added to the heading.
+    """
+    pred, mos = np.asarray(pred, np.float64), np.asarray(mos, np.float64)
+    finite = np.isfinite(pred) & np.isfinite(mos)
+    left_out = f" ({np.sum(~finite)} more not finite)" if not finite.all() else ""
+    pred, mos = pred[finite], mos[finite]
+    heading = f"SRCC {srcc(pred, mos):.3f}   PLCC {plcc(pred, mos):.3f}   n = {len(pred)}{left_out}"
+    figure, axes = _figure(6.4, 5.6)
+    axes.set(xlabel="predicted score (0-100)", ylabel="opinion score")
+    size, alpha = (28, 0.6) if len(pred) < 500 else (12, 0.35) if len(pred) < 3000 else (6, 0.2)
+    axes.scatter(pred, mos, s=size, color=_BLUE, alpha=alpha, linewidths=0)
+    if fit is not None and len(pred):
+        heading += f"\nPLCC after {fit.kind} {plcc(fit(pred), mos):.3f}" + ("" if fit.converged else " (not converged)")
+        low, high = axes.get_ylim()
+        grid = np.linspace(pred.min(), pred.max(), 300)
+        axes.plot(grid, fit(grid), color=_ORANGE, linewidth=2, label=f"{fit.kind} fit")
+        axes.set_ylim(low, high)
+        axes.legend(loc="lower right", frameon=False, fontsize=9)
+    title = "\n".join(textwrap.wrap(_plain(title), 58))
+    axes.set_title(f"{title}\n{heading}", fontsize=11, color=_INK, parse_math=False)
+    _save(path, figure)
+
+
+def contact_sheet(path, images: Sequence[np.ndarray], captions: Sequence[str], title: str, columns: int):
+    """PNG of small pictures in rows, each with its caption below; no picture is cropped or stretched.
+
+    Args:
+      path: file to write.
+      images: uint8 (H, W, 3), of any sizes; ValueError where there are none.
+      captions: one per picture; line breaks are kept, long lines lose their middle.
+      title: heading of the sheet.
+      columns: pictures per row.
+    """
+    if not images or len(images) != len(captions):
+        raise ValueError(f"a sheet needs pictures and a caption for each, not {len(images)} and {len(captions)}")
+    rows = math.ceil(len(images) / columns)
+    width = columns * _CELL
+    thumbnails = []
+    for image in images:
+        small = Image.fromarray(image)
+        small.thumbnail((round(0.94 * _CELL * _DPI),) * 2, Image.Resampling.LANCZOS)
+        thumbnails.append(np.asarray(small))
+    lines = max(caption.count("\n") + 1 for caption in captions)
+    pictures = [max(t.shape[0] for t in thumbnails[r * columns : (r + 1) * columns]) / _DPI for r in range(rows)]
+    below, above = 0.12 + 0.15 * lines, 0.5  # inches for a caption and for the title
+    height = above + sum(pictures) + rows * (below + 0.1)
+    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
+    heading = textwrap.shorten(_plain(title), max(20, int(10.5 * width)), placeholder=" …")
+    figure.text(0.5, 1 - 0.3 / height, heading, ha="center", fontsize=12, color=_INK, parse_math=False)
+    top = above
+    for row, tallest in enumerate(pictures):
+        cells = list(zip(thumbnails, captions, strict=True))[row * columns : (row + 1) * columns]
+        for column, (small, caption) in enumerate(cells):
+            # Whole pixels one to one: resampling by matplotlib would blur what the sheet is for.
+            left = round((column + 0.5) * _CELL * _DPI - small.shape[1] / 2)
+            down = round((height - top - tallest) * _DPI)
+            figure.figimage(small, left, down, origin="upper")
+            text = "\n".join(_shortened(line, 36) for line in _plain(caption).split("\n"))
+            at = ((column + 0.5) / columns, 1 - (top + tallest + 0.06) / height)
+            figure.text(*at, text, ha="center", va="top", fontsize=8, color=_INK, linespacing=1.25, parse_math=False)
+        top += tallest + below + 0.1
+    _save(path, figure)
+
+
+def write_predictions(path, rows: Iterable[Mapping]):
+    """CSV, one line per picture, with the header `path,score,native,mos,reference,distortion,level`.
+
+    A key that is missing is left empty, another key is a ValueError. File names of any bytes survive: read the file as
+    UTF-8 with errors="surrogateescape".
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _write(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def write_json(path, values: Mapping):
+    """Indented JSON. NumPy scalars and arrays become numbers and lists, and what is not finite becomes null."""
+    _write(path, (json.dumps(_jsonable(values), indent=2, allow_nan=False) + "\n").encode())
+
+
+def _jsonable(value):
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _figure(width: float, height: float):
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _plain(text: str) -> str:
+    """The text with ? for what the font that matplotlib ships may lack: file names hold anything, and it would warn."""
+    text = text.encode("latin-1", "replace").decode("latin-1")
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def _shortened(line: str, longest: int) -> str:
+    return line if len(line) <= longest else f"{line[: longest // 2 - 1]}…{line[-(longest // 2) :]}"
+
+
+def _save(path, figure: Figure):
+    data = io.BytesIO()
+    figure.savefig(data, format="png")
+    _write(path, data.getvalue())
+
+
+def _write(path, data: bytes):
+    path = epath.Path(path)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)

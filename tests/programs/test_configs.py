@@ -1,0 +1,58 @@
+"""One battery over all config files."""
+
+import ast
+import pathlib
+
+import pytest
+
+from jaxiqa.datasets import list_datasets
+from jaxiqa.errors import ConfigError
+from jaxiqa.models import create_model
+from jaxiqa.scoring.crops import parse_policy
+from jaxiqa.training.losses import parse_loss
+from jaxiqa.training.optim import OPTIMIZERS, SCHEDULES, freeze_report
+
+CONFIGS = sorted((pathlib.Path(__file__).resolve().parent.parent.parent / "configs").glob("*.py"))
+
+
+def load(path, arg):
+    namespace: dict = {}
+    exec(compile(path.read_text(), path, "exec"), namespace)
+    return namespace["get_config"](arg)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_config(path):
+    import jax
+
+    assert "python -m jaxiqa.train" in ast.get_docstring(ast.parse(path.read_text()))
+    arguments = ["", "smoke", *(["paper"] if '"paper"' in path.read_text() else [])]
+    keys = None
+    for arg in arguments:
+        config = load(path, arg)
+        flat = set(config.to_dict())
+        assert keys is None or flat == keys
+        keys = flat
+        assert config.dataset.name in list_datasets()
+        assert config.optimizer.name in OPTIMIZERS and config.schedule.name in SCHEDULES
+        parse_policy(config.test_crops)
+        parse_loss(config.loss)
+        model = create_model(**config.model)
+        images = jax.ShapeDtypeStruct((1, model.crop_size, model.crop_size, 3), "float32")
+        freeze_report(jax.eval_shape(model.init, jax.random.key(0), images)["params"], config.frozen)
+    with pytest.raises((ValueError, ConfigError), match="no argument"):
+        load(path, "no such")
+
+
+def test_paper_recipe():
+    """arXiv 2408.03885's public code: the numbers of the recipe, and what it freezes."""
+    import jax
+
+    config = load(next(p for p in CONFIGS if p.stem == "glintiqa_kadid10k"), "paper")
+    assert (config.optimizer.learning_rate, config.optimizer.weight_decay, config.batch_size) == (1e-5, 1e-5, 32)
+    assert (config.total, config.schedule.half_period, config.test_crops) == ("300 epochs", "30 steps", "random:25")
+    model = create_model(**config.model)
+    images = jax.ShapeDtypeStruct((1, 224, 224, 3), "float32")
+    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    report = freeze_report(params, config.frozen)
+    assert report.startswith("30,589,333 of 41,201,877 parameters train; frozen: 10,612,544 in")

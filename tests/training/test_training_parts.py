@@ -1,0 +1,108 @@
+"""Schedules, durations, losses, sharding, frozen parameters: values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from jaxiqa.errors import ConfigError
+from jaxiqa.training import optim, sharding
+from jaxiqa.training.durations import to_steps
+from jaxiqa.training.losses import parse_loss
+
+
+def test_cosine_wave_is_what_per_iteration_stepping_does():
+    rate = optim.make_schedule("cosine_wave", 1e-5, total=1000)
+    np.testing.assert_allclose([rate(t) for t in (0, 15, 30, 60)], [1e-5, 5e-6, 0.0, 1e-5], atol=1e-11)
+    np.testing.assert_allclose(np.mean([rate(t) for t in range(60)]), 5e-6, rtol=1e-3)
+
+
+def test_cosine_with_warm_up():
+    rate = optim.make_schedule("cosine", 2.0, total=110, warmup=10)
+    np.testing.assert_allclose([rate(t) for t in (0, 5, 10, 60, 110)], [0.0, 1.0, 2.0, 1.0, 0.0], atol=1e-6)
+    assert optim.make_schedule("constant", 3.0, total=10)(7) == 3.0
+    with pytest.raises(ConfigError, match='did you mean "cosine"'):
+        optim.make_schedule("cosin", 1.0, total=10)
+    with pytest.raises(ConfigError, match="10 steps of warm-up do not fit a run of 10"):
+        optim.make_schedule("cosine", 1.0, total=10, warmup=10)
+
+
+@pytest.mark.parametrize(
+    ("duration", "steps"),
+    [("300 steps", 300), ("300", 300), ("2 epochs", 200), ("1e4 examples", 625), ("5 percent", 50), ("1 epoch", 100)],
+)
+def test_durations(duration, steps):
+    assert to_steps(duration, "total", batch_size=16, examples=1600, total=1000) == steps
+
+
+@pytest.mark.parametrize("duration", ["soon", "-3 steps", "3 weeks", "5 percent", ""])
+def test_bad_durations(duration):
+    with pytest.raises(ConfigError, match=r"config\.total"):
+        to_steps(duration, "total", batch_size=16, examples=1600)
+
+
+def test_losses():
+    score, label = jnp.array([1.0, 2.0, 4.0]), jnp.array([1.0, 3.0, 2.0])
+    assert float(parse_loss("l1")(score, label)) == pytest.approx(1.0)
+    r = np.corrcoef(score, label)[0, 1]
+    assert float(parse_loss("plcc")(score, label)) == pytest.approx((1 - r) / 2, rel=1e-5)
+    assert float(parse_loss("huber")(score, label)) == pytest.approx((0 + 0.95 + 1.95) / 3, rel=1e-5)
+    both = parse_loss("l1+0.5*plcc")(score, label)
+    assert float(both) == pytest.approx(1.0 + 0.25 * (1 - r), rel=1e-5)
+    assert np.isfinite(jax.grad(lambda s: parse_loss("plcc")(s, label))(jnp.ones(3))).all()  # constant scores
+    with pytest.raises(ConfigError, match='no loss "plc"; did you mean "plcc"'):
+        parse_loss("l1+plc")
+
+
+def optimizer(**options):
+    base = dict(
+        name="adam", learning_rate=0.1, weight_decay=0.0, decay_on="", b1=0.9, b2=0.999, eps=1e-8, grad_clip_norm=0.0
+    )
+    return ConfigDict({**base, **options})
+
+
+def test_adam_puts_weight_decay_into_the_gradient_and_adamw_does_not():
+    params = {"a/kernel": jnp.array([10.0]), "a/bias": jnp.array([10.0])}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    adam = optim.make_optimizer(optimizer(weight_decay=0.01), lambda _: 0.1)
+    updates, _ = adam.update(zero, adam.init(params), params)
+    np.testing.assert_allclose(updates["a/kernel"], [-0.1], rtol=1e-4)  # Adam normalises the L2 gradient to 1
+    adamw = optim.make_optimizer(optimizer(name="adamw", weight_decay=0.01, decay_on="kernel$"), lambda _: 0.1)
+    updates, _ = adamw.update(zero, adamw.init(params), params)
+    np.testing.assert_allclose(updates["a/kernel"], [-0.01], rtol=1e-4)
+    assert updates["a/bias"] == 0
+    with pytest.raises(ConfigError, match='did you mean "adamw"'):
+        optim.make_optimizer(optimizer(name="adamww"), lambda _: 0.1)
+
+
+def test_clipping():
+    tx = optim.make_optimizer(optimizer(grad_clip_norm=1.0), lambda _: 1.0)
+    state = tx.init({"a": jnp.zeros(2)})
+    _, state = tx.update({"a": jnp.array([300.0, 400.0])}, state, {"a": jnp.zeros(2)})
+    mu = optax.tree.get(state, "mu")["a"]
+    np.testing.assert_allclose(mu, [0.06, 0.08], rtol=1e-5)
+
+
+def test_frozen_parameters():
+    params = {"a": {"kernel": jnp.ones((2, 3))}, "b": {"kernel": jnp.ones(4)}}
+    trainable, frozen = optim.split_frozen(params, ("^a/",))
+    assert list(trainable) == ["b/kernel"] and list(frozen) == ["a/kernel"]
+    assert jax.tree.structure(optim.merge(trainable, frozen)) == jax.tree.structure(params)
+    assert optim.freeze_report(params, ("^a/",)) == "4 of 10 parameters train; frozen: 6 in 1 tensors (^a/)"
+    with pytest.raises(ConfigError, match="'\\^c/' matches no parameter; their paths begin with a, b"):
+        optim.freeze_report(params, ("^c/",))
+    with pytest.raises(ConfigError, match="nothing is left to train"):
+        optim.freeze_report(params, (".",))
+
+
+def test_state_sharding_splits_large_arrays_only():
+    mesh = sharding.make_mesh(data=2, fsdp=2)
+    tree = {"large": jnp.zeros((512, 256)), "odd": jnp.zeros((257, 513)), "small": jnp.zeros((4, 4))}
+    specs = jax.tree.map(lambda s: s.spec, sharding.state_sharding(tree, mesh))
+    assert specs == {"large": P("fsdp", None), "odd": P(), "small": P()}
+    assert sharding.make_mesh().shape == {"data": 4, "fsdp": 1}
+    with pytest.raises(ConfigError, match="data=3, fsdp=1 does not fit 4 device"):
+        sharding.make_mesh(data=3)

@@ -59,7 +59,8 @@ def _parse(argv):
     except SystemExit:
         sys.exit(0 if _HELP & set(argv) else 2)
     except flags.Error as error:
-        message = str(error)
+        lines = str(error).strip().splitlines()  # of an error inside a config file: what, a traceback, why
+        message = lines[0] if len(lines) == 1 else f"{lines[0].rstrip(':')}: {lines[-1]}"
         if "Missing value" in message:
             message += f"; see {os.path.basename(argv[0])} --help"
     except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:  # raised by a config's overrides

@@ -115,7 +115,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     # ---- Restore, or start -------------------------------------------------------------------------------------------
     predictor = Predictor(model, config.test_crops, batch_sharding, config.eval_batch_size)
     meta = {"split": split.fingerprint, "config": config.to_dict(), "jaxiqa": jaxiqa.__version__}
-    with Checkpoints(workdir, meta) as checkpoints, stop_signals() as stopped_by:
+    with Checkpoints(workdir, meta) as checkpoints, stop_signals() as stopped_by, contextlib.ExitStack() as stack:
         start = checkpoints.latest_step or 0
         save_config(config, split.fingerprint, workdir, resumes=start > 0)
         if start:
@@ -123,7 +123,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             print(f"resumed at step {start} of {total} from {workdir}")
         else:
             state = jax.jit(init, out_shardings=state_sharding)()
-        log = MetricLog(workdir, start, total, config.batch_size)
+        log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, config.batch_size)))
         source = train_batches(
             pictures["train"],
             labels[split.train],
@@ -132,6 +132,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             seed=config.seed,
             start=start,
         )
+        stack.callback(source.close)
         batches = to_device(source, batch_sharding)
 
         # ---- Loop: evaluate, save, next batch, step, log the step before (so that the host never waits) --------------
@@ -157,8 +158,6 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
                 state, metrics = train_step(state, batch)
             write_step(log, last, every["log"])
             last = (step + 1, metrics)
-        source.close()
-        log.close()
 
         # ---- The test part, with the step that the selection rule picks ----------------------------------------------
         checkpoints.wait()
@@ -166,8 +165,13 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         state = checkpoints.restore(best, abstract(shapes, state_sharding))
     results = evaluate(predictor, state.variables, pictures["test"], dataset, config.labels)
     lines = read_metrics(workdir)
-    curves = [[(line["step"], line[key]) for line in lines if key in line] for key in ("loss", "val_srcc")]
-    report.loss_curve(workdir / "loss_curve.png", *curves)
+    logged = [line for line in lines if "loss" in line]
+    report.loss_curve(
+        workdir / "loss_curve.png",
+        [line["step"] for line in logged],
+        [line["loss"] for line in logged],
+        [(line["step"], line["val_srcc"]) for line in lines if "val_srcc" in line],
+    )
     summary = {
         "dataset": dataset.name,
         "part": "test",

@@ -29,10 +29,14 @@ def loss_curve(path, steps: Sequence[int], losses: Sequence[float], val: Sequenc
 
     Args:
       path: file to write.
-      steps, losses: equally long, one or more; values that are not finite leave a gap.
+      steps, losses: equally long (ValueError otherwise); values that are not finite leave a gap.
       val: (step, SRCC) of every evaluation.
     """
     steps, losses = np.asarray(steps, np.float64), np.asarray(losses, np.float64)
+    if steps.ndim != 1 or steps.shape != losses.shape:
+        raise ValueError(
+            f"steps and losses must be two lists of one length, not of shapes {steps.shape}, {losses.shape}"
+        )
     figure, axes = _figure(8, 4.5)
     axes.set(xlabel="step", ylabel="training loss")
     window = len(losses) // 30
@@ -96,7 +100,7 @@ def contact_sheet(path, images: Sequence[np.ndarray], captions: Sequence[str], t
       path: file to write.
       images: uint8 (H, W, 3), of any sizes; ValueError where there are none.
       captions: one per picture; line breaks are kept, long lines lose their middle.
-      title: heading of the sheet.
+      title: heading of the sheet; line breaks are kept.
       columns: pictures per row.
     """
     if not images or len(images) != len(captions):
@@ -110,11 +114,13 @@ def contact_sheet(path, images: Sequence[np.ndarray], captions: Sequence[str], t
         thumbnails.append(np.asarray(small))
     lines = max(caption.count("\n") + 1 for caption in captions)
     pictures = [max(t.shape[0] for t in thumbnails[r * columns : (r + 1) * columns]) / _DPI for r in range(rows)]
-    below, above = 0.12 + 0.15 * lines, 0.5  # inches for a caption and for the title
+    width_in_letters = max(20, int(10.5 * width))
+    heading = [textwrap.shorten(line, width_in_letters, placeholder=" …") for line in _plain(title).split("\n")]
+    below, above = 0.12 + 0.15 * lines, 0.27 + 0.23 * len(heading)  # inches for a caption and for the title
     height = above + sum(pictures) + rows * (below + 0.1)
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-    heading = textwrap.shorten(_plain(title), max(20, int(10.5 * width)), placeholder=" …")
-    figure.text(0.5, 1 - 0.3 / height, heading, ha="center", fontsize=12, color=_INK, parse_math=False)
+    at = (0.5, 1 - 0.12 / height)
+    figure.text(*at, "\n".join(heading), ha="center", va="top", fontsize=12, color=_INK, parse_math=False)
     top = above
     for row, tallest in enumerate(pictures):
         cells = list(zip(thumbnails, captions, strict=True))[row * columns : (row + 1) * columns]

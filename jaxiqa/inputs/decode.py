@@ -21,7 +21,8 @@ What becomes of each kind of picture:
 JPEG goes through libjpeg-turbo (simplejpeg) with the accurate DCT and smooth chroma upsampling, never scaled, and any
 warning of the decoder refuses the file. The rest goes through Pillow, with all checksums of a PNG verified. No other
 format has checksums: truncation is refused in all of them, but damage that happens to form another valid stream is not
-seen (40 overwritten bytes in a JPEG photograph are seen about 97 times in 100; in BMP, PPM and TIFF hardly ever).
+seen. Over 120 JPEG photographs, 85 % of 40-byte and 51 % of one-byte overwrites were refused (fewest at high quality);
+BMP, PPM, TIFF, lossless WebP and JPEG 2000 show hardly any. Where that matters, compare checksums of the files.
 
 Every function may be called from many threads at once; no setting of Pillow or of the process is changed.
 """

@@ -4,10 +4,11 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from jaxiqa.datasets.records import Record
+from jaxiqa.errors import DataError
 from jaxiqa.inputs.decode import read_image
+from jaxiqa.inputs.transforms import resize_shorter
 
 
 class Pictures:
@@ -43,9 +44,7 @@ class Pictures:
 
     def _read(self, record: Record) -> np.ndarray:
         image = read_image(record.path)
-        shorter = min(image.shape[:2])
-        target = max(self._resize or shorter, self._min_side)
-        if shorter == target:
-            return image
-        size = [max(target, round(side * target / shorter)) for side in image.shape[1::-1]]
-        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+        try:
+            return resize_shorter(image, max(self._resize or min(image.shape[:2]), self._min_side))
+        except DataError as error:
+            raise DataError(f"{record.path}: {error}") from error

@@ -1,7 +1,13 @@
-"""Augmentations that leave quality alone (flips and crops of uint8 pictures), and the models' normalisation."""
+"""Augmentations that leave quality alone (flips, crops), sizes, and the models' normalisation."""
+
+import math
 
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
+
+from jaxiqa.errors import DataError
+from jaxiqa.inputs.decode import MAX_PIXELS
 
 
 def random_flip(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -18,6 +24,25 @@ def random_crop(image_HWC: np.ndarray, size: int, rng: np.random.Generator) -> n
     top = rng.integers(image_HWC.shape[0] - size + 1)
     left = rng.integers(image_HWC.shape[1] - size + 1)
     return image_HWC[top : top + size, left : left + size]
+
+
+def resize_shorter(image_HWC: np.ndarray, side: int) -> np.ndarray:
+    """The picture in proportion with a shorter side of `side` pixels, uint8, bicubic and antialiased.
+
+    Raises:
+      DataError: a strip so narrow that the result would have more than MAX_PIXELS.
+    """
+    height, width = image_HWC.shape[:2]
+    shorter = min(height, width)
+    if shorter == side:
+        return image_HWC
+    new_height, new_width = (max(side, math.floor(n * side / shorter + 0.5)) for n in (height, width))
+    if new_height * new_width > MAX_PIXELS:
+        raise DataError(
+            f"a picture of {width} x {height} pixels is too narrow: with a shorter side of {side} it would have more "
+            f"than {MAX_PIXELS:,} pixels; cut it to a squarer shape or leave it out"
+        )
+    return np.array(Image.fromarray(image_HWC).resize((new_width, new_height), Image.Resampling.BICUBIC))
 
 
 def normalise(images_u8, mean: tuple[float, ...], std: tuple[float, ...], dtype=jnp.float32):

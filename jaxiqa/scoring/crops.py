@@ -6,17 +6,13 @@ whole     the picture as it is, uncropped
 """
 
 import difflib
-import math
 import re
 import zlib
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from jaxiqa.errors import ConfigError, DataError
-
-MAX_PIXELS = 178_000_000  # height * width of an enlarged picture; only extreme strips reach it
+from jaxiqa.errors import ConfigError
 
 
 class Policy(NamedTuple):
@@ -49,7 +45,7 @@ def positions(policy: Policy, height: int, width: int, crop: int, image_id: str)
 
     Args:
       policy: of parse_policy.
-      height, width: of the picture in pixels, at least `crop` each (see fit_to_crop) unless the policy is "whole".
+      height, width: of the picture in pixels, at least `crop` each unless the policy is "whole".
       crop: side of a crop in pixels.
       image_id: name of the picture; the same name gives the same random crops on every machine and in any order.
 
@@ -83,25 +79,6 @@ def random_positions(height: int, width: int, crop: int, n: int, seed: int) -> n
     return np.random.default_rng(seed).integers([height - crop + 1, width - crop + 1], size=(n, 2))
 
 
-def fit_to_crop(image_HWC: np.ndarray, crop: int) -> np.ndarray:
-    """The picture itself, or, where a side is shorter than the crop, enlarged until the shorter side equals it.
-
-    Enlarged bicubically in proportion: uint8 (H, W, 3) to uint8. Raises DataError where a strip would become larger
-    than MAX_PIXELS.
-    """
-    height, width = image_HWC.shape[:2]
-    shorter = min(height, width)
-    if shorter >= crop:
-        return image_HWC
-    new_height, new_width = (max(crop, math.floor(side * crop / shorter + 0.5)) for side in (height, width))
-    if new_height * new_width > MAX_PIXELS:
-        raise DataError(
-            f"a picture of {width} x {height} pixels is too narrow: enlarged to the crop of {crop} it would have more "
-            f"than {MAX_PIXELS:,} pixels; cut it to a squarer shape or leave it out"
-        )
-    return np.array(Image.fromarray(image_HWC).resize((new_width, new_height), Image.Resampling.BICUBIC))
-
-
 def _check(height: int, width: int, crop: int) -> None:
     if not 0 < crop <= min(height, width):
-        raise ValueError(f"no crop of {crop} pixels fits in a picture of {width} x {height}; call fit_to_crop first")
+        raise ValueError(f"no crop of {crop} pixels fits in a picture of {width} x {height}; enlarge it first")

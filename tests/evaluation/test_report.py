@@ -62,6 +62,12 @@ def test_loss_curve_of_a_short_or_broken_run(tmp_path, losses):
     assert share(pixels(tmp_path / "loss.png"), "#ffffff") > 0.8
 
 
+@pytest.mark.parametrize("wrong", [([1, 2], [1]), ([(1, 0.5), (2, 0.4)], [(1, 0.7), (2, 0.8)])])
+def test_loss_curve_refuses_what_would_draw_something_else(tmp_path, wrong):
+    with pytest.raises(ValueError, match="two lists of one length"):
+        report.loss_curve(tmp_path / "loss.png", *wrong)
+
+
 def test_scatter_says_what_it_shows(tmp_path, drawn):
     fit = fit_logistic(PRED, MOS, "logistic4")
     report.scatter(tmp_path / "s.png", PRED, MOS, "glintiqa on tub_acr, test", fit)

@@ -7,7 +7,6 @@ from PIL import Image
 from jaxiqa.datasets.records import Record
 from jaxiqa.inputs import pipeline
 from jaxiqa.inputs.pictures import Pictures
-from jaxiqa.inputs.transforms import normalise, random_crop, random_flip
 
 
 @pytest.fixture(scope="module")
@@ -72,22 +71,3 @@ def test_cache_is_bounded(records):
     first = [pictures[i] for i in range(10)]
     kept = [pictures[i] is first[i] for i in range(10)]
     assert kept == [True] * 2 + [False] * 8
-
-
-def test_augmentations():
-    image = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
-    rng = np.random.default_rng(0)
-    seen = {random_flip(image, rng).tobytes() for _ in range(64)}
-    assert seen == {image[::i, ::j].tobytes() for i in (1, -1) for j in (1, -1)}
-    corners = {tuple(random_crop(image, 5, rng)[0, 0]) for _ in range(200)}
-    assert corners == {tuple(image[i, j]) for i in (0, 1) for j in range(4)}
-
-
-def test_normalise():
-    image = np.array([[[0, 51, 255]]], np.uint8)
-    np.testing.assert_allclose(normalise(image, (0.5,) * 3, (0.5,) * 3), [[[-1.0, -0.6, 1.0]]], atol=1e-6)
-    np.testing.assert_allclose(
-        normalise(image, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))[0, 0],
-        [-0.485 / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225],
-        atol=1e-5,
-    )

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxiqa.errors import ConfigError, DataError
-from jaxiqa.scoring.crops import Policy, fit_to_crop, grid, parse_policy, positions, random_positions
+from jaxiqa.errors import ConfigError
+from jaxiqa.scoring.crops import Policy, grid, parse_policy, positions, random_positions
 
 
 def sizes(n: int, crops: tuple[int, int], largest: int):
@@ -99,33 +99,3 @@ def test_a_picture_smaller_than_the_crop_has_no_crops(size):
         grid(*size, 20)
     with pytest.raises(ValueError, match="no crop of 20 pixels fits"):
         random_positions(*size, 20, 5, seed=0)
-
-
-def test_large_enough_pictures_are_left_alone():
-    picture = np.zeros((224, 300, 3), np.uint8)
-    assert fit_to_crop(picture, 224) is picture
-
-
-ENLARGED = {(1, 1): (224, 224), (3, 5): (224, 373), (223, 900): (224, 904), (900, 223): (904, 224)}
-ENLARGED |= {(2, 9): (224, 1008), (2, 90): (224, 10080)}
-
-
-@pytest.mark.parametrize(("size", "expected"), ENLARGED.items())
-def test_small_pictures_are_enlarged_to_the_crop(size, expected):
-    picture = np.full((*size, 3), 77, np.uint8)
-    enlarged = fit_to_crop(picture, 224)
-    assert enlarged.shape == (*expected, 3) and enlarged.dtype == np.uint8
-    assert (enlarged == 77).all()
-
-
-def test_enlarging_is_smooth_and_keeps_the_place_of_things():
-    picture = np.zeros((20, 40, 3), np.uint8)
-    picture[:, 20:] = 200
-    enlarged = fit_to_crop(picture, 80).astype(int)
-    assert (enlarged[:, :70] == 0).all() and (enlarged[:, 90:] == 200).all()
-    assert len(np.unique(enlarged[0, 75:85, 0])) > 5  # an edge with intermediate values, not blocks
-
-
-def test_a_strip_is_refused_before_it_fills_the_memory():
-    with pytest.raises(DataError, match="4000 x 1 pixels is too narrow"):
-        fit_to_crop(np.zeros((1, 4000, 3), np.uint8), 224)

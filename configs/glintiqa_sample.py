@@ -32,7 +32,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     c.test_crops = "grid"  # grid (every pixel) | random:N
     c.eval_batch_size = 256  # crops
-    c.log_every = "50 steps"
+    c.log_every = "20 steps"
     c.eval_every = "25 percent"
     c.save_every = "25 percent"
     c.mesh = dict(data=-1, fsdp=1)  # -1: all devices that are left

@@ -74,6 +74,8 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         f"{dataset.name}: {len(split.train)} pictures train, {len(split.val)} validate, {len(split.test)} test "
         f"({split.name}, round {split.round}, selection {split.selection}, split {split.fingerprint})"
     )
+    if dataset.note:
+        print(f"note: {dataset.note}")
     scale = (lambda mos: mos) if config.labels == "native" else dataset.to_score01
     labels = scale(np.array([r.mos for r in dataset.records]))
     pictures = {
@@ -123,6 +125,8 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             print(f"resumed at step {start} of {total} from {workdir}")
         else:
             state = jax.jit(init, out_shardings=state_sharding)()
+            if config.frozen:
+                print("warning: the frozen parameters are random, because no weights were loaded into them")
         log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, config.batch_size)))
         source = train_batches(
             pictures["train"],
@@ -174,6 +178,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     )
     summary = {
         "dataset": dataset.name,
+        "note": dataset.note,
         "part": "test",
         "n": len(split.test),
         **results.metrics,
@@ -182,7 +187,8 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         "selection": split.selection,
         "step": best,
         "crops": config.test_crops,
-        "model": f"{config.model.name} {config.model.variant}",
+        "model": config.model.name,
+        "variant": config.model.variant,
         "seed": config.seed,
         "jaxiqa": jaxiqa.__version__,
     }

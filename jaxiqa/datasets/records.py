@@ -42,6 +42,7 @@ class Dataset:
       higher_is_better: direction of `mos`.
       train_only: references that may be trained on but are in no validation or test part.
       official_split: record indices by part ("train", "val", "test") where the owners define one.
+      note: what everybody who sees a result must know, "" for most.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset:
     higher_is_better: bool
     train_only: frozenset[str] = frozenset()
     official_split: dict[str, list[int]] | None = None
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.records)

@@ -116,7 +116,8 @@ def load(data_dir: str | os.PathLike = "", types: Sequence[int] = (1, 2, 7, 9, 1
                     name = DISTORTIONS[type_ - 1]
                     id_ = f"{stem}_{type_:02d}_{level:02d}"
                     records.append(Record(path, mos, id_, scene, name, level, apply=(type_, level)))
-    return Dataset("sample", records, SCORE_RANGE, HIGHER_IS_BETTER, train_only=SCIENTIFIC)
+    note = "its labels are transferred (the mean scores of KADID-10k by type and level): nobody rated these pictures"
+    return Dataset("sample", records, SCORE_RANGE, HIGHER_IS_BETTER, train_only=SCIENTIFIC, note=note)
 
 
 def _write_crop(photograph: str, window: tuple[int, int, int], path: str) -> None:

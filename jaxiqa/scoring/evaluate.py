@@ -61,7 +61,7 @@ def write_results(folder: epath.Path, part: str, results: Results, summary: dict
     ]
     report.write_predictions(folder / f"predictions_{part}.csv", rows)
     report.write_json(folder / "report.json", summary)
-    title = f"{summary['dataset']} {part}: {summary['model']}"
+    title = f"{summary['model']} ({summary['variant']}) on the {part} part of {summary['dataset']}"
     report.scatter(folder / f"scatter_{part}.png", results.score, [r.mos for r in results.records], title)
     error = np.abs(results.score - results.mos100)
     order = np.argsort(error, kind="stable")

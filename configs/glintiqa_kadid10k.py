@@ -36,7 +36,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.split = dict(round=1, selection="val")  # selection: val | legacy
     c.labels = "score01"  # score01 (0..1, higher is better) | native
     c.resize = 0  # shorter side of every picture in pixels; 0: as it is
-    c.cache_gb = 8.0  # decoded pictures kept in memory; the whole set takes 5.6
+    c.cache_gb = 8.0  # GiB of decoded pictures kept in memory, for each part; the whole set takes 5.6
 
     c.batch_size = 32  # global
     c.total = "50 epochs"  # durations: N steps | epochs | examples | percent

@@ -19,7 +19,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.split = dict(round=2, selection="val")  # round 2 tests on motorcycle; selection: val | legacy
     c.labels = "score01"  # score01 (0..1, higher is better) | native
     c.resize = 0  # shorter side of every picture in pixels; 0: as it is
-    c.cache_gb = 4.0  # decoded pictures kept in memory
+    c.cache_gb = 4.0  # GiB of decoded pictures kept in memory, for each part
 
     c.batch_size = 64  # global
     c.total = "1000 steps"  # durations: N steps | epochs | examples | percent

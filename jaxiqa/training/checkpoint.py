@@ -1,5 +1,6 @@
 """Checkpoints: asynchronous Orbax saves of the latest and the best step. The only file that imports Orbax."""
 
+import math
 from typing import Any
 
 import jax
@@ -49,11 +50,10 @@ class Checkpoints:
         return max(rated, key=lambda c: (c.metrics["srcc"], -c.step)).step if rated else None
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
-        """Start saving; returns as soon as the arrays are copied. A step that is on disk already is left alone."""
-        if step != self.latest_step:
-            if metrics is not None:  # an undefined correlation (constant predictions) is worse than any other
-                metrics = {"srcc": metrics["srcc"] if metrics["srcc"] == metrics["srcc"] else -1.0}
-            self._checkpointer.save_async(step, state, metrics=metrics, custom_metadata=self._meta)
+        """Start saving; returns as soon as the arrays are copied."""
+        if metrics is not None:  # an undefined correlation (constant predictions) is worse than any other
+            metrics = {"srcc": metrics["srcc"] if math.isfinite(metrics["srcc"]) else -1.0}
+        self._checkpointer.save_async(step, state, metrics=metrics, custom_metadata=self._meta)
 
     def wait(self) -> None:
         """Until the save in flight is on disk."""

@@ -69,7 +69,8 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     dataset = datasets.load(**config.dataset)
     split = make_split(dataset, **config.split)
     home = os.path.expanduser(config.dataset.data_dir) or datasets.default_data_dir(dataset.name)
-    dataset = render(dataset, os.path.join(home, "distorted"))
+    # A newer version may draw other pixels, so each has a folder of its own.
+    dataset = render(dataset, os.path.join(home, f"distorted-{jaxiqa.__version__}"))
     print(
         f"{dataset.name}: {len(split.train)} pictures train, {len(split.val)} validate, {len(split.test)} test "
         f"({split.name}, round {split.round}, selection {split.selection}, split {split.fingerprint})"

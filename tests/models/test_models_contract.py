@@ -51,10 +51,11 @@ def test_forward(name):
     """Output and intermediates; a picture's result does not depend on its neighbours; bf16 is close."""
     model = create_model(name, "test")
     variables, x = init(model), inputs(model)
-    score, out = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, x)
+    forward = jax.jit(lambda v, x: model.apply(v, x, train=False))
+    score, out = forward(variables, x)
     assert score.shape[0] == 2 and score.dtype == jnp.float32
     assert np.isfinite(score).all() and out
-    swapped, _ = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, x[::-1].copy())
+    swapped, _ = forward(variables, x[::-1].copy())
     np.testing.assert_allclose(swapped[::-1], score, rtol=1e-5, atol=1e-6)
     half = create_model(name, "test", dtype=jnp.bfloat16)
     low, _ = jax.jit(lambda v, x: half.apply(v, x, train=False))(variables, x)
@@ -68,17 +69,17 @@ def test_training_mode(name):
     model = create_model(name, "test", dropout=0.5)
     variables, x = init(model), inputs(model, 4)
 
-    @jax.jit
     def loss(params, key):
         variables_ = {**variables, "params": params}
         (score, _), new = model.apply(variables_, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
         return (score**2).sum(), new["batch_stats"]
 
-    grads, stats = jax.jit(jax.grad(loss, has_aux=True))(variables["params"], jax.random.key(1))
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (first, stats), grads = step(variables["params"], jax.random.key(1))
     dead = [jax.tree_util.keystr(p) for p, g in jax.tree_util.tree_leaves_with_path(grads) if not np.any(g)]
     assert not dead
-    assert loss(variables["params"], jax.random.key(1))[0] == loss(variables["params"], jax.random.key(1))[0]
-    assert loss(variables["params"], jax.random.key(1))[0] != loss(variables["params"], jax.random.key(2))[0]
+    assert step(variables["params"], jax.random.key(1))[0][0] == first
+    assert step(variables["params"], jax.random.key(2))[0][0] != first
     assert all(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (stats, variables["batch_stats"])), strict=True))
 
 
@@ -86,9 +87,8 @@ def test_eval_bn_keeps_statistics():
     """BatchNorm layers named by eval_bn use and keep their running statistics in training; the others move."""
     model = create_model("glintiqa", "test", eval_bn=(r"^clfe/backbone/(bn1|layer1_\d+)/",))
     variables = init(model)
-    _, new = model.apply(
-        variables, inputs(model), train=True, rngs={"dropout": jax.random.key(0)}, mutable=["batch_stats"]
-    )
+    train = jax.jit(lambda v, x, key: model.apply(v, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"]))
+    _, new = train(variables, inputs(model), jax.random.key(0))
     old, new = (tree["batch_stats"]["clfe"]["backbone"] for tree in (variables, new))
     assert np.array_equal(old["bn1"]["var"], new["bn1"]["var"])
     assert np.array_equal(old["layer1_0"]["bn2"]["mean"], new["layer1_0"]["bn2"]["mean"])

@@ -15,4 +15,4 @@ echo "== checking style"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 echo "== running the tests"
-.venv/bin/python -m pytest "${marks[@]}" "$@"
+.venv/bin/python -m pytest ${marks[@]+"${marks[@]}"} "$@"

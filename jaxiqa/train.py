@@ -54,6 +54,11 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; is made, or 
 def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     """Trains, or goes on training, and returns the test metrics (see the module's docstring)."""
     began = time.monotonic()
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / "metrics.jsonl").open("a").close()
+    except OSError as error:
+        raise ConfigError(f"--workdir {workdir} cannot be written ({error.strerror}); name another folder") from error
     compile_cache.enable()
 
     # ---- Mesh, and what the config says ------------------------------------------------------------------------------

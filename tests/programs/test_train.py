@@ -180,6 +180,12 @@ def test_impossible_configs(pictures, tmp_path, changes, message):
         train(make_config(pictures, **changes), epath.Path(tmp_path))
 
 
+def test_a_workdir_that_cannot_be_written(pictures, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"--workdir .*file/w cannot be written .*; name another folder"):
+        train(make_config(pictures), epath.Path(tmp_path / "file" / "w"))
+
+
 def test_bad_data(pictures, tmp_path):
     with pytest.raises(DataError, match=r"index\.csv"):
         train(make_config(pictures, **{"dataset.data_dir": str(tmp_path)}), epath.Path(tmp_path / "w"))

@@ -40,10 +40,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     c.batch_size = 64  # global
     c.total = "1500 steps"  # durations: N steps | epochs | examples | percent
-    c.loss = "huber+0.5*plcc"
+    c.accumulate = 1  # parts of a batch that are computed one after the other; gradients are their mean
+    c.ema = 0.0  # decay of averaged parameters, which then score (0.999 averages the last 1000 steps); 0: off
+    c.loss = "huber+0.5*plcc"  # l1 | l2 | huber | plcc | rank, or a weighted sum of them
     c.optimizer = dict(
         name="adamw", learning_rate=2e-3, weight_decay=1e-2, decay_on="kernel$", b1=0.9, b2=0.999, eps=1e-8,
-        grad_clip_norm=1.0,
+        grad_clip_norm=1.0, lr_multipliers=(),
     )  # fmt: skip
     c.schedule = dict(name="cosine", warmup="3 percent", half_period="30 steps")
 

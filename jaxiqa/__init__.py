@@ -2,7 +2,8 @@
 
 import importlib.metadata
 
-from jaxiqa.models import list_models
-
 __version__ = importlib.metadata.version("jaxiqa")
-__all__ = ["__version__", "list_models"]
+__all__ = ["__version__", "create_metric", "list_models"]
+
+from jaxiqa.models import list_models
+from jaxiqa.scoring.metric import create_metric

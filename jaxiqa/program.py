@@ -17,10 +17,14 @@ flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
 _HELP = {"-?", "-h", "--help", "--helpshort", "--helpfull", "--helpxml"}
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parse the command line, call main(), exit with the documented code; for `if __name__ == "__main__"`."""
+def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
+    """Parse the command line, call main(), exit with the documented code; for `if __name__ == "__main__"`.
+
+    With `takes_arguments`, main receives the list of words that are no flags; otherwise such a word is refused.
+    """
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["debug"])  # so that --help shows it
-    app.run(lambda _: _guarded(main), flags_parser=_parse)
+    call = (lambda argv: main(argv[1:])) if takes_arguments else (lambda _: main())
+    app.run(lambda argv: _guarded(lambda: call(argv)), flags_parser=lambda argv: _parse(argv, takes_arguments))
 
 
 def read_config(flag) -> ConfigDict:
@@ -41,6 +45,9 @@ def _guarded(main):
         main()
     except KeyboardInterrupt:
         _exit("interrupted", 130)
+    except BrokenPipeError:  # whoever read standard output has stopped
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except UserError as error:
         if flags.FLAGS.debug:
             raise
@@ -53,7 +60,7 @@ def _exit(message: str, code: int):
     sys.exit(code)
 
 
-def _parse(argv):
+def _parse(argv, takes_arguments):
     try:
         rest = flags.FLAGS(argv)
     except SystemExit:
@@ -66,7 +73,7 @@ def _parse(argv):
     except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:  # raised by a config's overrides
         message = _explain(argv, error)
     else:
-        if len(rest) == 1:
+        if len(rest) == 1 or takes_arguments:
             if not flags.FLAGS["verbosity"].present:
                 flags.FLAGS.verbosity = logging.WARNING  # libraries report every save at INFO
             return rest

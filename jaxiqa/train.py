@@ -15,7 +15,6 @@ import contextlib
 import functools
 import json
 import math
-import os
 import signal
 import time
 
@@ -38,14 +37,16 @@ from jaxiqa.inputs.pipeline import to_device, train_batches
 from jaxiqa.inputs.render import render
 from jaxiqa.inputs.transforms import normalise
 from jaxiqa.models import create_model
-from jaxiqa.scoring.evaluate import evaluate, write_results
+from jaxiqa.scoring.card import Card
+from jaxiqa.scoring.evaluate import describe, evaluate, provenance, write_results
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.training import compile_cache, optim, sharding
+from jaxiqa.training.accumulate import accumulate
 from jaxiqa.training.checkpoint import Checkpoints, abstract
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
-from jaxiqa.training.state import TrainState
+from jaxiqa.training.state import TrainState, update_ema
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/glintiqa_sample.py[:smoke].")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; is made, or gone on in.")
@@ -73,17 +74,15 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     # ---- Data --------------------------------------------------------------------------------------------------------
     dataset = datasets.load(**config.dataset)
     split = make_split(dataset, **config.split)
-    home = os.path.expanduser(config.dataset.data_dir) or datasets.default_data_dir(dataset.name)
-    # A newer version may draw other pixels, so each has a folder of its own.
-    dataset = render(dataset, os.path.join(home, f"distorted-{jaxiqa.__version__}"))
+    dataset = render(dataset, config.dataset.data_dir)
     print(
         f"{dataset.name}: {len(split.train)} pictures train, {len(split.val)} validate, {len(split.test)} test "
         f"({split.name}, round {split.round}, selection {split.selection}, split {split.fingerprint})"
     )
     if dataset.note:
         print(f"note: {dataset.note}")
-    scale = (lambda mos: mos) if config.labels == "native" else dataset.to_score01
-    labels = scale(np.array([r.mos for r in dataset.records]))
+    labels = np.array([r.mos for r in dataset.records])
+    labels = labels if config.labels == "native" else dataset.scale.to_score01(labels)
     pictures = {
         part: Pictures(
             [dataset.records[i] for i in getattr(split, part)], model.crop_size, config.resize, config.cache_gb
@@ -107,22 +106,47 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
 
     def init():
         variables = model.init(key, jnp.zeros((1, model.crop_size, model.crop_size, 3)))
-        return TrainState.create(variables, tx, optim.split_frozen(variables["params"], config.frozen)[0])
+        trainable, _ = optim.split_frozen(variables["params"], config.frozen)
+        return TrainState.create(variables, tx, trainable, with_ema=config.ema > 0)
 
     shapes = jax.eval_shape(init)
     print(f"{config.model.name} {config.model.variant}: {optim.freeze_report(shapes.params, config.frozen)}")
+    trainable, _ = optim.split_frozen(shapes.params, config.frozen)
+    if config.optimizer.lr_multipliers:
+        print(optim.lr_report(trainable, config.optimizer.lr_multipliers))
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
 
     train_step = jax.jit(
-        make_train_step(model, tx, schedule, parse_loss(config.loss), config.frozen, key),
+        make_train_step(
+            model, tx, schedule, parse_loss(config.loss), config.frozen, key, config.accumulate, config.ema
+        ),
         donate_argnums=0,
         out_shardings=(state_sharding, sharding.replicated(mesh)),
     )
 
     # ---- Restore, or start -------------------------------------------------------------------------------------------
-    predictor = Predictor(model, config.test_crops, batch_sharding, config.eval_batch_size)
-    meta = {"split": split.fingerprint, "config": config.to_dict(), "jaxiqa": jaxiqa.__version__}
+    predictor = Predictor(model, config.test_crops, batch_sharding, [config.eval_batch_size])
+    card = Card(
+        model=config.model.to_dict(),
+        dtype=config.dtype,
+        labels=config.labels,
+        dataset=dataset.name,
+        scale=dataset.scale,
+        crops=config.test_crops,
+        resize=config.resize,
+        note=dataset.note,
+    )
+    meta = {
+        "card": card.to_dict(),
+        "split": split.fingerprint,
+        "config": config.to_dict(),
+        "jaxiqa": jaxiqa.__version__,
+    }
+
+    def evaluated(state, part):
+        return evaluate(predictor(state.variables, pictures[part]), pictures[part].records, dataset, card)
+
     with Checkpoints(workdir, meta) as checkpoints, stop_signals() as stopped_by, contextlib.ExitStack() as stack:
         start = checkpoints.latest_step or 0
         save_config(config, split.fingerprint, workdir, resumes=start > 0)
@@ -153,7 +177,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
                 write_step(log, last, every["log"], must_be_finite=True)
                 last, paused, scores = None, log.pause(), None
                 if evaluates:
-                    scores = evaluate(predictor, state.variables, pictures["val"], dataset, config.labels).metrics
+                    scores = evaluated(state, "val").metrics
                     log.write(step, **{f"val_{name}": value for name, value in scores.items()})
                     print(f"step {step}/{total}  val srcc {scores['srcc']:.4f}  plcc {scores['plcc']:.4f}", flush=True)
                 checkpoints.save(step, state, scores)
@@ -173,7 +197,6 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         checkpoints.wait()
         best = checkpoints.best_step
         state = checkpoints.restore(best, abstract(shapes, state_sharding))
-    results = evaluate(predictor, state.variables, pictures["test"], dataset, config.labels)
     lines = read_metrics(workdir)
     logged = [line for line in lines if "loss" in line]
     report.loss_curve(
@@ -182,54 +205,44 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         [line["loss"] for line in logged],
         [(line["step"], line["val_srcc"]) for line in lines if "val_srcc" in line],
     )
-    summary = {
-        "dataset": dataset.name,
-        "note": dataset.note,
-        "part": "test",
-        "n": len(split.test),
-        **results.metrics,
-        "split": f"{split.name}, round {split.round}, seed {split.seed}",
-        "split_fingerprint": split.fingerprint,
-        "selection": split.selection,
-        "step": best,
-        "crops": config.test_crops,
-        "model": config.model.name,
-        "variant": config.model.variant,
-        "seed": config.seed,
-        "jaxiqa": jaxiqa.__version__,
-    }
-    write_results(workdir, "test", results, summary)
-    print(
-        f"test: srcc {results.metrics['srcc']:.4f}  plcc {results.metrics['plcc']:.4f}  "
-        f"krcc {results.metrics['krcc']:.4f}  rmse {results.metrics['rmse']:.4f} (native scale)  "
-        f"on {len(split.test)} pictures, step {best}, selection {split.selection}, crops {config.test_crops}"
-    )
+    results = evaluated(state, "test")
+    summary = provenance(dataset, "test", split, card) | {"step": best, "seed": config.seed}
+    print(describe(write_results(workdir, "test", results, summary)))
     took = clock(time.monotonic() - began)
     print(f"loss curve, scatter plot, contact sheet, predictions and report.json are in {workdir} (took {took})")
     return results.metrics
 
 
-def make_train_step(model, tx, schedule, loss_fn, frozen: tuple[str, ...], key):
-    """step(state, batch) -> (state, metrics): one optimiser step; batch as from train_batches, images still uint8."""
+def make_train_step(model, tx, schedule, loss_fn, frozen: tuple[str, ...], key, parts: int = 1, ema: float = 0.0):
+    """step(state, batch) -> (state, metrics): one optimiser step; batch as from train_batches, images still uint8.
+
+    The gradient is accumulated over `parts` of the batch; `ema` is the decay of the averaged parameters, 0 for none.
+    """
 
     def train_step(state: TrainState, batch):
         trainable, held = optim.split_frozen(state.params, frozen)
 
-        def objective(trainable):
-            (score_B, _), updated = model.apply(
-                {"params": optim.merge(trainable, held), "batch_stats": state.batch_stats},
-                normalise(batch["image"], model.mean, model.std, model.dtype),
-                train=True,
-                rngs={"dropout": jax.random.fold_in(key, state.step)},
-                mutable=["batch_stats"],
-            )
-            return loss_fn(score_B, batch["label"]), updated.get("batch_stats", {})
+        def gradients(batch_stats, batch, key):
+            def objective(trainable):
+                (score_B, _), updated = model.apply(
+                    {"params": optim.merge(trainable, held), "batch_stats": batch_stats},
+                    normalise(batch["image"], model.mean, model.std, model.dtype),
+                    train=True,
+                    rngs={"dropout": key},
+                    mutable=["batch_stats"],
+                )
+                return loss_fn(score_B, batch["label"]), updated.get("batch_stats", {})
 
-        (loss, batch_stats), grads = jax.value_and_grad(objective, has_aux=True)(trainable)
+            (loss, batch_stats), grads = jax.value_and_grad(objective, has_aux=True)(trainable)
+            return loss, batch_stats, grads
+
+        step_key = jax.random.fold_in(key, state.step)
+        loss, batch_stats, grads = accumulate(gradients, parts, state.batch_stats, batch, step_key)
         updates, opt_state = tx.update(grads, state.opt_state, trainable)
-        params = optim.merge(optax.apply_updates(trainable, updates), held)
+        trainable = optax.apply_updates(trainable, updates)
+        averaged = update_ema(state.ema, trainable, ema, state.step) if ema else {}
         metrics = {"loss": loss, "learning_rate": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+        return TrainState(state.step + 1, optim.merge(trainable, held), batch_stats, opt_state, averaged), metrics
 
     return train_step
 
@@ -263,6 +276,13 @@ def check_config(config: ConfigDict) -> None:
             raise ConfigError(
                 f"config.{key}={size} does not divide over {devices} device(s); take {near} or {near + devices}"
             )
+    if config.accumulate < 1 or config.batch_size % (devices * config.accumulate):
+        raise ConfigError(
+            f"config.accumulate={config.accumulate} must be 1 or more and divide config.batch_size="
+            f"{config.batch_size} into parts that divide over {devices} device(s)"
+        )
+    if not 0 <= config.ema < 1:
+        raise ConfigError(f"config.ema={config.ema} must be 0 (off) or a decay below 1, e.g. 0.999")
     for key, allowed in (
         ("labels", ("score01", "native")),
         ("frozen_bn", ("eval", "train")),

@@ -28,6 +28,26 @@ def shared() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> pathlib.Path:
+    """15 noise pictures of 5 contents with an index.csv; the score says how strong the noise is."""
+    from tiny_run import write_pictures
+
+    return write_pictures(tmp_path_factory.mktemp("rated"))
+
+
+@pytest.fixture(scope="session")
+def trained(pictures, tmp_path_factory):
+    """Workdir and test scores of an unbroken run of six steps on `pictures`."""
+    from etils import epath
+    from tiny_run import make_config
+
+    from jaxiqa.train import train
+
+    workdir = epath.Path(tmp_path_factory.mktemp("unbroken"))
+    return workdir, train(make_config(pictures), workdir)
+
+
+@pytest.fixture(scope="session")
 def goldens(shared):
     """Outputs of the public implementations, and the module that makes their weights."""
     import importlib.util

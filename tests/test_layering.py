@@ -19,7 +19,7 @@ ALLOWED = {
     "weights": (("models",), None),
     "training": ((), None),
     "evaluation": ((), None),
-    "scoring": (("models", "inputs", "weights", "training.checkpoint", "datasets.records", "evaluation"), None),
+    "scoring": (("models", "inputs", "weights", "training", "datasets.records", "evaluation"), None),
     "benchmarks": (tuple(ROOMS), None),
 }
 

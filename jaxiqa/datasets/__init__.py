@@ -12,7 +12,7 @@ import pkgutil
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import ConfigError, DataError
 
-__all__ = ["ALIASES", "Dataset", "Record", "default_data_dir", "list_datasets", "load"]
+__all__ = ["ALIASES", "Dataset", "Record", "default_data_dir", "find", "list_datasets", "load"]
 
 # Other spellings that papers and toolboxes use.
 ALIASES = {
@@ -33,6 +33,17 @@ def list_datasets() -> list[str]:
     return sorted(n for n in names if hasattr(importlib.import_module(f"{__name__}.{n}"), "HOW_TO_GET"))
 
 
+def find(name: str) -> str:
+    """The key of a dataset by its key or an alias, in any case; ConfigError with the nearest for an unknown name."""
+    known = list_datasets()
+    key = ALIASES.get(name.lower(), name.lower())
+    if key not in known:
+        near = difflib.get_close_matches(name.lower(), [*known, *ALIASES], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"unknown dataset {name!r}; there are {', '.join(known)}{hint}")
+    return key
+
+
 def load(name: str, data_dir: str | os.PathLike = "", **options) -> Dataset:
     """Reads a dataset.
 
@@ -45,12 +56,7 @@ def load(name: str, data_dir: str | os.PathLike = "", **options) -> Dataset:
       ConfigError: unknown name or option.
       DataError: the folder cannot be used; the message lists everything that is wrong with it.
     """
-    known = list_datasets()
-    key = ALIASES.get(name.lower(), name.lower())
-    if key not in known:
-        near = difflib.get_close_matches(name.lower(), [*known, *ALIASES], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"unknown dataset {name!r}; there are {', '.join(known)}{hint}")
+    key = find(name)
     reader = importlib.import_module(f"{__name__}.{key}").load
     allowed = [p for p in inspect.signature(reader).parameters if p != "data_dir"]
     for option in options:

@@ -32,6 +32,25 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True)
+class Scale:
+    """A native rating scale: its constants lo and hi, and its direction."""
+
+    lo: float
+    hi: float
+    higher_is_better: bool = True
+
+    def to_score01(self, mos):
+        """Native labels to score01: 0..1 from lo to hi, higher is better, unclipped."""
+        score01 = (np.asarray(mos, np.float64) - self.lo) / (self.hi - self.lo)
+        return score01 if self.higher_is_better else 1.0 - score01
+
+    def to_native(self, score01):
+        """The inverse of to_score01."""
+        score01 = np.asarray(score01, np.float64)
+        return self.lo + (self.hi - self.lo) * (score01 if self.higher_is_better else 1.0 - score01)
+
+
+@dataclasses.dataclass(frozen=True)
 class Dataset:
     """The records of one dataset and the meaning of their labels.
 
@@ -56,17 +75,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.records)
 
-    def to_score01(self, mos):
-        """Native labels to score01: 0..1 over score_range, higher is better, unclipped."""
-        lo, hi = self.score_range
-        score01 = (np.asarray(mos, np.float64) - lo) / (hi - lo)
-        return score01 if self.higher_is_better else 1.0 - score01
-
-    def to_native(self, score01):
-        """The inverse of to_score01."""
-        lo, hi = self.score_range
-        score01 = np.asarray(score01, np.float64)
-        return lo + (hi - lo) * (score01 if self.higher_is_better else 1.0 - score01)
+    @property
+    def scale(self) -> Scale:
+        """Between native labels and score01."""
+        return Scale(*self.score_range, self.higher_is_better)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from jaxiqa.evaluation.metrics import Fit, plcc, srcc
 
-COLUMNS = ("path", "score", "native", "mos", "reference", "distortion", "level")
+COLUMNS = ("path", "score", "native", "se", "mos", "reference", "distortion", "level")
 _INK, _BLUE, _ORANGE, _GRID = "#1f2933", "#2563a8", "#c2620e", "#dde3ea"
 _DPI = 120
 _CELL = 2.5  # inches of width per picture of a contact sheet
@@ -137,7 +137,7 @@ def contact_sheet(path, images: Sequence[np.ndarray], captions: Sequence[str], t
 
 
 def write_predictions(path, rows: Iterable[Mapping]):
-    """CSV, one line per picture, with the header `path,score,native,mos,reference,distortion,level`.
+    """CSV, one line per picture, with the header `path,score,native,se,mos,reference,distortion,level`.
 
     A key that is missing is left empty, another key is a ValueError. File names of any bytes survive: read the file as
     UTF-8 with errors="surrogateescape".

@@ -44,6 +44,7 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
+    ImageOps,
     Jpeg2KImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
@@ -120,6 +121,14 @@ def image_size(source) -> tuple[int, int]:
     with _opened(source) as (file, name):
         _, _, (height, width), orientation = _header(file, name)
     return (width, height) if orientation >= 5 else (height, width)
+
+
+def from_pil(image: Image.Image) -> np.ndarray:
+    """A Pillow image as read_image would return it: uint8 (height, width, 3), upright; DataError as there."""
+    with _refusing("Pillow image", "the given Pillow image"):
+        if getattr(image, "is_animated", False):
+            raise _Unreadable("it has several frames or pages: pass the one to be scored as a copy")
+        return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image), image.format or "Pillow image"))
 
 
 class _Unreadable(Exception):

@@ -8,7 +8,7 @@ import numpy as np
 from jaxiqa.datasets.records import Record
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.decode import read_image
-from jaxiqa.inputs.transforms import resize_shorter
+from jaxiqa.inputs.transforms import fit
 
 
 class Pictures:
@@ -45,6 +45,6 @@ class Pictures:
     def _read(self, record: Record) -> np.ndarray:
         image = read_image(record.path)
         try:
-            return resize_shorter(image, max(self._resize or min(image.shape[:2]), self._min_side))
+            return fit(image, self._min_side, self._resize)
         except DataError as error:
             raise DataError(f"{record.path}: {error}") from error

@@ -10,18 +10,22 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+import jaxiqa
+from jaxiqa.datasets import default_data_dir
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.distortions import distort_exact
 from jaxiqa.inputs.decode import read_image
 
 
-def render(dataset: Dataset, folder: str | os.PathLike) -> Dataset:
-    """The dataset with every record's `apply` done: the distorted picture is at `folder`/ID.png, `apply` is None.
+def render(dataset: Dataset, data_dir: str | os.PathLike) -> Dataset:
+    """The dataset with every record's `apply` done: distorted pictures are in a folder of `data_dir`, `apply` is None.
 
-    The whole picture is distorted, because its label belongs to the whole picture. Files that exist are kept; a file
-    appears only when it is complete. A picture depends on its record alone (random distortions are seeded by the id).
+    Without a data_dir they go where the program keeps its own files. The whole picture is distorted, because its label
+    belongs to the whole picture. Files that exist are kept; a file appears only when it is complete. A picture depends
+    on its record alone (random distortions are seeded by the id).
     """
-    folder = Path(folder)
+    home = os.path.expanduser(data_dir) or default_data_dir(dataset.name)
+    folder = Path(home) / f"distorted-{jaxiqa.__version__}"  # a newer version may draw other pixels
     todo = [r for r in dataset.records if r.apply and not _target(r, folder).exists()]
     if todo:
         folder.mkdir(parents=True, exist_ok=True)

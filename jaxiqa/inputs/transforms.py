@@ -45,6 +45,11 @@ def resize_shorter(image_HWC: np.ndarray, side: int) -> np.ndarray:
     return np.array(Image.fromarray(image_HWC).resize((new_width, new_height), Image.Resampling.BICUBIC))
 
 
+def fit(image_HWC: np.ndarray, min_side: int, resize: int = 0) -> np.ndarray:
+    """The picture as models see it: with a shorter side of `resize` (0: as it is), never below `min_side` pixels."""
+    return resize_shorter(image_HWC, max(resize or min(image_HWC.shape[:2]), min_side))
+
+
 def normalise(images_u8, mean: tuple[float, ...], std: tuple[float, ...], dtype=jnp.float32):
     """uint8 images (..., 3) -> (x / 255 - mean) / std per channel, on the device."""
     # One multiplication and one addition, in fp32, so that bf16 rounds only once.

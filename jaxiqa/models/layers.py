@@ -39,6 +39,7 @@ class Conv(nn.Module):
     use_bias: bool = True
     kernel_init: Callable | None = None
     dtype: jnp.dtype = jnp.float32
+    bias_init: Callable | None = None
 
     @nn.compact
     def __call__(self, x_BHWC):
@@ -58,7 +59,7 @@ class Conv(nn.Module):
                 x_BHWC, kernel, (S, S), ((self.padding,) * 2,) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
             )
         if self.use_bias:
-            x_BHWC += self.param("bias", init, (F,)).astype(self.dtype).reshape(1, 1, 1, F)
+            x_BHWC += self.param("bias", self.bias_init or init, (F,)).astype(self.dtype).reshape(1, 1, 1, F)
         return x_BHWC
 
 

@@ -40,23 +40,24 @@ def parse_policy(text: str) -> Policy:
     raise ConfigError(f"crops={text!r} is no policy (grid, random:N, whole); did you mean {str(suggestion)!r}?")
 
 
-def positions(policy: Policy, height: int, width: int, crop: int, image_id: str) -> np.ndarray:
+def positions(policy: Policy, image_HWC: np.ndarray, crop: int) -> np.ndarray:
     """Upper left corners of the crops of one picture.
 
     Args:
       policy: of parse_policy.
-      height, width: of the picture in pixels, at least `crop` each unless the policy is "whole".
+      image_HWC: uint8 (H, W, 3), both sides at least `crop` unless the policy is "whole".
       crop: side of a crop in pixels.
-      image_id: name of the picture; the same name gives the same random crops on every machine and in any order.
 
     Returns:
-      int64 (n, 2) of (top, left). "whole" gives [[0, 0]]: one view, as large as the picture.
+      int64 (n, 2) of (top, left). Random ones are seeded by the pixels, so a picture has the same crops under any name,
+      in any order, alone and among others. "whole" gives [[0, 0]]: one view, as large as the picture.
     """
     if policy.kind == "whole":
         return np.zeros((1, 2), np.int64)
+    height, width = image_HWC.shape[:2]
     if policy.kind == "grid":
         return grid(height, width, crop)
-    return random_positions(height, width, crop, policy.count, zlib.crc32(image_id.encode("utf-8", "surrogateescape")))
+    return random_positions(height, width, crop, policy.count, zlib.crc32(np.ascontiguousarray(image_HWC)))
 
 
 def grid(height: int, width: int, crop: int) -> np.ndarray:

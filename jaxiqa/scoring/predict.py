@@ -1,6 +1,9 @@
-"""Pictures to scores: crops in batches of one shape through one compiled function."""
+"""Pictures to model outputs: crops in batches of a few fixed shapes through one compiled function."""
 
 import collections
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import grain
@@ -8,10 +11,31 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from jaxiqa.errors import ConfigError
-from jaxiqa.inputs.pictures import Pictures
+from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.inputs.transforms import normalise
 from jaxiqa.scoring.crops import parse_policy, positions
+
+
+class Prediction(NamedTuple):
+    """What a model says about one picture."""
+
+    output: float  # mean over the crops, on the scale the model was trained on; nan where the picture cannot be read
+    error: float  # standard error of that mean; nan with fewer than two crops
+    crops: int  # how many were scored
+    reason: str = ""  # why it cannot be read
+
+
+class _Waiting:
+    """A picture whose crops are on their way."""
+
+    def __init__(self, crops: int, reason: str = ""):
+        self.crops, self.reason, self.outputs = crops, reason, []
+
+    def prediction(self) -> Prediction:
+        outputs = np.asarray(self.outputs, np.float64)
+        mean = outputs.mean() if self.crops else math.nan
+        error = outputs.std(ddof=1) / math.sqrt(self.crops) if self.crops > 1 else math.nan
+        return Prediction(float(mean), float(error), self.crops, self.reason)
 
 
 class Predictor:
@@ -21,16 +45,17 @@ class Predictor:
       model: from create_model.
       policy: which crops of a picture are scored, e.g. "grid" (every pixel is seen) or "random:25".
       sharding: of a batch of crops over the devices.
-      batch_size: crops in a batch; a multiple of the number of devices.
+      batch_sizes: crops in a batch, each a multiple of the number of devices; full batches have the largest size, the
+        last one the smallest that holds it. Each size is compiled once, whatever the sizes of the pictures.
     """
 
-    def __init__(self, model: nn.Module, policy: str, sharding: NamedSharding, batch_size: int = 64):
-        self._policy = parse_policy(policy)
-        if self._policy.kind == "whole":
+    def __init__(self, model: nn.Module, policy: str, sharding: NamedSharding, batch_sizes: Sequence[int]):
+        self.policy = parse_policy(policy)
+        if self.policy.kind == "whole":
             raise ConfigError(
                 f'crops="whole": this model scores crops of {model.crop_size} pixels; take grid or random:N'
             )
-        self._sharding, self._batch_size, self._crop = sharding, batch_size, model.crop_size
+        self._sharding, self._batch_sizes, self._crop = sharding, sorted(batch_sizes), model.crop_size
 
         def forward(variables, images_BHWC):
             score_B, _ = model.apply(variables, normalise(images_BHWC, model.mean, model.std, model.dtype), train=False)
@@ -38,37 +63,62 @@ class Predictor:
 
         self._forward = jax.jit(forward)
 
-    def __call__(self, variables, pictures: Pictures) -> np.ndarray:
-        """Scores (N,) fp64 on the scale the model was trained on, each the mean over the picture's crops."""
-        sums, counts = np.zeros(len(pictures)), np.zeros(len(pictures))
-        in_flight = collections.deque()
+    @property
+    def compiled_shapes(self) -> int:
+        """How many shapes have been compiled so far."""
+        return self._forward._cache_size()
+
+    def __call__(self, variables, pictures: Sequence) -> list[Prediction]:
+        """All predictions of stream()."""
+        return list(self.stream(variables, pictures))
+
+    def stream(self, variables, pictures: Sequence) -> Iterator[Prediction]:
+        """Predictions in the order of the pictures, each as soon as it is known.
+
+        Args:
+          variables: of the model.
+          pictures: `pictures[i]` is uint8 (H, W, 3) with sides of at least the model's crop, or a DataError, which
+            becomes a prediction with a reason.
+        """
+        waiting: collections.deque[_Waiting] = collections.deque()
+        in_flight: collections.deque = collections.deque()
 
         def collect():
-            owners, scores = in_flight.popleft()
-            scores = np.asarray(jax.device_get(scores), np.float64)[: len(owners)]
-            np.add.at(sums, owners, scores)
-            np.add.at(counts, owners, 1)
+            owners, outputs = in_flight.popleft()
+            for owner, output in zip(owners, jax.device_get(outputs), strict=False):  # the padding has no owner
+                owner.outputs.append(output)
 
-        for owners, crops in self._batches(pictures):
+        for owners, crops in self._batches(pictures, waiting):
             in_flight.append((owners, self._forward(variables, jax.device_put(crops, self._sharding))))
             if len(in_flight) > 2:
                 collect()
+            while waiting and len(waiting[0].outputs) == waiting[0].crops:
+                yield waiting.popleft().prediction()
         while in_flight:
             collect()
-        return sums / counts
+        while waiting:
+            yield waiting.popleft().prediction()
 
-    def _batches(self, pictures: Pictures):
-        """(index of the picture of each crop, uint8 crops padded with zeros to a full batch)."""
-        size = self._crop
-        owners, crops = [], np.zeros((self._batch_size, size, size, 3), np.uint8)
-        images = iter(grain.MapDataset.source(pictures).to_iter_dataset(grain.ReadOptions(num_threads=2)))
-        for i, image in enumerate(images):
-            for top, left in positions(self._policy, *image.shape[:2], size, pictures.records[i].id):
-                crops[len(owners)] = image[top : top + size, left : left + size]
-                owners.append(i)
-                if len(owners) == self._batch_size:
-                    yield owners, crops
-                    owners, crops = [], np.zeros_like(crops)
-        images.close()
+    def _batches(self, pictures: Sequence, waiting: collections.deque):
+        """(the picture of each crop, uint8 crops padded with zeros to a batch); appends each picture to `waiting`."""
+        size, largest = self._crop, self._batch_sizes[-1]
+        owners, crops = [], np.zeros((largest, size, size, 3), np.uint8)
+        options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)  # a picture may take half a gigabyte
+        images = iter(grain.MapDataset.source(pictures).to_iter_dataset(options))
+        try:
+            for image in images:
+                if isinstance(image, DataError):
+                    waiting.append(_Waiting(0, str(image)))
+                    continue
+                places = positions(self.policy, image, size)
+                waiting.append(owner := _Waiting(len(places)))
+                for top, left in places:
+                    crops[len(owners)] = image[top : top + size, left : left + size]
+                    owners.append(owner)
+                    if len(owners) == largest:
+                        yield owners, crops
+                        owners, crops = [], np.zeros_like(crops)
+        finally:
+            images.close()
         if owners:
-            yield owners, crops
+            yield owners, crops[: next(n for n in self._batch_sizes if n >= len(owners))]

@@ -1,5 +1,6 @@
 """Checkpoints: asynchronous Orbax saves of the latest and the best step. The only file that imports Orbax."""
 
+import contextlib
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxiqa.errors import CheckpointError
 
+_FOLDER = "checkpoints"
 _POLICIES = ocp.training.preservation_policies
 
 
@@ -25,7 +27,7 @@ class Checkpoints:
             _POLICIES.BestN(get_metric_fn=lambda m: m["srcc"], n=1, keep_checkpoints_without_metrics=False),
         ]
         self._checkpointer = ocp.training.Checkpointer(
-            epath.Path(workdir).resolve() / "checkpoints",
+            epath.Path(workdir).resolve() / _FOLDER,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # train.py decides
             preservation_policy=_POLICIES.AnyPreservationPolicy(keep),
             cleanup_tmp_directories=True,
@@ -46,8 +48,7 @@ class Checkpoints:
     @property
     def best_step(self) -> int | None:
         """The step with the highest validation SRCC, None before the first evaluation. Of equal ones the earliest."""
-        rated = [c for c in self._checkpointer.checkpoints if c.metrics]
-        return max(rated, key=lambda c: (c.metrics["srcc"], -c.step)).step if rated else None
+        return _best(self._checkpointer.checkpoints)
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
         """Start saving; returns as soon as the arrays are copied."""
@@ -65,15 +66,77 @@ class Checkpoints:
         Raises:
           CheckpointError: the step cannot be read, or holds another model's state.
         """
-        try:
+        with _refusing(self._checkpointer.directory / str(step), "remove it to go on from the one before it"):
             return self._checkpointer.load(step, abstract_state)
-        except Exception as error:  # Orbax raises bare Exceptions too
-            path = self._checkpointer.directory / str(step)
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise CheckpointError(
-                f"checkpoint {path} cannot be restored ({reason}); remove it to go on from the one before it, "
-                "or check that config.model is the one it was trained with"
-            ) from error
+
+
+class Saved:
+    """One step that is on disk, for reading.
+
+    Args:
+      path: a workdir (its best step is taken, without evaluations its latest) or one step's folder in
+        WORKDIR/checkpoints.
+      step: this step of the workdir instead.
+
+    Attributes:
+      workdir, step: where it is.
+      meta: what was stored with it.
+
+    Raises:
+      CheckpointError: there is no such step, or its description cannot be read.
+    """
+
+    def __init__(self, path: epath.PathLike, step: int | None = None):
+        path = epath.Path(path).expanduser().resolve()
+        if path.parent.name == _FOLDER and path.name.isdigit() and step is None:
+            path, step = path.parent.parent, int(path.name)
+        folder = path / _FOLDER
+        if not folder.is_dir():
+            there = "has no checkpoints" if path.is_dir() else "does not exist"
+            raise CheckpointError(f"checkpoint {path} {there}; name the --workdir of a training run")
+        with ocp.training.Checkpointer(folder) as checkpointer:
+            found = list(checkpointer.checkpoints)
+        steps = [c.step for c in found]
+        if not found or step not in (None, *steps):
+            has = f"it has {', '.join(map(str, sorted(steps)))}" if found else "it has none yet"
+            raise CheckpointError(f"checkpoint {path} has no {f'step {step}' if step else 'finished step'}; {has}")
+        self.workdir = path
+        self.step = step if step is not None else _best(found) or max(steps)
+        self._path = folder / str(self.step)
+        with _refusing(self._path, "name another --step"):
+            described = ocp.metadata(self._path)
+        self.meta, self._shapes = described.custom_metadata or {}, described.metadata
+
+    def load(self, parts: tuple[str, ...], sharding) -> dict[str, Any]:
+        """Some parts of the state ("params", "batch_stats", ...), every array with `sharding`; {} for absent ones.
+
+        Raises:
+          CheckpointError: it cannot be read.
+        """
+        wanted = {part: self._shapes[part] for part in parts if self._shapes.get(part)}
+        wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), wanted)
+        context = ocp.Context()
+        context.pytree.loading.partial_load = True
+        with _refusing(self._path, "name another --step"), context:
+            return {part: {} for part in parts} | ocp.load(self._path, wanted)
+
+
+def _best(checkpoints) -> int | None:
+    rated = [c for c in checkpoints if c.metrics]
+    return max(rated, key=lambda c: (c.metrics["srcc"], -c.step)).step if rated else None
+
+
+@contextlib.contextmanager
+def _refusing(path: epath.Path, advice: str):
+    """Whatever Orbax raises (bare Exceptions too) as one line that names the checkpoint."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"checkpoint {path} cannot be restored ({reason}); {advice}, or check that config.model is the one it was "
+            "trained with"
+        ) from error
 
 
 def abstract(state: Any, sharding: Any) -> Any:

@@ -13,6 +13,11 @@ def l1(score_B, label_B):
     return jnp.abs(score_B - label_B).mean()
 
 
+def l2(score_B, label_B):
+    """Mean squared error."""
+    return jnp.square(score_B - label_B).mean()
+
+
 def huber(score_B, label_B, delta: float = 0.1):
     """Huber loss divided by delta: |d| - delta/2 beyond delta (in label units), d^2 / (2 delta) within."""
     d = jnp.abs(score_B - label_B)
@@ -26,11 +31,23 @@ def plcc(score_B, label_B):
     return 0.5 * (1.0 - r)
 
 
-_LOSSES = {f.__name__: f for f in (l1, huber, plcc)}
+def rank(score_B, label_B):
+    """How far pairs of pictures are in the wrong order: 0 where no pair is.
+
+    The mean over pairs with different labels of max(0, s_worse - s_better), in standard deviations of the batch's
+    scores, so that shrinking all scores gains nothing. Scale and offset of scores and labels do not matter.
+    """
+    s = (score_B - score_B.mean()) / jnp.sqrt(jnp.var(score_B) + 1e-12)
+    better_BB = label_B[:, None] > label_B[None, :]
+    wrong_BB = jnp.where(better_BB, jnp.maximum(s[None, :] - s[:, None], 0.0), 0.0)
+    return wrong_BB.sum() / jnp.maximum(better_BB.sum(), 1)
+
+
+_LOSSES = {f.__name__: f for f in (l1, l2, huber, plcc, rank)}
 
 
 def parse_loss(text: str):
-    """A loss from its name or a weighted sum of names: "l1", "huber+0.5*plcc".
+    """A loss from its name or a weighted sum of names: "l1", "l1+plcc", "huber+0.5*plcc".
 
     Returns:
       loss(score_B, label_B) -> scalar.

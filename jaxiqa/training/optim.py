@@ -52,7 +52,8 @@ def make_optimizer(config, schedule) -> optax.GradientTransformation:
     """The optimiser of `config.optimizer`, over a flat {path: array} dict of trainable parameters.
 
     "adam" adds weight decay to the gradient (L2, as torch.optim.Adam does); "adamw" decouples it. Both decay only
-    parameters whose path matches the regular expression `decay_on`.
+    parameters whose path matches the regular expression `decay_on`. `lr_multipliers` are pairs of a regular expression
+    and a factor; the first that matches a path scales all of its steps, the decoupled decay included.
 
     Raises:
       ConfigError: unknown optimiser.
@@ -69,7 +70,35 @@ def make_optimizer(config, schedule) -> optax.GradientTransformation:
         optax.clip_by_global_norm(config.grad_clip_norm) if config.grad_clip_norm else optax.identity(),
         *((decay, adam) if config.name == "adam" else (adam, decay)),
         optax.scale_by_learning_rate(schedule),
+        optax.stateless(lambda updates, _: {p: _factor(p, config.lr_multipliers) * u for p, u in updates.items()})
+        if config.lr_multipliers
+        else optax.identity(),
     )
+
+
+def _factor(path: str, multipliers) -> float:
+    return next((factor for pattern, factor in multipliers if re.search(pattern, path)), 1.0)
+
+
+def lr_report(trainable: dict, multipliers) -> str:
+    """One line for people: how many of the flat dict's tensors each learning-rate multiplier scales; "" for none.
+
+    Raises:
+      ConfigError: a malformed pair, or a pattern that no trainable parameter matches first.
+    """
+    found = []
+    for pair in multipliers:
+        if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], int | float) or pair[1] < 0:
+            raise ConfigError(f'config.optimizer.lr_multipliers: {pair!r} is no ("regular expression", factor >= 0)')
+        first = {path: next((m for m in multipliers if re.search(m[0], path)), None) for path in trainable}
+        count = sum(m is pair for m in first.values())
+        if not count:
+            raise ConfigError(
+                f"config.optimizer.lr_multipliers: {pair[0]!r} matches no trainable parameter, or none that an earlier "
+                f"one does not; their paths begin with {', '.join(sorted({p.split('/')[0] for p in trainable}))}"
+            )
+        found.append(f"{pair[1]:g} x for {count} tensors ({pair[0]})")
+    return "learning rate: " + ", ".join(found) if found else ""
 
 
 def split_frozen(params: dict, frozen: tuple[str, ...]) -> tuple[dict, dict]:

@@ -5,11 +5,12 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
 
 @flax.struct.dataclass
 class TrainState:
-    """Step counter (int32), parameters, batch statistics and the optimiser's state.
+    """Step counter (int32), parameters, batch statistics, the optimiser's state and the averaged parameters.
 
     The step is the whole state of data order, augmentation and dropout: their keys are functions of (seed, step).
     """
@@ -18,13 +19,33 @@ class TrainState:
     params: Any
     batch_stats: Any
     opt_state: Any
+    ema: Any
 
     @classmethod
-    def create(cls, variables, tx, trainable) -> "TrainState":
-        """A new state at step 0; `tx` sees only the flat dict `trainable`."""
-        return cls(jnp.zeros((), jnp.int32), variables["params"], variables.get("batch_stats", {}), tx.init(trainable))
+    def create(cls, variables, tx, trainable, with_ema: bool) -> "TrainState":
+        """A new state at step 0; `tx` and the average see only the flat dict `trainable`."""
+        params, batch_stats = variables["params"], variables.get("batch_stats", {})
+        ema = jax.tree.map(jnp.copy, trainable) if with_ema else {}
+        return cls(jnp.zeros((), jnp.int32), params, batch_stats, tx.init(trainable), ema)
 
     @property
     def variables(self) -> dict:
-        """What model.apply takes."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        """What model.apply takes to score pictures: with the averaged parameters where there are any."""
+        return scoring_variables(self.params, self.batch_stats, self.ema)
+
+
+def scoring_variables(params, batch_stats, ema) -> dict:
+    """The variables of a state's parts; `ema` is a flat dict of averaged parameters, or empty."""
+    flat = {**traverse_util.flatten_dict(params, sep="/"), **ema}
+    return {"params": traverse_util.unflatten_dict(flat, sep="/"), "batch_stats": batch_stats}
+
+
+def update_ema(ema, trainable, decay: float, step):
+    """The averaged parameters after one more step (both flat dicts; `step` is the number of steps done before it).
+
+    ema <- d ema + (1 - d) params with d = min(decay, (1 + step) / (10 + step)), so that the random start is soon
+    forgotten (the ramp of TensorFlow's ExponentialMovingAverage).
+    """
+    step = step.astype(jnp.float32)
+    d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda average, new: d * average + (1.0 - d) * new, ema, trainable)

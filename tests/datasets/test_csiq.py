@@ -61,7 +61,7 @@ def test_full_size(tree):
 def test_lower_is_better(tree):
     d = load("csiq", tree("csiq"))
     blur = [r.mos for r in d.records if r.reference == "1600" and r.distortion == "blur"]
-    assert blur == sorted(blur) and list(d.to_score01(blur)) == sorted(d.to_score01(blur), reverse=True)
+    assert blur == sorted(blur) and list(d.scale.to_score01(blur)) == sorted(d.scale.to_score01(blur), reverse=True)
 
 
 def test_references_come_in_reverse_order(tree):

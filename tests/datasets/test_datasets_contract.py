@@ -39,8 +39,8 @@ def test_a_whole_folder(name, tree, monkeypatch):
     assert d.name == name and len({r.id for r in d.records}) == len(d)
     assert all(os.path.isfile(r.path) and r.apply is None and 0 <= r.level <= 5 for r in d.records)
     mos = np.array([r.mos for r in d.records])
-    np.testing.assert_allclose(d.to_native(d.to_score01(mos)), mos)
-    assert (np.corrcoef(d.to_score01(mos), mos)[0, 1] > 0) == d.higher_is_better
+    np.testing.assert_allclose(d.scale.to_native(d.scale.to_score01(mos)), mos)
+    assert (np.corrcoef(d.scale.to_score01(mos), mos)[0, 1] > 0) == d.higher_is_better
 
     s = make_split(d)
     assert sorted(s.train + s.val + s.test) == list(range(len(d)))

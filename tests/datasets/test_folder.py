@@ -41,7 +41,7 @@ def test_live_subset_is_lower_better(shared):
     assert len(d) == 34 and {r.reference for r in d.records} == {"monarch", "sailing1"}
     mos = np.array([r.mos for r in d.records])
     assert mos.min() == 3.219737 and mos.max() == 97.512095
-    assert d.to_score01(mos).argmax() == mos.argmin()
+    assert d.scale.to_score01(mos).argmax() == mos.argmin()
 
 
 def test_without_a_group_every_picture_is_its_own(tmp_path):

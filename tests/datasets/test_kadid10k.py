@@ -39,7 +39,7 @@ def test_dmos_is_higher_better(tree):
     d = load("kadid10k", tree("kadid10k"))
     blur = [r.mos for r in d.records if r.reference == "I01" and r.distortion == "gaussian_blur"]
     assert blur == sorted(blur, reverse=True) and d.higher_is_better
-    assert d.to_score01(blur[0]) > d.to_score01(blur[-1])
+    assert d.scale.to_score01(blur[0]) > d.scale.to_score01(blur[-1])
 
 
 def test_piece(shared):

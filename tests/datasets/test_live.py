@@ -44,7 +44,7 @@ def test_lower_is_better(tree, shared):
     d = load("live", tree("live"))
     lines = (shared / "data/labels/LIQE/live_all.txt").read_text().splitlines()
     flipped = {name: float(mos) for name, mos, _ in map(str.split, lines)}  # that list is higher-better
-    ours = [d.to_score01(r.mos) for r in d.records]
+    ours = [d.scale.to_score01(r.mos) for r in d.records]
     assert np.corrcoef(ours, [flipped[r.id] for r in d.records])[0, 1] > 0.999
 
 

@@ -106,6 +106,14 @@ def test_unknown_names_are_refused_with_a_suggestion():
 
 def test_list_models():
     assert list_models() == jaxiqa.list_models()
-    assert {"glintiqa", "vit_small_patch16_224", "vit_base_patch16_224", "resnet50", "resnet101"} <= set(list_models())
+    assert {
+        "glintiqa",
+        "vit_small_patch16_224",
+        "vit_base_patch16_224",
+        "resnet50",
+        "resnet101",
+        "van_b0",
+        "van_b3",
+    } <= set(list_models())
     for name in list_models():
         assert isinstance(create_model(name), nn.Module)

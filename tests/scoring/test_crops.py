@@ -60,20 +60,22 @@ def test_random_positions_are_uniform_over_all_places():
 
 def test_random_crops_belong_to_the_picture():
     policy = parse_policy("random:25")
-    one = positions(policy, 384, 512, 224, "images/I01_01_01.png")
+    image = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
+    one = positions(policy, image, 20)
     assert one.shape == (25, 2)
-    assert one[:2].tolist() == [[91, 247], [147, 38]]  # the same in every process
-    assert (one == positions(policy, 384, 512, 224, "images/I01_01_01.png")).all()
-    assert (one != positions(policy, 384, 512, 224, "images/I01_01_02.png")).any()
-    assert positions(policy, 384, 512, 224, "name that is no text \udcff").shape == (25, 2)
+    assert one[:2].tolist() == [[3, 19], [17, 10]]  # the same in every process
+    assert (one == positions(policy, image.copy(order="F"), 20)).all()
+    changed = image.copy()
+    changed[0, 0, 0] += 1
+    assert (one != positions(policy, changed, 20)).any()
 
 
 def test_policies():
     assert parse_policy("grid") == Policy("grid")
     assert parse_policy("random:50") == Policy("random", 50)
     assert [str(parse_policy(text)) for text in ("grid", "random:7", "whole")] == ["grid", "random:7", "whole"]
-    assert positions(parse_policy("whole"), 3, 900, 224, "x").tolist() == [[0, 0]]
-    assert (positions(parse_policy("grid"), 300, 300, 224, "x") == grid(300, 300, 224)).all()
+    assert positions(parse_policy("whole"), np.zeros((3, 900, 3), np.uint8), 224).tolist() == [[0, 0]]
+    assert (positions(parse_policy("grid"), np.zeros((300, 310, 3), np.uint8), 224) == grid(300, 310, 224)).all()
 
 
 MISTAKES = {

@@ -10,8 +10,10 @@ from ml_collections import ConfigDict
 
 from jaxiqa.errors import ConfigError
 from jaxiqa.training import optim, sharding
+from jaxiqa.training.accumulate import accumulate
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.losses import parse_loss
+from jaxiqa.training.state import scoring_variables, update_ema
 
 
 def test_cosine_wave_is_what_per_iteration_stepping_does():
@@ -59,8 +61,9 @@ def test_losses():
 
 def optimizer(**options):
     base = dict(
-        name="adam", learning_rate=0.1, weight_decay=0.0, decay_on="", b1=0.9, b2=0.999, eps=1e-8, grad_clip_norm=0.0
-    )
+        name="adam", learning_rate=0.1, weight_decay=0.0, decay_on="", b1=0.9, b2=0.999, eps=1e-8, grad_clip_norm=0.0,
+        lr_multipliers=(),
+    )  # fmt: skip
     return ConfigDict({**base, **options})
 
 
@@ -106,3 +109,55 @@ def test_state_sharding_splits_large_arrays_only():
     assert sharding.make_mesh().shape == {"data": 4, "fsdp": 1}
     with pytest.raises(ConfigError, match="data=3, fsdp=1 does not fit 4 device"):
         sharding.make_mesh(data=3)
+
+
+def test_l2_and_rank():
+    score, label = jnp.array([1.0, 2.0, 4.0]), jnp.array([1.0, 3.0, 2.0])
+    assert float(parse_loss("l2")(score, label)) == pytest.approx((0 + 1 + 4) / 3)
+    rank = parse_loss("rank")
+    # Of the three pairs only (2.0, 4.0) is in the wrong order, by 2 points.
+    assert float(rank(score, label)) == pytest.approx(2 / np.std([1.0, 2.0, 4.0]) / 3, rel=1e-5)
+    assert float(rank(10 * score + 3, label)) == pytest.approx(float(rank(score, label)), rel=1e-5)
+    assert float(rank(label, label)) == 0.0 and float(rank(score, jnp.ones(3))) == 0.0
+    slope = jax.grad(rank)(score, label)
+    assert slope[1] < 0 < slope[2]
+    assert np.isfinite(jax.grad(rank)(jnp.ones(3), label)).all()
+
+
+def test_learning_rate_multipliers():
+    config = optimizer(lr_multipliers=(("^a/", 0.1), ("kernel", 0.0), ("^c/", 2.0)))
+    params = {"a/kernel": jnp.ones(2), "b/kernel": jnp.ones(2), "b/bias": jnp.ones(2), "c/bias": jnp.ones(2)}
+    tx = optim.make_optimizer(config, optax.constant_schedule(0.5))
+    updates, _ = tx.update({p: jnp.ones(2) for p in params}, tx.init(params), params)
+    got = {p: float(u[0]) for p, u in updates.items()}
+    assert got == pytest.approx({"a/kernel": -0.05, "b/kernel": 0.0, "b/bias": -0.5, "c/bias": -1.0}, rel=1e-5)
+    report = optim.lr_report(params, config.lr_multipliers)
+    assert report == "learning rate: 0.1 x for 1 tensors (^a/), 0 x for 1 tensors (kernel), 2 x for 1 tensors (^c/)"
+    with pytest.raises(ConfigError, match="'kernel' matches no trainable parameter, or none that an earlier one"):
+        optim.lr_report({"a/kernel": 0}, (("a", 1.0), ("kernel", 2.0)))
+
+
+def test_averaged_parameters():
+    """By hand: the decay ramps up from 1/10, so that the start is soon forgotten."""
+    ema = {"w": jnp.array(8.0)}
+    for step, d in ((0, 0.1), (1, 2 / 11), (100, 0.9)):
+        new = update_ema(ema, {"w": jnp.array(1.0)}, 0.9, jnp.array(step, jnp.int32))
+        assert float(new["w"]) == pytest.approx(8 * d + 1 - d, rel=1e-6)
+    variables = scoring_variables({"a": {"w": 1, "v": 2}}, {}, {"a/w": 5})
+    assert variables == {"params": {"a": {"w": 5, "v": 2}}, "batch_stats": {}}
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch():
+    x, y = jnp.arange(12.0).reshape(12, 1) / 12, jnp.arange(12.0) / 3
+    w = jnp.array([0.7])
+
+    def gradients(batch_stats, batch, key):
+        loss, grads = jax.value_and_grad(lambda w: jnp.square(batch["x"] @ w - batch["y"]).mean())(w)
+        return loss, batch_stats + 1, grads
+
+    batch = {"x": x, "y": y}
+    whole = accumulate(gradients, 1, jnp.zeros(()), batch, jax.random.key(0))
+    parts = jax.jit(lambda b: accumulate(gradients, 4, jnp.zeros(()), b, jax.random.key(0)))(batch)
+    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-6)
+    np.testing.assert_allclose(parts[2], whole[2], rtol=1e-6)
+    assert float(parts[1]) == 4

@@ -1,0 +1,177 @@
+"""Score pictures with a trained model: how good does each of them look, 0 to 100?
+
+  python -m jaxiqa.score --checkpoint workdir/mine photo.jpg pictures/ --output scores.csv
+
+PATH... are files and folders (with everything below them; in folders, only names that end like pictures are taken).
+A terminal shows a table; into a pipe or file, standard output is CSV. --output writes FILE.csv or FILE.json as well.
+
+Columns: path; score, 0..100 over the range of the training set's labels, higher is better; native, the same on the
+training set's own scale and in its direction; se, the standard error of score over the crops that were looked at
+(empty for a single crop); crops, the test policy; status, "ok" or "refused"; reason, why it could not be read.
+
+Exit codes: 0 done, 2 usage, 3 not one picture (with --strict: any picture) could be read, 4 unusable checkpoint.
+"""
+
+import contextlib
+import csv
+import json
+import math
+import os
+import sys
+import time
+
+from absl import flags
+from etils import epath
+from tqdm import tqdm
+
+from jaxiqa import program
+from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.scoring.scorer import BATCH_SIZE, Scorer
+from jaxiqa.training import compile_cache
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of a training run, or a converted checkpoint.")
+_STEP = flags.DEFINE_integer("step", None, "Step of the checkpoint; default: the best one, else the latest.")
+_CROPS = flags.DEFINE_string("crops", None, "grid (every pixel is seen) or random:N; default: the checkpoint's own.")
+_TARGET = flags.DEFINE_multi_string("target", [], "Another way to give a PATH; may be repeated.", short_name="t")
+_OUTPUT = flags.DEFINE_string("output", None, "File to write: FILE.csv or FILE.json.")
+_STRICT = flags.DEFINE_bool("strict", False, "Exit with 3 when any picture was refused.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", BATCH_SIZE, "Crops in a batch.", lower_bound=1)
+
+COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason")
+EXTENSIONS = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pnm", ".pbm", ".jp2",
+    ".j2k", ".jpf", ".avif",
+)  # fmt: skip
+
+
+def find_pictures(paths: list[str]) -> list[str]:
+    """The files that paths name, folders replaced by the pictures below them in alphabetical order, each file once.
+
+    Raises:
+      DataError: a folder without a picture, or no such file.
+    """
+    found = {}
+    for path in paths:
+        if os.path.isdir(path):
+            inside = [
+                os.path.join(folder, name)
+                for folder, _, names in os.walk(path)
+                for name in names
+                if name.lower().endswith(EXTENSIONS)
+            ]
+            if not inside:
+                raise DataError(f"{path!r}: no picture in this folder (names ending in {', '.join(EXTENSIONS)})")
+            found.update(dict.fromkeys(sorted(inside)))
+        elif os.path.exists(path):
+            found[path] = None
+        else:
+            raise DataError(f"{path!r}: no such file or folder")
+    return list(found)
+
+
+def csv_writer(file) -> csv.DictWriter:
+    """A writer that has written the header."""
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    return writer
+
+
+def main(paths: list[str]) -> None:
+    """The program."""
+    if not _CHECKPOINT.value:
+        raise ConfigError("--checkpoint is missing; name the --workdir of a training run (no weights come with jaxiqa)")
+    if not (paths := [*paths, *_TARGET.value]):
+        raise ConfigError("no picture to score; name files or folders: python -m jaxiqa.score --checkpoint W PATH...")
+    output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
+    if output and output.suffix not in (".csv", ".json"):
+        raise ConfigError(f"--output {output} must end in .csv or .json")
+    paths = find_pictures(paths)
+    compile_cache.enable()
+    scorer = Scorer(_CHECKPOINT.value, _STEP.value, _CROPS.value, _BATCH_SIZE.value)
+    card = scorer.card
+    direction = "higher" if card.scale.higher_is_better else "lower"
+    print(
+        f"{card.model['name']} {card.model['variant']}, step {scorer.step} of {scorer.workdir}, crops {card.crops}\n"
+        f"trained on {card.dataset}: native {card.scale.lo:g}..{card.scale.hi:g}, {direction} is better",
+        *([f"note: {card.note}"] if card.note else []),
+        sep="\n",
+        file=sys.stderr,
+    )
+    rows, began = [], time.monotonic()
+    head = {"checkpoint": str(scorer.workdir), "step": scorer.step, **card.to_dict()}
+    with _output(output, head) as write:
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names hold any bytes
+        show = _table(paths) if sys.stdout.isatty() else csv_writer(sys.stdout).writerow
+        predictions = tqdm(scorer.stream(paths), "scoring", len(paths), unit=" pictures", disable=None, leave=False)
+        for path, prediction in zip(paths, predictions, strict=True):
+            row = dict.fromkeys(COLUMNS, "") | {"path": path, "crops": card.crops, "status": "ok"}
+            if prediction.reason:
+                row |= {"status": "refused", "reason": prediction.reason}
+            else:
+                score, native, se = (float(x[0]) for x in card.scores([prediction]))
+                row |= {"score": score, "native": native, "se": "" if math.isnan(se) else se}
+            rows.append(row)
+            show(row)
+            write(row)
+    took = time.monotonic() - began
+    refused = [row["reason"] for row in rows if row["reason"]]
+    print(
+        f"scored {len(rows) - len(refused)}, refused {len(refused)} in {took:.1f} s "
+        f"({len(rows) / took:.1f} pictures/s, {scorer.predictor.compiled_shapes} shapes compiled)"
+        + (f"; {output}" if output else ""),
+        file=sys.stderr,
+    )
+    if refused and (_STRICT.value or len(refused) == len(rows)):
+        raise DataError(f"{len(refused)} of {len(rows)} pictures refused; the first: {refused[0]}")
+
+
+@contextlib.contextmanager
+def _output(path: epath.Path | None, head: dict):
+    """write(row) into a CSV, or into a JSON that begins with `head`; the file appears when all is written.
+
+    Whatever stops the program, the rows so far are left in FILE.part.
+    """
+    if path is None:
+        yield lambda row: None
+        return
+    part, rows = path.with_name(path.name + ".part"), []
+    try:
+        file = part.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+    except OSError as error:
+        raise ConfigError(f"--output {path} cannot be written ({error.strerror}); name another file") from error
+    with file:
+        try:
+            yield csv_writer(file).writerow if path.suffix == ".csv" else rows.append
+        except BaseException:
+            print(f"stopped early; the rows so far are in {part}", file=sys.stderr)
+            raise
+        finally:
+            if path.suffix == ".json":
+                pictures = [{name: None if value == "" else value for name, value in row.items()} for row in rows]
+                json.dump({**head, "pictures": pictures}, file, indent=1)
+    part.replace(path)
+
+
+def _table(paths: list[str]):
+    """show(row) for people: the path's end, the score with its standard error, the native value."""
+    width = min(max(map(len, map(_printable, paths))), max(20, os.get_terminal_size().columns - 36))
+    print(f"{'picture':{width}}   score      se    native")
+
+    def show(row):
+        path = _printable(row["path"])
+        path = path if len(path) <= width else "…" + path[1 - width :]
+        if row["status"] == "ok":
+            se = f"{row['se']:7.2f}" if row["se"] != "" else " " * 7
+            tqdm.write(f"{path:{width}} {row['score']:7.2f} {se} {row['native']:9.3f}")
+        else:
+            tqdm.write(f"{path:{width}} refused: {_printable(row['reason'])}")
+
+    return show
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+if __name__ == "__main__":
+    program.run(main, takes_arguments=True)

@@ -1,0 +1,77 @@
+"""A tiny rated folder and a config that trains on it in seconds."""
+
+import csv
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+CONFIG = ROOT / "configs" / "glintiqa_folder.py"
+
+
+def write_pictures(folder: pathlib.Path) -> pathlib.Path:
+    """15 noise pictures of 5 contents; the score says how strong the noise is."""
+    rng = np.random.default_rng(0)
+    with open(folder / "index.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "mos", "content"])
+        for i in range(15):
+            sigma = 10 + 20 * (i % 3)
+            image = np.clip(rng.normal(128, sigma, (70, 80, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(image).save(folder / f"{i}.png")
+            rows.writerow([f"{i}.png", 4.5 - i % 3, f"content{i // 3}"])
+    return folder
+
+
+def options(pictures, **changes):
+    """The changes that make configs/glintiqa_folder.py train on the fixture."""
+    return {
+        "dataset.data_dir": str(pictures),
+        "dataset.group_column": "content",
+        "batch_size": 8,
+        "total": "6 steps",
+        "log_every": "1 steps",
+        "eval_every": "3 steps",
+        "save_every": "2 steps",
+        "eval_batch_size": 16,
+        **changes,
+    }
+
+
+def make_config(pictures, **changes):
+    namespace: dict = {}
+    exec(compile(CONFIG.read_text(), CONFIG, "exec"), namespace)
+    config = namespace["get_config"]()
+    config.update_from_flattened_dict(options(pictures, **changes))
+    return config.lock()
+
+
+def start_training(workdir, pictures, **changes):
+    """train() as a command line, in a process with as many devices as this one."""
+    command = [sys.executable, "-m", "jaxiqa.train", "--config", str(CONFIG), "--workdir", str(workdir)]
+    command += [f"--config.{key}={value}" for key, value in options(pictures, **changes).items()]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "4"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run_program(name: str, *arguments, **options) -> subprocess.CompletedProcess:
+    """python -m jaxiqa.NAME with these arguments, in a process with as many devices as this one."""
+    return subprocess.run(
+        [sys.executable, "-m", f"jaxiqa.{name}", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "4"},
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        **options,
+    )

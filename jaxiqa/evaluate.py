@@ -30,7 +30,7 @@ from jaxiqa.errors import CheckpointError, ConfigError, DataError
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.render import render
 from jaxiqa.scoring.evaluate import describe, evaluate, provenance, write_results
-from jaxiqa.scoring.scorer import BATCH_SIZE, Scorer
+from jaxiqa.scoring.scorer import Scorer
 from jaxiqa.training import compile_cache
 
 PARTS = ("train", "val", "test", "all")
@@ -46,7 +46,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Its folder; default: where it
 _OPTION = flags.DEFINE_multi_string("option", [], "KEY=VALUE, an option of the dataset's reader; may be repeated.")
 _PART = flags.DEFINE_enum("part", None, PARTS, "Default: test, or all of a dataset that was not trained on.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write; default: evaluation/DATASET_PART in the checkpoint.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", BATCH_SIZE, "Crops in a batch.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Crops in a batch; default: by their size.", lower_bound=1)
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
         raise ConfigError("--checkpoint is missing; name the --workdir of a training run")
     compile_cache.enable()
     scorer = Scorer(_CHECKPOINT.value, _STEP.value, _CROPS.value, _BATCH_SIZE.value, _RESIZE.value)
-    dataset, split, is_own = _data(scorer)
+    dataset, data_dir, split, is_own = _data(scorer)
     part = _PART.value or ("test" if is_own else "all")
     if is_own and part != "all" and split.fingerprint != scorer.meta["split"]:
         raise DataError(
@@ -75,15 +75,15 @@ def main() -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         summary = provenance(dataset, part, split, scorer.card)
-        summary |= {"step": scorer.step, "checkpoint": str(scorer.workdir)}
+        summary |= {"step": scorer.step, "checkpoint": str(scorer.workdir), "data_dir": data_dir}
         print(describe(write_results(folder, part, results, summary)))
     except OSError as error:
         raise ConfigError(f"--output {folder} cannot be written ({error.strerror}); name another folder") from error
     print(f"report.json, predictions_{part}.csv, scatter and contact sheet are in {folder}")
 
 
-def _data(scorer: Scorer) -> tuple[Dataset, Split, bool]:
-    """The dataset that the flags name, its split, and whether the checkpoint was trained on it."""
+def _data(scorer: Scorer) -> tuple[Dataset, str, Split, bool]:
+    """The dataset that the flags name, its folder, its split, and whether the checkpoint was trained on it."""
     config = scorer.meta.get("config", {})
     own = dict(config.get("dataset", {}))
     name = datasets.find(_DATASET.value) if _DATASET.value else own.get("name")
@@ -95,7 +95,7 @@ def _data(scorer: Scorer) -> tuple[Dataset, Split, bool]:
     dataset = datasets.load(**{**options, "name": name})
     chosen_by = config.get("split", {"selection": "val"})
     split = make_split(dataset, **(chosen_by if is_own else {"selection": chosen_by["selection"]}))
-    return render(dataset, options["data_dir"]), split, is_own
+    return render(dataset, options["data_dir"]), options["data_dir"], split, is_own
 
 
 def _options() -> dict:

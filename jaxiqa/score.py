@@ -14,6 +14,7 @@ Exit codes: 0 done, 2 usage, 3 not one picture (with --strict: any picture) coul
 
 import contextlib
 import csv
+import io
 import json
 import math
 import os
@@ -26,7 +27,7 @@ from tqdm import tqdm
 
 from jaxiqa import program
 from jaxiqa.errors import ConfigError, DataError
-from jaxiqa.scoring.scorer import BATCH_SIZE, Scorer
+from jaxiqa.scoring.scorer import Scorer
 from jaxiqa.training import compile_cache
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of a training run, or a converted checkpoint.")
@@ -35,7 +36,7 @@ _CROPS = flags.DEFINE_string("crops", None, "grid (every pixel is seen) or rando
 _TARGET = flags.DEFINE_multi_string("target", [], "Another way to give a PATH; may be repeated.", short_name="t")
 _OUTPUT = flags.DEFINE_string("output", None, "File to write: FILE.csv or FILE.json.")
 _STRICT = flags.DEFINE_bool("strict", False, "Exit with 3 when any picture was refused.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", BATCH_SIZE, "Crops in a batch.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Crops in a batch; default: by their size.", lower_bound=1)
 
 COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason")
 EXTENSIONS = (
@@ -117,7 +118,7 @@ def main(paths: list[str]) -> None:
     refused = [row["reason"] for row in rows if row["reason"]]
     print(
         f"scored {len(rows) - len(refused)}, refused {len(refused)} in {took:.1f} s "
-        f"({len(rows) / took:.1f} pictures/s, {scorer.predictor.compiled_shapes} shapes compiled)"
+        f"({len(rows) / took:.1f} pictures/s, {scorer.predictor.compiled_shapes} compiled shape(s))"
         + (f"; {output}" if output else ""),
         file=sys.stderr,
     )
@@ -136,7 +137,7 @@ def _output(path: epath.Path | None, head: dict):
         return
     part, rows = path.with_name(path.name + ".part"), []
     try:
-        file = part.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+        file = io.TextIOWrapper(part.open("wb"), encoding="utf-8", errors="surrogateescape", newline="")
     except OSError as error:
         raise ConfigError(f"--output {path} cannot be written ({error.strerror}); name another file") from error
     with file:

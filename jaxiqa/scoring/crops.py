@@ -2,7 +2,7 @@
 
 grid      the fewest evenly spaced crops that together see every pixel
 random:N  N uniformly random crops, always the same ones for the same picture
-whole     the picture as it is, uncropped
+whole     a patch model's own grid: every `stride` pixels, as far as whole crops fit
 """
 
 import difflib
@@ -40,21 +40,24 @@ def parse_policy(text: str) -> Policy:
     raise ConfigError(f"crops={text!r} is no policy (grid, random:N, whole); did you mean {str(suggestion)!r}?")
 
 
-def positions(policy: Policy, image_HWC: np.ndarray, crop: int) -> np.ndarray:
+def positions(policy: Policy, image_HWC: np.ndarray, crop: int, stride: int = 0) -> np.ndarray:
     """Upper left corners of the crops of one picture.
 
     Args:
       policy: of parse_policy.
-      image_HWC: uint8 (H, W, 3), both sides at least `crop` unless the policy is "whole".
+      image_HWC: uint8 (H, W, 3), both sides at least `crop`.
       crop: side of a crop in pixels.
+      stride: of the grid of "whole", in pixels.
 
     Returns:
       int64 (n, 2) of (top, left). Random ones are seeded by the pixels, so a picture has the same crops under any name,
-      in any order, alone and among others. "whole" gives [[0, 0]]: one view, as large as the picture.
+      in any order, alone and among others.
     """
-    if policy.kind == "whole":
-        return np.zeros((1, 2), np.int64)
     height, width = image_HWC.shape[:2]
+    if policy.kind == "whole":
+        _check(height, width, crop)
+        tops, lefts = (np.arange(0, side - crop + 1, stride) for side in (height, width))
+        return np.stack(np.meshgrid(tops, lefts, indexing="ij"), -1).reshape(-1, 2).astype(np.int64)
     if policy.kind == "grid":
         return grid(height, width, crop)
     return random_positions(height, width, crop, policy.count, zlib.crc32(np.ascontiguousarray(image_HWC)))

@@ -51,7 +51,8 @@ class Predictor:
 
     def __init__(self, model: nn.Module, policy: str, sharding: NamedSharding, batch_sizes: Sequence[int]):
         self.policy = parse_policy(policy)
-        if self.policy.kind == "whole":
+        self._stride = getattr(model, "stride", 0)
+        if self.policy.kind == "whole" and not self._stride:
             raise ConfigError(
                 f'crops="whole": this model scores crops of {model.crop_size} pixels; take grid or random:N'
             )
@@ -110,7 +111,7 @@ class Predictor:
                 if isinstance(image, DataError):
                     waiting.append(_Waiting(0, str(image)))
                     continue
-                places = positions(self.policy, image, size)
+                places = positions(self.policy, image, size, self._stride)
                 waiting.append(owner := _Waiting(len(places)))
                 for top, left in places:
                     crops[len(owners)] = image[top : top + size, left : left + size]

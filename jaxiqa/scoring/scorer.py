@@ -20,7 +20,7 @@ from jaxiqa.training import sharding
 from jaxiqa.training.checkpoint import Saved
 from jaxiqa.training.state import scoring_variables
 
-BATCH_SIZE = 64  # crops
+_BATCH_PIXELS = 2**20  # of a full batch, but at least 64 crops
 
 
 class Scorer:
@@ -30,7 +30,8 @@ class Scorer:
       checkpoint: a workdir (its best step, else its latest) or one step's folder.
       step: this step instead.
       crops: test policy, e.g. "grid" or "random:25"; default: the checkpoint's own.
-      batch_size: crops in a full batch; smaller ones are compiled for what is left over.
+      batch_size: crops in a full batch; default: 64, more where crops are small. What is left over goes
+        into smaller batches.
       resize: shorter side in pixels that pictures are resized to; default: the checkpoint's own.
 
     Attributes:
@@ -47,7 +48,7 @@ class Scorer:
         checkpoint: epath.PathLike,
         step: int | None = None,
         crops: str | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         resize: int | None = None,
     ):
         saved = Saved(checkpoint, step)
@@ -61,6 +62,7 @@ class Scorer:
         mesh = sharding.make_mesh()
         self.variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), sharding.replicated(mesh)))
         devices = jax.device_count()
+        batch_size = batch_size or max(64, _BATCH_PIXELS // self.model.crop_size**2 // 64 * 64)
         sizes = {-(-max(1, batch_size // part) // devices) * devices for part in (1, 4, 16)}
         self.predictor = Predictor(self.model, self.card.crops, sharding.batch_sharding(mesh), sorted(sizes))
 

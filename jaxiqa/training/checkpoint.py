@@ -99,7 +99,9 @@ class Saved:
         steps = [c.step for c in found]
         if not found or step not in (None, *steps):
             has = f"it has {', '.join(map(str, sorted(steps)))}" if found else "it has none yet"
-            raise CheckpointError(f"checkpoint {path} has no {f'step {step}' if step else 'finished step'}; {has}")
+            raise CheckpointError(
+                f"checkpoint {path} has no {'finished step' if step is None else f'step {step}'}; {has}"
+            )
         self.workdir = path
         self.step = step if step is not None else _best(found) or max(steps)
         self._path = folder / str(self.step)

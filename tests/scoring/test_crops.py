@@ -74,7 +74,8 @@ def test_policies():
     assert parse_policy("grid") == Policy("grid")
     assert parse_policy("random:50") == Policy("random", 50)
     assert [str(parse_policy(text)) for text in ("grid", "random:7", "whole")] == ["grid", "random:7", "whole"]
-    assert positions(parse_policy("whole"), np.zeros((3, 900, 3), np.uint8), 224).tolist() == [[0, 0]]
+    whole = positions(parse_policy("whole"), np.zeros((64, 97, 3), np.uint8), 33, 32)
+    assert whole.tolist() == [[0, 0], [0, 32], [0, 64]]  # a patch of 32 starts where more than 32 pixels are left
     assert (positions(parse_policy("grid"), np.zeros((300, 310, 3), np.uint8), 224) == grid(300, 310, 224)).all()
 
 

@@ -24,7 +24,7 @@ def foreign_state_dict(name: str, variant: str) -> dict[str, np.ndarray]:
     return tensors
 
 
-@pytest.mark.parametrize("name", ["glintiqa", "vit", "resnet", "van"])
+@pytest.mark.parametrize("name", ["glintiqa", "vit", "resnet", "van", "cnniqa"])
 def test_round_trip(name):
     """Every leaf has exactly one foreign name, and reading what was written gives the same arrays."""
     tensors = foreign_state_dict(name, "test")

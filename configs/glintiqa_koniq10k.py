@@ -10,8 +10,9 @@ glintiqa_koniq10k.py:paper  the public code's recipe (arXiv 2408.03885), which i
                             R = 1..10; medians are reported.
 glintiqa_koniq10k.py:smoke  the test variant for four steps, to see that everything is in place.
 
-Both full recipes freeze the first layers of pretrained backbones. This version cannot start from converted backbones
-yet, so frozen layers would stay random (the program says so): --config.frozen="()" trains everything from nothing.
+Both full recipes freeze the first layers of pretrained backbones: convert them (README) and give
+--config.init.vgfe=converted/vit_small --config.init.clfe=converted/resnet50. Without them frozen layers stay random
+(the program says so), and --config.frozen="()" trains everything from nothing.
 Nobody has run the full recipes to the end here: no expected score is given. The decoded set takes 5.5 GiB of memory.
 """
 
@@ -27,6 +28,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.seed = 0
 
     c.model = dict(name="glintiqa", variant="vit_s16_r50", dropout=0.5, cwsa_layout="reference")
+    c.init = dict(model="", vgfe="", clfe="")  # converted checkpoints to start from: the whole model, or its backbones
     c.dtype = "bfloat16"  # of the computation: float32 | bfloat16; parameters are float32
     c.frozen = FROZEN  # regular expressions over parameter paths
     c.frozen_bn = "eval"  # BatchNorm of frozen parts: eval (running statistics) | train (batch statistics)

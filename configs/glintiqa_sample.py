@@ -11,6 +11,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.seed = 0
 
     c.model = dict(name="glintiqa", variant="test", dropout=0.1, cwsa_layout="reference")
+    c.init = dict(model="", vgfe="", clfe="")  # converted checkpoints to start from: the whole model, or its backbones
     c.dtype = "float32"  # of the computation: float32 | bfloat16; parameters are float32
     c.frozen = ()  # regular expressions over parameter paths
     c.frozen_bn = "eval"  # BatchNorm of frozen parts: eval (running statistics) | train (batch statistics)

@@ -89,12 +89,14 @@ def _data(scorer: Scorer) -> tuple[Dataset, str, Split, bool]:
     name = datasets.find(_DATASET.value) if _DATASET.value else own.get("name")
     if name is None:
         raise CheckpointError(f"checkpoint {scorer.workdir} says nothing of its dataset; give --dataset and --data_dir")
-    is_own = bool(own) and name == datasets.find(own["name"])
-    options = (own if is_own else {}) | _options()
+    same_key = bool(own) and name == datasets.find(own["name"])
+    another_folder = same_key and name == "folder" and _DATASET.value is not None
+    options = (own if same_key and not another_folder else {}) | _options()
     options["data_dir"] = _DATA_DIR.value if _DATA_DIR.value is not None else options.get("data_dir", "")
     dataset = datasets.load(**{**options, "name": name})
-    chosen_by = config.get("split", {"selection": "val"})
-    split = make_split(dataset, **(chosen_by if is_own else {"selection": chosen_by["selection"]}))
+    how = config.get("split", {"selection": "val"})
+    split = make_split(dataset, **(how if same_key else {"selection": how["selection"]}))
+    is_own = same_key and (not another_folder or split.fingerprint == scorer.meta["split"])
     return render(dataset, options["data_dir"]), options["data_dir"], split, is_own
 
 

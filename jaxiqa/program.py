@@ -1,9 +1,11 @@
 """How every program starts and ends: flags, one-line errors, exit codes (see jaxiqa/errors.py)."""
 
+import contextlib
 import difflib
 import os
 import re
 import runpy
+import signal
 import sys
 from collections.abc import Callable
 
@@ -38,6 +40,25 @@ def read_config(flag) -> ConfigDict:
         reason = str(error).strip().splitlines()[-1].strip()  # the lines before it list where it was looked for
         raise ConfigError(f"--{flag.name} cannot be read: {reason}") from error
     return config
+
+
+@contextlib.contextmanager
+def stop_signals():
+    """A list that receives the signal that asks the run to stop (SIGTERM or Ctrl-C); the third one is not caught."""
+    received = []
+
+    def note(number, _):
+        received.append(number)
+        if len(received) == 2:
+            for s in before:
+                signal.signal(s, before[s])
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
 
 
 def _guarded(main):

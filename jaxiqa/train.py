@@ -15,7 +15,6 @@ import contextlib
 import functools
 import json
 import math
-import signal
 import time
 
 import jax
@@ -42,11 +41,12 @@ from jaxiqa.scoring.evaluate import describe, evaluate, provenance, write_result
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.training import compile_cache, optim, sharding
 from jaxiqa.training.accumulate import accumulate
-from jaxiqa.training.checkpoint import Checkpoints, abstract
+from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
-from jaxiqa.training.state import TrainState, update_ema
+from jaxiqa.training.state import TrainState, scoring_variables, update_ema
+from jaxiqa.weights.initial import check_init, place
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/glintiqa_sample.py[:smoke].")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; is made, or gone on in.")
@@ -104,12 +104,13 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     tx = optim.make_optimizer(config.optimizer, schedule)
     key = jax.random.key(config.seed)
 
-    def init():
+    def init(loaded):
         variables = model.init(key, jnp.zeros((1, model.crop_size, model.crop_size, 3)))
+        variables = optim.merge(traverse_util.flatten_dict(variables, sep="/"), loaded)
         trainable, _ = optim.split_frozen(variables["params"], config.frozen)
         return TrainState.create(variables, tx, trainable, with_ema=config.ema > 0)
 
-    shapes = jax.eval_shape(init)
+    shapes = jax.eval_shape(init, {})
     print(f"{config.model.name} {config.model.variant}: {optim.freeze_report(shapes.params, config.frozen)}")
     trainable, _ = optim.split_frozen(shapes.params, config.frozen)
     if config.optimizer.lr_multipliers:
@@ -147,16 +148,22 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     def evaluated(state, part):
         return evaluate(predictor(state.variables, pictures[part]), pictures[part].records, dataset, card)
 
-    with Checkpoints(workdir, meta) as checkpoints, stop_signals() as stopped_by, contextlib.ExitStack() as stack:
+    with (
+        Checkpoints(workdir, meta) as checkpoints,
+        program.stop_signals() as stopped_by,
+        contextlib.ExitStack() as stack,
+    ):
         start = checkpoints.latest_step or 0
         save_config(config, split.fingerprint, workdir, resumes=start > 0)
         if start:
             state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")
         else:
-            state = jax.jit(init, out_shardings=state_sharding)()
-            if config.frozen:
-                print("warning: the frozen parameters are random, because no weights were loaded into them")
+            loaded = initial_weights(config, shapes)
+            state = jax.jit(init, out_shardings=state_sharding)(loaded)
+            random = [p for p in optim.split_frozen(shapes.params, config.frozen)[1] if f"params/{p}" not in loaded]
+            if random:
+                print(f"warning: {len(random)} frozen tensors are random, because config.init loads none into them")
         log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, config.batch_size)))
         source = train_batches(
             pictures["train"],
@@ -211,6 +218,20 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     took = clock(time.monotonic() - began)
     print(f"loss curve, scatter plot, contact sheet, predictions and report.json are in {workdir} (took {took})")
     return results.metrics
+
+
+def initial_weights(config: ConfigDict, shapes: TrainState) -> dict[str, np.ndarray]:
+    """{"params/...": array} of what config.init names: converted checkpoints or workdirs."""
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    leaves = traverse_util.flatten_dict({"params": shapes.params, "batch_stats": shapes.batch_stats}, sep="/")
+    loaded = {}
+    for part, path in config.init.items():
+        if path:
+            variables = scoring_variables(**Saved(path).load(("params", "batch_stats", "ema"), device))
+            arrays, report_line = place(part, variables, leaves, config.model.name, path)
+            loaded |= arrays
+            print(report_line)
+    return loaded
 
 
 def make_train_step(model, tx, schedule, loss_fn, frozen: tuple[str, ...], key, parts: int = 1, ema: float = 0.0):
@@ -276,6 +297,7 @@ def check_config(config: ConfigDict) -> None:
             raise ConfigError(
                 f"config.{key}={size} does not divide over {devices} device(s); take {near} or {near + devices}"
             )
+    check_init(config.model.name, config.init)
     if config.accumulate < 1 or config.batch_size % (devices * config.accumulate):
         raise ConfigError(
             f"config.accumulate={config.accumulate} must be 1 or more and divide config.batch_size="
@@ -310,25 +332,6 @@ def save_config(config: ConfigDict, fingerprint: str, workdir: epath.Path, resum
             diff = "; ".join(f"{k}: {old.get(k)!r} there, {flat.get(k)!r} now" for k in changed)
             raise ConfigError(f"{workdir} holds a run with another config ({diff}); use another --workdir")
     path.write_text(json.dumps(ours, indent=1) + "\n")
-
-
-@contextlib.contextmanager
-def stop_signals():
-    """A list that receives the signal that asks the run to stop (SIGTERM or Ctrl-C); the third one is not caught."""
-    received = []
-
-    def note(number, _):
-        received.append(number)
-        if len(received) == 2:
-            for s in before:
-                signal.signal(s, before[s])
-
-    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
 
 
 def main() -> None:

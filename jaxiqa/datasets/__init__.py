@@ -8,11 +8,12 @@ import importlib
 import inspect
 import os
 import pkgutil
+from types import ModuleType
 
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import ConfigError, DataError
 
-__all__ = ["ALIASES", "Dataset", "Record", "default_data_dir", "find", "list_datasets", "load"]
+__all__ = ["ALIASES", "Dataset", "Record", "default_data_dir", "find", "list_datasets", "load", "reader"]
 
 # Other spellings that papers and toolboxes use.
 ALIASES = {
@@ -44,6 +45,11 @@ def find(name: str) -> str:
     return key
 
 
+def reader(name: str) -> ModuleType:
+    """The module of a dataset, with its constants; ConfigError as for find."""
+    return importlib.import_module(f"{__name__}.{find(name)}")
+
+
 def load(name: str, data_dir: str | os.PathLike = "", **options) -> Dataset:
     """Reads a dataset.
 
@@ -56,15 +62,14 @@ def load(name: str, data_dir: str | os.PathLike = "", **options) -> Dataset:
       ConfigError: unknown name or option.
       DataError: the folder cannot be used; the message lists everything that is wrong with it.
     """
-    key = find(name)
-    reader = importlib.import_module(f"{__name__}.{key}").load
-    allowed = [p for p in inspect.signature(reader).parameters if p != "data_dir"]
+    key, read = find(name), reader(name).load
+    allowed = [p for p in inspect.signature(read).parameters if p != "data_dir"]
     for option in options:
         if option not in allowed:
             near = difflib.get_close_matches(option, allowed, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"dataset {key} has no option {option!r}; it has {', '.join(allowed)}{hint}")
-    dataset = reader(data_dir, **options)
+    dataset = read(data_dir, **options)
     if not len(dataset):
         raise DataError(f"{key}: not one rated picture in {data_dir}")
     return dataset

@@ -44,7 +44,21 @@ NAMES = {
         r"vgfe\.backbone\.(norm|head)\..*",
         r"clfe\.backbone\.(layer4|fc)\..*",
     ),
+    "legacy": (
+        (r"transformer\.", "vgfe.backbone."),
+        (r"cnn\.", "clfe.backbone."),
+        (r"patch_embed([123])\.", r"clfe.patch_embed\1."),
+        (r"att_cnn\.", "local_cwsa."),
+        (r"proj\.", "local_projection."),
+        (r"fusion([1-4])\.", r"cwsa\1."),
+        (r"conv([1-4])\.", r"siem\1.conv."),
+        (r"out\.", "quality_head.layers."),
+    ),
+    "unbuilt": {"vit_s16_r50": {"vgfe.backbone.": "vit_small_patch16_224"}},
 }
+
+# Parts that may start from a backbone of their own (config.init): where its parameters go.
+BACKBONES = {"vgfe": "vgfe/backbone", "clfe": "clfe/backbone"}
 
 
 class GlobalBranch(nn.Module):

@@ -112,7 +112,7 @@ def split_frozen(params: dict, frozen: tuple[str, ...]) -> tuple[dict, dict]:
 
 
 def merge(trainable: dict, frozen: dict) -> dict:
-    """The inverse of split_frozen."""
+    """The inverse of split_frozen: one tree of two flat dicts; what is in both is taken from the second."""
     return traverse_util.unflatten_dict({**trainable, **frozen}, sep="/")
 
 

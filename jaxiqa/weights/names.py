@@ -9,6 +9,9 @@ a layer has and how each is laid out:
   conv        weight (out, in, h, w) -> kernel (h, w, in, out); bias
   norm        weight -> scale; bias
   batch_norm  norm, and running_mean, running_var -> batch_stats mean, var; num_batches_tracked is carried
+
+A table may also have `"legacy": ((regex, replacement), ...)`, which make current names of those in older files, and
+`"unbuilt": {variant: {prefix: backbone}}`, the backbones of which public files have tensors that our graph has not.
 """
 
 import dataclasses
@@ -28,7 +31,7 @@ _KINDS["batch_norm"] = (
     (".running_mean", "batch_stats", "/mean", None),
     (".running_var", "batch_stats", "/var", None),
 )
-_COUNTER = "num_batches_tracked"  # PyTorch's own bookkeeping, in no graph
+COUNTER = "num_batches_tracked"  # PyTorch's own bookkeeping, in no graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,14 @@ def _translate(source: str, target: str, name: str) -> str | None:
     return target.format(**match.groupdict()) if match else None
 
 
+def current(table: dict, name: str) -> str:
+    """The current name of a tensor that an older file names in another way."""
+    for pattern, replacement in table.get("legacy", ()):
+        if re.match(pattern, name):
+            return re.sub(pattern, replacement, name, count=1)
+    return name
+
+
 def rules(table: dict) -> list[Rule]:
     """The rules of a NAMES table, one for each kind of tensor."""
     return [
@@ -73,4 +84,4 @@ def rules(table: dict) -> list[Rule]:
 
 def is_carried(table: dict, name: str) -> bool:
     """True for tensors that are kept beside the parameters because our graph has no use for them."""
-    return name.split(".")[-1] == _COUNTER or any(re.fullmatch(pattern, name) for pattern in table["carried"])
+    return name.split(".")[-1] == COUNTER or any(re.fullmatch(pattern, name) for pattern in table["carried"])

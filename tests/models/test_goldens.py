@@ -13,33 +13,13 @@ from jaxiqa.training import optim
 from jaxiqa.training.losses import l1
 from jaxiqa.training.state import TrainState
 from jaxiqa.weights import load_torch
+from jaxiqa.weights.verify import find_tap, relative_error
 
 VANS = ["van_b0", "van_b1", "van_b2", "van_b3"]
 FROZEN = (
     r"^vgfe/backbone/(patch_embed|block[0-4])/",
     r"^clfe/backbone/(conv1|bn1|layer[12]_\d+)/",
 )
-
-
-def relative_error(ours, golden) -> float:
-    """Largest difference of the first values, mean and std to the golden, over the golden's largest magnitude."""
-    ours = np.asarray(ours, np.float64)
-    if ours.ndim == 4:
-        ours = ours.transpose(0, 3, 1, 2)
-    assert list(ours.shape) == golden["shape"]
-    first = np.array(golden["first"])
-    differences = [np.abs(ours.ravel()[: len(first)] - first).max(), abs(ours.mean() - golden["mean"])]
-    differences += [abs(ours.std() - golden["std"]), abs(np.abs(ours).max() - golden["absmax"])]
-    return float(max(differences) / golden["absmax"])
-
-
-def tap(name: str, score, out):
-    """The array of ours that a golden's name means."""
-    if name in ("score", "logits"):
-        return score
-    if name.startswith(("vgfe", "clfe")):
-        return out[name[:4]][int(name[4:])]
-    return out[name.replace("layer", "stage")]
 
 
 @pytest.mark.slow
@@ -50,7 +30,7 @@ def test_forward(name, goldens, capsys):
     model = create_model(name)
     with jax.default_matmul_precision("highest"):
         score, out = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, goldens.seeded.seeded_input(seed))
-    errors = {tap_name: relative_error(tap(tap_name, score, out), e) for tap_name, e in golden["outputs"].items()}
+    errors = {tap: relative_error(tap, find_tap(tap, score, out), e) for tap, e in golden["outputs"].items()}
     with capsys.disabled():
         print(f"\n{name}: " + "  ".join(f"{k} {v:.1e}" for k, v in errors.items()))
     assert max(errors.values()) <= 1e-4

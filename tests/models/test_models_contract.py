@@ -35,7 +35,7 @@ def init(model):
 def test_module(name):
     """The names a model file must have, and a small test variant."""
     module = find_model(name)
-    assert set(module.NAMES) == {"mapped", "carried"}
+    assert {"mapped", "carried"} <= set(module.NAMES) <= {"mapped", "carried", "legacy", "unbuilt"}
     assert len(module.MEAN) == len(module.STD) == 3
     assert module.TEST_CROPS in ("grid", "whole")
     assert len(module.PAPER) > 50
@@ -72,7 +72,7 @@ def test_training_mode(name):
     def loss(params, key):
         variables_ = {**variables, "params": params}
         (score, _), new = model.apply(variables_, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
-        return (score**2).sum(), new["batch_stats"]
+        return (score**2).sum(), new.get("batch_stats", {})
 
     step = jax.jit(jax.value_and_grad(loss, has_aux=True))
     (first, stats), grads = step(variables["params"], jax.random.key(1))
@@ -80,7 +80,8 @@ def test_training_mode(name):
     assert not dead
     assert step(variables["params"], jax.random.key(1))[0][0] == first
     assert step(variables["params"], jax.random.key(2))[0][0] != first
-    assert all(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (stats, variables["batch_stats"])), strict=True))
+    before = variables.get("batch_stats", {})
+    assert all(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (stats, before)), strict=True))
 
 
 def test_eval_bn_keeps_statistics():

@@ -11,6 +11,7 @@ from jaxiqa.models import create_model
 from jaxiqa.scoring.crops import parse_policy
 from jaxiqa.training.losses import parse_loss
 from jaxiqa.training.optim import OPTIMIZERS, SCHEDULES, freeze_report
+from jaxiqa.weights.initial import check_init
 
 CONFIGS = sorted((pathlib.Path(__file__).resolve().parent.parent.parent / "configs").glob("*.py"))
 
@@ -37,6 +38,7 @@ def test_config(path):
         assert config.optimizer.name in OPTIMIZERS and config.schedule.name in SCHEDULES
         parse_policy(config.test_crops)
         parse_loss(config.loss)
+        check_init(config.model.name, config.init)
         model = create_model(**config.model)
         images = jax.ShapeDtypeStruct((1, model.crop_size, model.crop_size, 3), "float32")
         freeze_report(jax.eval_shape(model.init, jax.random.key(0), images)["params"], config.frozen)

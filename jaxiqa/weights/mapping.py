@@ -1,0 +1,155 @@
+"""Tensors under foreign names to a model's variables and back, with an account of every one of them."""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from jaxiqa.errors import CheckpointError
+from jaxiqa.models import create_model, find_model
+from jaxiqa.weights import names
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """What became of the tensors of a file.
+
+    Attributes:
+      variables: {"params": ..., "batch_stats": ...}, fp32 NumPy arrays in our layout.
+      carried: {foreign name: array}, untouched: tensors that our graph has no use for.
+      coverage: one dict per tensor of the file, in its order: name, as (the current name of a legacy one), ours (path,
+        "carried" or "ignored"), shape, dtype, transform, sha256 of its bytes.
+    """
+
+    variables: dict
+    carried: dict[str, np.ndarray]
+    coverage: list[dict]
+
+
+def abstract_leaves(name: str, variant: str | None) -> dict[str, jax.ShapeDtypeStruct]:
+    """{"params/...": shape and type} of every variable of a model."""
+    model = create_model(name, variant)
+    images = jax.ShapeDtypeStruct((1, model.crop_size, model.crop_size, 3), np.float32)
+    return traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images), sep="/")
+
+
+def import_tensors(
+    name: str, tensors: Mapping[str, np.ndarray], variant: str | None = None, ignore: Sequence[str] = ()
+) -> Imported:
+    """Variables of model `name` from tensors under PyTorch names.
+
+    Args:
+      name, variant: as for create_model.
+      tensors: {PyTorch name: array}, in PyTorch's layout.
+      ignore: regular expressions; a tensor whose whole name one of them matches is left out, and said to be.
+
+    Raises:
+      CheckpointError: tensors that are unknown, missing, there twice, of another shape or not finite; all are listed.
+    """
+    table = find_model(name).NAMES
+    rules, expected = names.rules(table), abstract_leaves(name, variant)
+    loaded, carried, coverage = {}, {}, []
+    unknown, twice, shapes, infinite, refused = [], [], [], [], set()
+    for foreign, array in tensors.items():
+        array, current = np.asarray(array), names.current(table, foreign)
+        row = {"name": foreign, "as": current, "ours": "", "shape": list(array.shape), "dtype": str(array.dtype)}
+        row |= {"transform": "none", "sha256": _sha256(array)}
+        coverage.append(row)
+        if any(re.fullmatch(pattern, foreign) for pattern in ignore):
+            row["ours"] = "ignored"
+            continue
+        rule, path = next(((r, p) for r in rules if (p := r.to_ours(current)) is not None), (None, None))
+        if path not in expected:
+            if not names.is_carried(table, current):
+                unknown.append(foreign)
+            elif current in carried:
+                twice.append(foreign)
+            row["ours"] = "carried"
+            carried[current] = array
+            continue
+        row |= {"ours": path, "transform": f"transpose {rule.axes}" if rule.axes else "none"}
+        if path in loaded or path in refused:
+            twice.append(foreign)
+            continue
+        if array.ndim != (len(rule.axes) if rule.axes else array.ndim):
+            shapes.append(f"{foreign} {array.shape}")
+            refused.add(path)
+            continue
+        array = np.asarray(rule.import_array(array), dtype=np.float32, order="C")
+        if array.shape != expected[path].shape:
+            shapes.append(f"{foreign} {array.shape} for {expected[path].shape}")
+        elif not np.isfinite(array).all():
+            infinite.append(foreign)
+        loaded[path] = array
+    missing = [path for path in expected if path not in loaded and path not in refused]
+    problems = [
+        _report("unknown tensors", unknown),
+        _report("missing tensors", [foreign_name(rules, path) for path in missing]),
+        _report("tensors that are there twice", twice),
+        _report("tensors of another shape", shapes),
+        _report("tensors that are not finite", infinite),
+    ]
+    if any(problems):
+        raise CheckpointError(f"these weights do not fit {name}: {'; '.join(p for p in problems if p)}")
+    return Imported(traverse_util.unflatten_dict(loaded, sep="/"), carried, coverage)
+
+
+def export_tensors(
+    name: str, variables: dict, variant: str, carried: Mapping[str, np.ndarray], coverage: Sequence[dict] = ()
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The inverse of import_tensors: ({PyTorch name: array}, names of carried tensors that had to be made up).
+
+    Args:
+      name, variant: of the model.
+      variables: of the model, arrays of any kind.
+      carried, coverage: of the import, for the file's own order, types and untouched tensors; where the model was
+        trained here there are none, and the carried tensors become zeros, so that PyTorch loads the file strictly.
+    """
+    rules, tensors = names.rules(find_model(name).NAMES), {}
+    flat = traverse_util.flatten_dict({k: v for k, v in variables.items() if v}, sep="/")
+    for path, array in flat.items():
+        rule = next(r for r in rules if r.to_foreign(path) is not None)
+        tensors[rule.to_foreign(path)] = rule.export_array(np.asarray(array))
+    if not coverage:
+        zeros = {k: v for k, v in _unbuilt(name, variant, flat, rules).items() if k not in tensors}
+        return tensors | zeros, sorted(zeros)
+    tensors |= carried
+    rows = {row["as"]: row for row in coverage if row["ours"] != "ignored"}
+    ordered = {k: np.asarray(tensors.pop(k), order="C").astype(_dtype(rows[k]["dtype"]), copy=False) for k in rows}
+    return ordered | tensors, []
+
+
+def _unbuilt(name: str, variant: str, flat: dict, rules) -> dict[str, np.ndarray]:
+    """Zeros for the tensors that the public files have and our graph has not."""
+    zeros = {}
+    for path in flat:
+        if path.startswith("batch_stats/") and path.endswith("/mean"):
+            layer = foreign_name(rules, path).removesuffix(".running_mean")
+            zeros[f"{layer}.{names.COUNTER}"] = np.zeros((), np.int64)
+    for prefix, backbone in find_model(name).NAMES.get("unbuilt", {}).get(variant, {}).items():
+        own = names.rules(find_model(backbone).NAMES)
+        for path, leaf in abstract_leaves(backbone, None).items():
+            rule = next(r for r in own if r.to_foreign(path) is not None)
+            zeros[prefix + rule.to_foreign(path)] = rule.export_array(np.zeros(leaf.shape, leaf.dtype))
+    return zeros
+
+
+def foreign_name(rules: list[names.Rule], path: str) -> str:
+    """The PyTorch name of a path; the path itself where no rule has one."""
+    return next((f for rule in rules if (f := rule.to_foreign(path)) is not None), path)
+
+
+def _sha256(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
+
+
+def _dtype(text: str) -> np.dtype:
+    return jax.numpy.dtype(text)  # knows bfloat16
+
+
+def _report(title: str, items: list[str]) -> str:
+    return f"{len(items)} {title}: {', '.join(items)}" if items else ""

@@ -104,7 +104,7 @@ def convert(source: str, output: epath.Path) -> None:
         f"{counts['ignored']} ignored\n{_MODEL.value} {variant} is in {output} (SHA-256 of the source {sha256})"
     )
     if not _LICENCE.value:
-        print(f"note: no --licence given; the public weights: {' '.join(module.PAPER.split())}")
+        print("note: no --licence given for the manifest; PAPER in the model's file says what the public weights have")
 
 
 def export(folder: str, target: epath.Path) -> None:

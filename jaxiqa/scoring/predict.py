@@ -22,7 +22,7 @@ class Prediction(NamedTuple):
     output: float  # mean over the crops, on the scale the model was trained on; nan where the picture cannot be read
     error: float  # standard error of that mean; nan with fewer than two crops
     crops: int  # how many were scored
-    reason: str = ""  # why it cannot be read
+    reason: str = ""  # why there is none
 
 
 class _Waiting:
@@ -34,6 +34,8 @@ class _Waiting:
     def prediction(self) -> Prediction:
         outputs = np.asarray(self.outputs, np.float64)
         mean = outputs.mean() if self.crops else math.nan
+        if self.crops and not math.isfinite(mean):
+            return Prediction(math.nan, math.nan, self.crops, "the model's output is not a finite number")
         error = outputs.std(ddof=1) / math.sqrt(self.crops) if self.crops > 1 else math.nan
         return Prediction(float(mean), float(error), self.crops, self.reason)
 

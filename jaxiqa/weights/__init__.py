@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxiqa.weights.files import read_tensors
 from jaxiqa.weights.mapping import import_tensors
 
 __all__ = ["load_torch"]
@@ -25,7 +26,5 @@ def load_torch(name: str, source: Mapping[str, np.ndarray] | str | os.PathLike, 
       CheckpointError: a file that is none of these or tries to do anything but hold tensors; tensors that are unknown,
         missing, there twice, of another shape or not finite, all of them listed.
     """
-    from jaxiqa.weights.files import read_tensors  # TEMPORARY
-
     tensors = read_tensors(source) if isinstance(source, str | os.PathLike) else source
     return import_tensors(name, tensors, variant).variables

@@ -18,5 +18,7 @@ def foreign_state_dict(name: str, variant: str) -> dict[str, np.ndarray]:
         matches = [(r, f) for r in names.rules(find_model(name).NAMES) if (f := r.to_foreign(path)) is not None]
         assert len(matches) == 1, f"{path}: {matches}"
         rule, foreign = matches[0]
-        tensors[foreign] = rule.export_array(rng.standard_normal(leaf.shape).astype(np.float32))
+        values = rng.standard_normal(leaf.shape).astype(np.float32)
+        values = np.abs(values) + 0.5 if foreign.endswith("running_var") else values
+        tensors[foreign] = rule.export_array(values)
     return tensors

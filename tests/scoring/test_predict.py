@@ -100,6 +100,13 @@ def test_a_picture_that_cannot_be_read_has_a_reason(glintiqa):
     assert predictor(model)(variables, []) == []
 
 
+def test_an_output_that_is_no_number_has_a_reason(glintiqa):
+    model, variables = glintiqa
+    broken = jax.tree.map(lambda x: x * np.nan, variables)
+    (prediction,) = predictor(model)(broken, [noise(np.random.default_rng(0), 64, 64)])
+    assert prediction.reason == "the model's output is not a finite number"
+
+
 def test_results_come_before_the_last_picture_is_read(glintiqa):
     """A folder may be endless: predictions come while later pictures are still unread."""
     model, variables = glintiqa

@@ -1,0 +1,185 @@
+"""python -m jaxiqa.convert: in, out, back, and what is refused."""
+
+import csv
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from foreign import foreign_state_dict
+from tiny_run import run_program
+
+from jaxiqa.models import create_model
+from jaxiqa.training.checkpoint import Saved
+from jaxiqa.weights import load_torch
+from jaxiqa.weights.files import read_tensors, write_tensors
+from jaxiqa.weights.manifest import file_sha256
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    tensors = foreign_state_dict("glintiqa", "test")
+    tensors["clfe.backbone.bn1.num_batches_tracked"] = np.array(2**40 + 1)
+    tensors["vgfe.backbone.head.weight"] = np.ones((10, 32), np.float16)
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def source(tensors, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "glintiqa.pth"
+    write_tensors(path, tensors)
+    return path
+
+
+@pytest.fixture(scope="module")
+def converted(source, tmp_path_factory):
+    """A converted checkpoint, and what the program said."""
+    output = tmp_path_factory.mktemp("converted") / "glintiqa"
+    done = run_program(
+        "convert", "--model=glintiqa", "--variant=test", f"--source={source}", f"--output={output}",
+        "--dataset=kadid10k", "--licence=MIT", f"--expect_sha256={file_sha256(source)}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return output, done.stdout
+
+
+def test_checkpoint_and_manifest(converted, tensors, source):
+    output, said = converted
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["source"] == {
+        "file": "glintiqa.pth", "sha256": file_sha256(source), "bytes": source.stat().st_size
+    }  # fmt: skip
+    assert (manifest["licence"], manifest["model"], manifest["variant"]) == ("MIT", "glintiqa", "test")
+    assert manifest["counts"] == {"mapped": len(tensors) - 2, "carried": 2, "ignored": 0}
+    assert f"{len(tensors)} tensors of" in said and "2 carried" in said
+    assert manifest["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
+    assert [row["name"] for row in manifest["tensors"]] == list(tensors)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    state = Saved(output).load(("params", "batch_stats"), device)
+    for ours, expected in zip(*map(jax.tree.leaves, (state, load_torch("glintiqa", source, "test"))), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("name", ["back.pth", "back.safetensors"])
+def test_back_is_bit_exact(converted, tensors, tmp_path, name):
+    done = run_program("convert", f"--source={converted[0]}", f"--target={tmp_path / name}")
+    assert done.returncode == 0 and "zeros" not in done.stdout, done.stderr
+    back = read_tensors(tmp_path / name)
+    assert list(back) == list(tensors)
+    for key, array in tensors.items():
+        assert back[key].dtype == array.dtype and back[key].tobytes() == array.tobytes(), key
+
+
+def test_scores_and_evaluates(converted, pictures):
+    done = run_program("score", "--checkpoint", converted[0], pictures / "0.png")
+    assert done.returncode == 0 and "trained on kadid10k: native 1..5" in done.stderr, done.stderr
+    (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert float(row["score"]) == pytest.approx(25 * (float(row["native"]) - 1), rel=1e-5)  # labels 1..5 to 0..100
+    done = run_program("evaluate", "--checkpoint", converted[0], "--dataset", "folder", "--data_dir", pictures)
+    assert done.returncode == 0 and "on 15 pictures of folder (all pictures" in done.stdout, done.stderr
+    done = run_program("evaluate", "--checkpoint", converted[0])
+    assert done.returncode == 4 and "says nothing of its dataset; give --dataset" in done.stderr
+
+
+def test_a_trained_model_goes_out_with_zeros_for_what_it_lacks(trained, tmp_path):
+    done = run_program("convert", f"--source={trained[0]}", f"--target={tmp_path / 'own.safetensors'}")
+    assert done.returncode == 0, done.stderr
+    assert "of them are zeros, because the model has no such parameters" in done.stdout
+    tensors = read_tensors(tmp_path / "own.safetensors")
+    again = load_torch("glintiqa", tensors, "test")
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    np.testing.assert_equal(again["params"], jax.device_get(Saved(trained[0]).load(("params",), device)["params"]))
+
+
+def test_inspect(source, tensors):
+    done = run_program("convert", f"--inspect={source}")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == len(tensors) + 1
+    assert lines[0].split()[0] == next(iter(tensors)) and file_sha256(source) in lines[-1]
+
+
+def test_verify(source, tmp_path):
+    """A golden of our own outputs passes; one that is off by a thousandth does not, and nothing is written."""
+    variables = load_torch("glintiqa", source, "test")
+    x = np.random.Generator(np.random.PCG64([5, 77])).standard_normal((2, 64, 64, 3)).astype(np.float32)
+    score, out = create_model("glintiqa", "test").apply(variables, x, train=False)
+
+    def summary(array, factor=1.0):
+        array = np.asarray(array, np.float64) * factor
+        extremes = {"mean": array.mean(), "std": array.std(), "absmax": np.abs(array).max()}
+        return {"shape": list(array.shape), "first": array.ravel()[:8].tolist(), **extremes}
+
+    for factor, code in ((1.0, 0), (1.001, 4)):
+        golden = {"seed": 5, "outputs": {"score": summary(score, factor), "vgfe1": summary(out["vgfe"][1])}}
+        (tmp_path / "golden.json").write_text(json.dumps(golden))
+        done = run_program(
+            "convert", "--model=glintiqa", "--variant=test", f"--source={source}",
+            f"--output={tmp_path / f'out{code}'}", f"--verify={tmp_path / 'golden.json'}",
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert "vgfe1" in done.stdout and (tmp_path / f"out{code}").exists() == (code == 0)
+    assert "--verify: score differs by" in done.stderr
+
+
+def test_everything_wrong_is_one_line(source, converted, tensors, tmp_path):
+    bad = dict(tensors)
+    del bad["local_projection.bias"]
+    bad["surprise"] = np.zeros(2, np.float32)
+    bad["cwsa2.norm.bias"] = bad["cwsa2.norm.bias"] * np.nan
+    write_tensors(tmp_path / "bad.safetensors", bad)
+    (tmp_path / "text.pth").write_text("not weights")
+    model, new = ["--model=glintiqa", "--variant=test"], f"--output={tmp_path / 'new'}"
+    cases = [
+        ([], 2, "--source is missing"),
+        ([f"--source={source}"], 2, "--output DIR (a checkpoint) or --target FILE"),
+        ([f"--source={source}", new], 2, "--model is missing"),
+        ([*model, f"--source={source}", f"--output={converted[0]}"], 2, "holds a checkpoint already"),
+        (
+            [*model, f"--source={tmp_path / 'bad.safetensors'}", new],
+            4,
+            "1 missing tensors: local_projection.bias; 1 tens",
+        ),
+        ([*model, f"--source={tmp_path / 'text.pth'}", new], 4, "text.pth"),
+        ([*model, f"--source={tmp_path / 'none.pth'}", new], 4, "none.pth"),
+        ([*model, f"--source={source}", new, "--expect_sha256=00"], 4, "fetch the right file"),
+        (["--model=resnet50", f"--source={source}", new], 4, "these weights do not fit resnet50"),
+        ([f"--source={converted[0]}", f"--target={tmp_path / 'x.onnx'}"], 4, ".safetensors"),
+        ([*model, f"--source={source}", new, "--dataset=kodak"], 2, "unknown dataset"),
+    ]
+    for arguments, code, words in cases:
+        done = run_program("convert", *arguments)
+        assert (done.returncode, words in done.stderr) == (code, True), (arguments, done.stderr)
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_resnet101(tmp_path):
+    """No golden exists: shapes and a forward pass."""
+    tensors = foreign_state_dict("resnet101", "resnet101")
+    assert len(tensors) == 5 * 104 + 2 and sum(t.size for k, t in tensors.items() if "running" not in k) == 44_549_160
+    scaled = {k: 0.02 * t if t.ndim > 1 else np.abs(t) for k, t in tensors.items()}
+    write_tensors(tmp_path / "resnet101.safetensors", scaled)
+    variables = load_torch("resnet101", tmp_path / "resnet101.safetensors")
+    model = create_model("resnet101")
+    logits, out = jax.jit(lambda v, x: model.apply(v, x))(variables, np.ones((1, 64, 64, 3), np.float32))
+    assert logits.shape == (1, 1000) and np.isfinite(logits).all() and np.ptp(logits) > 0
+    assert [out[f"stage{s}"].shape[-1] for s in (1, 2, 3, 4)] == [256, 512, 1024, 2048]
+
+
+def test_a_real_trained_file(shared, tmp_path):
+    """CNNIQA-LIVE.pth: every score that the public code gave, in the native column."""
+    golden = json.loads((shared / "data" / "weights" / "golden_cnniqa_live_scores.json").read_text())
+    source = shared / "data" / "weights" / "CNNIQA-LIVE.pth"
+    done = run_program(
+        "convert", "--model=cnniqa", f"--source={source}", f"--output={tmp_path / 'w'}", "--dataset=live"
+    )
+    assert done.returncode == 0, done.stderr
+    paths = [shared / "data" / "official_samples" / name for name in golden]
+    done = run_program("score", "--checkpoint", tmp_path / "w", *paths)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    np.testing.assert_allclose([float(r["native"]) for r in rows], list(golden.values()), atol=1e-3, rtol=0)
+    np.testing.assert_allclose(
+        [float(r["score"]) + float(r["native"]) for r in rows], 100, atol=1e-3
+    )  # lower is better

@@ -1,0 +1,100 @@
+"""Starting a system from backbones: what is loaded, skipped, resized, and what is refused."""
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+from flax import traverse_util
+from tiny_run import make_config
+
+from jaxiqa.errors import CheckpointError, ConfigError
+from jaxiqa.models import create_model
+from jaxiqa.train import train
+from jaxiqa.training.checkpoint import Checkpoints, Saved
+from jaxiqa.weights.initial import check_init, place, resize_position_embedding
+from jaxiqa.weights.mapping import abstract_leaves
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    return abstract_leaves("glintiqa", "test")
+
+
+@pytest.fixture
+def vit(shapes):
+    """Variables of a ViT that is deeper than GlintIQA's test variant needs."""
+    model = create_model("vit", "test", depth=5)
+    return jax.device_get(jax.jit(model.init)(jax.random.key(7), np.zeros((1, 64, 64, 3), np.float32)))
+
+
+def test_a_backbone_goes_where_the_system_has_it(vit, shapes):
+    loaded, line = place("vgfe", vit, shapes, "glintiqa", "vit.dir")
+    mine = {p for p in shapes if p.startswith("params/vgfe/backbone/")}
+    assert set(loaded) == mine
+    flat = traverse_util.flatten_dict(vit["params"], sep="/")
+    for path, array in loaded.items():
+        np.testing.assert_array_equal(array, flat[path.removeprefix("params/vgfe/backbone/")])
+    others = len(shapes) - len(mine)
+    assert line.startswith(f"init.vgfe: {len(mine)} tensors from vit.dir; skipped {len(flat) - len(mine)} it has no")
+    assert "(block4, head, norm)" in line and line.endswith(f"; {others} others as initialised")
+
+
+def test_what_is_missing_or_of_another_shape_is_listed(vit, shapes):
+    del vit["params"]["block2"]["norm1"]["bias"]
+    vit["params"]["patch_embed"]["bias"] = np.zeros(7, np.float32)
+    with pytest.raises(CheckpointError) as caught:
+        place("vgfe", vit, shapes, "glintiqa", "vit.dir")
+    message = str(caught.value)
+    assert "1 missing: params/block2/norm1/bias" in message
+    assert "1 of another shape: params/patch_embed/bias (7,) for (32,)" in message
+
+
+def test_position_embeddings_are_resized(vit, shapes):
+    big = create_model("vit", "test", depth=5, crop_size=128)
+    vit["params"]["pos_embed"] = np.zeros((1, 65, 32), np.float32)
+    assert jax.eval_shape(big.init, jax.random.key(0), np.zeros((1, 128, 128, 3)))["params"]["pos_embed"].shape[1] == 65
+    loaded, line = place("vgfe", vit, shapes, "glintiqa", "vit.dir")
+    assert loaded["params/vgfe/backbone/pos_embed"].shape == (1, 17, 32)
+    assert "resized params/pos_embed from 65 to 17 tokens" in line
+    ramp = np.concatenate([[[[9.0]]], np.arange(8.0).repeat(8).reshape(1, 64, 1)], axis=1).astype(np.float32)
+    small = resize_position_embedding(ramp, 17)
+    assert small[0, 0, 0] == 9 and small.shape == (1, 17, 1)
+    rows = small[0, 1:, 0].reshape(4, 4)
+    np.testing.assert_allclose(rows, rows[:, :1].repeat(4, 1), atol=1e-5)
+    np.testing.assert_allclose(rows[1:3, 0], [2.5, 4.5], atol=0.05)  # a ramp stays one
+    with pytest.raises(CheckpointError, match="no square grid"):
+        resize_position_embedding(np.zeros((1, 18, 4), np.float32), 17)
+
+
+def test_parts_are_checked():
+    check_init("glintiqa", {"model": "", "vgfe": "x", "clfe": ""})
+    with pytest.raises(ConfigError, match=r'config\.init\.vgef: glintiqa has no such part; did you mean "vgfe"'):
+        check_init("glintiqa", {"vgef": ""})
+    with pytest.raises(ConfigError, match="starts the whole model"):
+        check_init("glintiqa", {"model": "a", "vgfe": "b"})
+
+
+def test_training_starts_from_it(vit, pictures, trained, tmp_path, capsys):
+    """Frozen parts keep the loaded values; a workdir starts the whole model."""
+    converted = tmp_path / "converted"
+    with Checkpoints(converted, {}) as checkpoints:
+        checkpoints.save(0, {"params": vit["params"], "batch_stats": {}})
+    changes = {"total": "1 steps", "eval_every": "1 steps", "frozen": ("^vgfe/", "^clfe/backbone/")}
+    train(make_config(pictures, **changes, **{"init.vgfe": str(converted)}), epath.Path(tmp_path / "a"))
+    text = capsys.readouterr().out
+    assert "init.vgfe: " in text and "frozen tensors are random, because config.init loads none into them" in text
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    params = Saved(tmp_path / "a").load(("params",), device)["params"]
+    kernel = params["vgfe"]["backbone"]["block3"]["mlp"]["fc1"]["kernel"]
+    np.testing.assert_array_equal(kernel, vit["params"]["block3"]["mlp"]["fc1"]["kernel"])
+
+    whole = {
+        "init.model": str(trained[0]),
+        "total": "1 steps",
+        "eval_every": "1 steps",
+        "optimizer.learning_rate": 1e-9,
+    }
+    train(make_config(pictures, **whole), epath.Path(tmp_path / "b"))
+    before, after = (Saved(w).load(("params",), device)["params"] for w in (trained[0], tmp_path / "b"))
+    for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-7)

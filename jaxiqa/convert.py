@@ -33,7 +33,7 @@ from jaxiqa.errors import CheckpointError, ConfigError
 from jaxiqa.evaluation import report
 from jaxiqa.models import create_model, find_model
 from jaxiqa.scoring.card import Card
-from jaxiqa.training.checkpoint import Checkpoints, Saved
+from jaxiqa.training.checkpoint import Saved, save_once
 from jaxiqa.training.state import scoring_variables
 from jaxiqa.weights.files import read_tensors, write_tensors
 from jaxiqa.weights.manifest import FILE, file_sha256, make_manifest, read_manifest
@@ -79,7 +79,8 @@ def convert(source: str, output: epath.Path) -> None:
     sha256 = file_sha256(source)
     if _SHA256.value and _SHA256.value.lower() != sha256:
         raise CheckpointError(f"--source {source} has SHA-256 {sha256}, not {_SHA256.value}; fetch the right file")
-    imported = import_tensors(_MODEL.value, tensors, variant, _IGNORE.value)
+    one_by_one = ((name, tensors.pop(name)) for name in list(tensors))  # so that no two copies of all are in memory
+    imported = import_tensors(_MODEL.value, one_by_one, variant, _IGNORE.value)
     _verify(_MODEL.value, variant, imported.variables)
     manifest = make_manifest(source, sha256, _MODEL.value, variant, _LICENCE.value, imported.coverage)
     dataset = datasets.reader(_DATASET.value) if _DATASET.value else None
@@ -96,11 +97,10 @@ def convert(source: str, output: epath.Path) -> None:
     report.write_json(output / FILE, manifest)
     write_tensors(output / CARRIED, imported.carried)
     state = {"params": imported.variables["params"], "batch_stats": imported.variables.get("batch_stats", {})}
-    with Checkpoints(output, {"card": card.to_dict(), "source": manifest["source"], "jaxiqa": jaxiqa.__version__}) as c:
-        c.save(0, jax.tree.map(jax.numpy.asarray, state))
+    save_once(output, state, {"card": card.to_dict(), "source": manifest["source"], "jaxiqa": jaxiqa.__version__})
     counts = manifest["counts"]
     print(
-        f"{len(tensors)} tensors of {source}: {counts['mapped']} mapped, {counts['carried']} carried, "
+        f"{len(imported.coverage)} tensors of {source}: {counts['mapped']} mapped, {counts['carried']} carried, "
         f"{counts['ignored']} ignored\n{_MODEL.value} {variant} is in {output} (SHA-256 of the source {sha256})"
     )
     if not _LICENCE.value:

@@ -27,4 +27,4 @@ def load_torch(name: str, source: Mapping[str, np.ndarray] | str | os.PathLike, 
         missing, there twice, of another shape or not finite, all of them listed.
     """
     tensors = read_tensors(source) if isinstance(source, str | os.PathLike) else source
-    return import_tensors(name, tensors, variant).variables
+    return import_tensors(name, tensors.items(), variant).variables

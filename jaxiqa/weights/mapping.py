@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -38,13 +38,13 @@ def abstract_leaves(name: str, variant: str | None) -> dict[str, jax.ShapeDtypeS
 
 
 def import_tensors(
-    name: str, tensors: Mapping[str, np.ndarray], variant: str | None = None, ignore: Sequence[str] = ()
+    name: str, tensors: Iterable[tuple[str, np.ndarray]], variant: str | None = None, ignore: Sequence[str] = ()
 ) -> Imported:
     """Variables of model `name` from tensors under PyTorch names.
 
     Args:
       name, variant: as for create_model.
-      tensors: {PyTorch name: array}, in PyTorch's layout.
+      tensors: pairs of PyTorch name and array in PyTorch's layout; none is held longer than it takes to convert it.
       ignore: regular expressions; a tensor whose whole name one of them matches is left out, and said to be.
 
     Raises:
@@ -54,7 +54,7 @@ def import_tensors(
     rules, expected = names.rules(table), abstract_leaves(name, variant)
     loaded, carried, coverage = {}, {}, []
     unknown, twice, shapes, infinite, refused = [], [], [], [], set()
-    for foreign, array in tensors.items():
+    for foreign, array in tensors:
         array, current = np.asarray(array), names.current(table, foreign)
         row = {"name": foreign, "as": current, "ours": "", "shape": list(array.shape), "dtype": str(array.dtype)}
         row |= {"transform": "none", "sha256": _sha256(array)}

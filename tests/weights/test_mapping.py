@@ -37,7 +37,7 @@ def test_legacy_names(tensors):
     legacy = {to_legacy(name): array for name, array in tensors.items()}
     assert len(legacy) == len(tensors) and not legacy.keys() & tensors.keys()
     assert {names.current(NAMES, name) for name in legacy} == set(tensors)
-    a, b = import_tensors("glintiqa", tensors, "test"), import_tensors("glintiqa", legacy, "test")
+    a, b = import_tensors("glintiqa", tensors.items(), "test"), import_tensors("glintiqa", legacy.items(), "test")
     np.testing.assert_equal(a.variables, b.variables)
     assert a.carried.keys() == b.carried.keys()
     assert {row["name"] for row in b.coverage} == set(legacy)
@@ -46,13 +46,13 @@ def test_legacy_names(tensors):
 def test_a_tensor_under_both_names_is_there_twice(tensors):
     tensors["proj.bias"] = tensors["local_projection.bias"]
     with pytest.raises(CheckpointError, match=r"1 tensors that are there twice: proj\.bias"):
-        import_tensors("glintiqa", tensors, "test")
+        import_tensors("glintiqa", tensors.items(), "test")
 
 
 def test_round_trip_is_bit_exact(tensors):
     tensors["cwsa1.norm.bias"] = tensors["cwsa1.norm.bias"].astype(np.float16)
     tensors["cwsa2.norm.bias"] = tensors["cwsa2.norm.bias"].astype(ml_dtypes.bfloat16)
-    imported = import_tensors("glintiqa", tensors, "test")
+    imported = import_tensors("glintiqa", tensors.items(), "test")
     back, made_up = export_tensors("glintiqa", imported.variables, "test", imported.carried, imported.coverage)
     assert list(back) == list(tensors) and made_up == []
     for name, array in tensors.items():
@@ -68,18 +68,18 @@ def test_round_trip_is_bit_exact(tensors):
 def test_ignore_is_explicit(tensors):
     tensors["head.weight"] = np.zeros(3, np.float32)
     with pytest.raises(CheckpointError, match=r"1 unknown tensors: head\.weight"):
-        import_tensors("glintiqa", tensors, "test")
-    imported = import_tensors("glintiqa", tensors, "test", [r"head\..*"])
+        import_tensors("glintiqa", tensors.items(), "test")
+    imported = import_tensors("glintiqa", tensors.items(), "test", [r"head\..*"])
     assert [row["name"] for row in imported.coverage if row["ours"] == "ignored"] == ["head.weight"]
     with pytest.raises(CheckpointError, match="1 unknown tensors"):  # the whole name must match
-        import_tensors("glintiqa", tensors, "test", ["head"])
+        import_tensors("glintiqa", tensors.items(), "test", ["head"])
 
 
 @pytest.mark.parametrize("name", ["glintiqa", "resnet50", "vit_small_patch16_224", "van_b0"])
 def test_a_model_trained_here_has_every_name_that_the_public_file_has(name, goldens):
     """What our graph lacks becomes zeros, so that PyTorch loads the file strictly."""
     shapes = goldens.models["models"][name]["shapes"]
-    variables = import_tensors(name, goldens.seeded.seeded_state_dict(shapes, 0)).variables
+    variables = import_tensors(name, goldens.seeded.seeded_state_dict(shapes, 0).items()).variables
     variant = {"glintiqa": "vit_s16_r50"}.get(name, name)
     tensors, made_up = export_tensors(name, variables, variant, {})
     assert {k: list(v.shape) for k, v in tensors.items()} == shapes

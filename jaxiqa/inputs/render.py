@@ -31,7 +31,9 @@ def render(dataset: Dataset, data_dir: str | os.PathLike) -> Dataset:
         folder.mkdir(parents=True, exist_ok=True)
         pristine = {path: read_image(path) for path in {r.path for r in todo}}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = pool.map(lambda r: _write(distort_exact(pristine[r.path], *r.apply, seed_of(r)), r, folder), todo)
+            jobs = pool.map(
+                lambda r: write_png(distort_exact(pristine[r.path], *r.apply, seed_of(r)), _target(r, folder)), todo
+            )
             for _ in tqdm(jobs, f"distorting {dataset.name}", len(todo), unit=" pictures", mininterval=2):
                 pass
     records = [
@@ -49,8 +51,8 @@ def _target(record: Record, folder: Path) -> Path:
     return folder / f"{record.id}.png"
 
 
-def _write(image: np.ndarray, record: Record, folder: Path) -> None:
-    target = _target(record, folder)
-    scratch = target.with_suffix(f".{os.getpid()}.tmp")
-    Image.fromarray(image).save(scratch, format="PNG", compress_level=1)
+def write_png(image_HWC: np.ndarray, target: str | os.PathLike) -> None:
+    """Writes uint8 (H, W, 3) losslessly; the file appears only when it is complete."""
+    scratch = Path(f"{os.fspath(target)}.{os.getpid()}.tmp")
+    Image.fromarray(image_HWC).save(scratch, format="PNG", compress_level=1)
     os.replace(scratch, target)

@@ -7,6 +7,15 @@ from flax import traverse_util
 from jaxiqa.models import create_model, find_model
 from jaxiqa.weights import names
 
+# Spec of the public code's older files: old prefix -> current prefix.
+LEGACY = {
+    "transformer.": "vgfe.backbone.", "cnn.": "clfe.backbone.", "patch_embed1.": "clfe.patch_embed1.",
+    "patch_embed2.": "clfe.patch_embed2.", "patch_embed3.": "clfe.patch_embed3.", "att_cnn.": "local_cwsa.",
+    "proj.": "local_projection.", "fusion1.": "cwsa1.", "fusion2.": "cwsa2.", "fusion3.": "cwsa3.",
+    "fusion4.": "cwsa4.", "conv1.": "siem1.conv.", "conv2.": "siem2.conv.", "conv3.": "siem3.conv.",
+    "conv4.": "siem4.conv.", "out.": "quality_head.layers.",
+}  # fmt: skip
+
 
 def foreign_state_dict(name: str, variant: str) -> dict[str, np.ndarray]:
     """Random tensors under PyTorch names for every leaf of a model, made with the table read backwards."""
@@ -22,3 +31,9 @@ def foreign_state_dict(name: str, variant: str) -> dict[str, np.ndarray]:
         values = np.abs(values) + 0.5 if foreign.endswith("running_var") else values
         tensors[foreign] = rule.export_array(values)
     return tensors
+
+
+def to_legacy(name: str) -> str:
+    """What an older GlintIQA file calls a tensor."""
+    old, new = next((o, n) for o, n in LEGACY.items() if name.startswith(n))
+    return old + name.removeprefix(new)

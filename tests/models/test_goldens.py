@@ -1,11 +1,15 @@
 """Forward and training parity with the public PyTorch code, fp32, highest matmul precision."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import torch_writer
 from flax import traverse_util
+from foreign import to_legacy
 
 from jaxiqa.models import create_model
 from jaxiqa.train import make_train_step
@@ -13,7 +17,8 @@ from jaxiqa.training import optim
 from jaxiqa.training.losses import l1
 from jaxiqa.training.state import TrainState
 from jaxiqa.weights import load_torch
-from jaxiqa.weights.verify import find_tap, relative_error
+from jaxiqa.weights.files import write_tensors
+from jaxiqa.weights.verify import verify
 
 VANS = ["van_b0", "van_b1", "van_b2", "van_b3"]
 FROZEN = (
@@ -24,16 +29,42 @@ FROZEN = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["glintiqa", "vit_small_patch16_224", "vit_base_patch16_224", "resnet50", *VANS])
-def test_forward(name, goldens, capsys):
+def test_forward(name, goldens, tmp_path, capsys):
+    """Every tap, from files of each format: written opcode by opcode, by our writer and by NumPy."""
     golden, seed = goldens.models["models"][name], goldens.models["seed"]
-    variables = load_torch(name, goldens.seeded.seeded_state_dict(golden["shapes"], seed))
-    model = create_model(name)
-    with jax.default_matmul_precision("highest"):
-        score, out = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, goldens.seeded.seeded_input(seed))
-    errors = {tap: relative_error(tap, find_tap(tap, score, out), e) for tap, e in golden["outputs"].items()}
+    tensors = goldens.seeded.seeded_state_dict(golden["shapes"], seed)
+    body = torch_writer.mapping({key: torch_writer.whole(key, array) for key, array in tensors.items()})
+    (tmp_path / "w.pth").write_bytes(torch_writer.zip_file(body, tensors))
+    write_tensors(tmp_path / "w.safetensors", tensors)
+    np.savez(tmp_path / "w.npz", **tensors)
+    variables = load_torch(name, tmp_path / "w.pth")
+    for other in ("w.safetensors", "w.npz"):
+        np.testing.assert_equal(load_torch(name, tmp_path / other), variables)
+    (tmp_path / "golden.json").write_text(json.dumps(goldens.models))
+    errors = verify(name, {"glintiqa": "vit_s16_r50"}.get(name, name), variables, tmp_path / "golden.json")
     with capsys.disabled():
         print(f"\n{name}: " + "  ".join(f"{k} {v:.1e}" for k, v in errors.items()))
-    assert max(errors.values()) <= 1e-4
+    assert errors.keys() == golden["outputs"].keys() and max(errors.values()) <= 1e-4
+
+
+@pytest.mark.slow
+def test_legacy_and_wrapped_files_of_glintiqa(goldens, tmp_path):
+    """Old names, a module. prefix, an entry of a training checkpoint, PyTorch's old container: the same variables."""
+    shapes = goldens.models["models"]["glintiqa"]["shapes"]
+    tensors = goldens.seeded.seeded_state_dict(shapes, goldens.models["seed"])
+    expected = load_torch("glintiqa", tensors)
+    w = torch_writer
+    body = {name: w.whole(key, tensors[key]) for key in tensors for name in [to_legacy(key)]}
+    parallel = w.mapping({f"module.{name}": value for name, value in body.items()})
+    files = {
+        "old.pth": w.legacy_file(w.mapping(body), tensors),
+        "parallel.pt": w.zip_file(parallel, tensors),
+        "wrapped.tar": w.legacy_file(w.mapping({"epoch": w.integer(3), "state_dict": parallel}, False), tensors),
+        "model.pth": w.zip_file(w.mapping({"model": w.mapping(body), "best": w.integer(1)}, False), tensors),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        np.testing.assert_equal(load_torch("glintiqa", tmp_path / name), expected)
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ from tiny_run import run_program
 
 import jaxiqa
 from jaxiqa.errors import DataError
-from jaxiqa.score import COLUMNS, find_pictures
+from jaxiqa.inputs.files import find_pictures
+from jaxiqa.score import COLUMNS
 
 
 @pytest.fixture(scope="module")

@@ -3,26 +3,12 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from foreign import foreign_state_dict
+from foreign import foreign_state_dict, to_legacy
 
 from jaxiqa.errors import CheckpointError
 from jaxiqa.models.glintiqa import NAMES
 from jaxiqa.weights import names
 from jaxiqa.weights.mapping import export_tensors, import_tensors
-
-# Spec of the public code's older files: old prefix -> current prefix.
-LEGACY = {
-    "transformer.": "vgfe.backbone.", "cnn.": "clfe.backbone.", "patch_embed1.": "clfe.patch_embed1.",
-    "patch_embed2.": "clfe.patch_embed2.", "patch_embed3.": "clfe.patch_embed3.", "att_cnn.": "local_cwsa.",
-    "proj.": "local_projection.", "fusion1.": "cwsa1.", "fusion2.": "cwsa2.", "fusion3.": "cwsa3.",
-    "fusion4.": "cwsa4.", "conv1.": "siem1.conv.", "conv2.": "siem2.conv.", "conv3.": "siem3.conv.",
-    "conv4.": "siem4.conv.", "out.": "quality_head.layers.",
-}  # fmt: skip
-
-
-def to_legacy(name: str) -> str:
-    old, new = next((o, n) for o, n in LEGACY.items() if name.startswith(n))
-    return old + name.removeprefix(new)
 
 
 @pytest.fixture

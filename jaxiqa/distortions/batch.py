@@ -1,0 +1,132 @@
+"""Mixed batches: every picture its own type and level, in one compiled call that computes only the types it meets.
+
+The pictures are taken in groups of one type, in a loop whose body has a branch per type. On a CPU a group is one
+picture; on an accelerator, where a single picture fills nothing and every kernel costs a launch, a group is as many as
+each type has in a balanced batch.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from jaxiqa.distortions.single import distort_row
+from jaxiqa.distortions.table import DISTORTIONS, get_distortion
+
+LEVELS = 5
+
+
+def draw(seed, step, batch_size, bank=DISTORTIONS, per_class=1):
+    """The types and levels of the batch of a step: a pure function of its arguments, on the host.
+
+    All (type, level) classes of the bank come once, in random order, before any comes again; so a batch is balanced to
+    one picture per class, and so are the steps together.
+
+    Args:
+      seed, step: integers from 0.
+      batch_size: pictures.
+      bank: a table of distortions.
+      per_class: pictures of every class that is drawn, next to one another (contrastive losses need some).
+
+    Returns:
+      (type_B, level_B): int32 numpy arrays, numbers of the bank's rows and 1..5.
+
+    Raises:
+      ValueError: a batch that is no multiple of per_class.
+    """
+    if batch_size < 1 or per_class < 1 or batch_size % per_class:
+        raise ValueError(f"a batch of {batch_size} is no multiple of {per_class} pictures per class")
+    classes = LEVELS * len(bank)
+    position = step * (batch_size // per_class) + np.arange(batch_size // per_class)
+    rounds = {r: np.random.default_rng((seed, r)).permutation(classes) for r in np.unique(position // classes).tolist()}
+    class_ = np.array([rounds[p // classes][p % classes] for p in position.tolist()])
+    class_ = np.repeat(class_, per_class)
+    number = np.array([row.id for row in bank], np.int32)
+    return number[class_ // LEVELS], (class_ % LEVELS + 1).astype(np.int32)
+
+
+def distort_batch(images_BHWC, type_B, level_B, key_B, *, stretch=True, bank=DISTORTIONS, mesh=None, group=None):
+    """Distort every picture of a batch by its own type and level: `distort`, picture by picture, in one compiled call.
+
+    Args:
+      images_BHWC: floating point (B, H, W, 3), sRGB in 0..1, sides of 64 or more.
+      type_B: int (B,), numbers of the bank's rows, in any order; a host array is checked, a traced one is not (a number
+        that is none becomes some type).
+      level_B: int (B,), 1..5.
+      key_B: jax.random keys (B,).
+      stretch: as in `distort`.
+      bank: a table of distortions; static.
+      mesh: the mesh over whose axes the batch is sharded, B a multiple of its devices; None for one device.
+      group: so many pictures of one type are distorted together; None for 1 on a CPU and B / len(bank) elsewhere.
+
+    Returns:
+      float32 (B, H, W, 3) in 0..1.
+
+    Raises:
+      ValueError: unknown type, or pictures of another shape or of integers.
+    """
+    if images_BHWC.ndim != 4 or images_BHWC.shape[3] != 3 or not jnp.issubdtype(images_BHWC.dtype, jnp.floating):
+        raise ValueError(
+            f"distort_batch takes floats (B, H, W, 3) in 0..1, not {images_BHWC.dtype} {images_BHWC.shape}"
+        )
+    if isinstance(type_B, np.ndarray | list | tuple):
+        for number in np.unique(type_B).tolist():
+            get_distortion(number, bank)
+    devices = mesh.size if mesh is not None else 1
+    if images_BHWC.shape[0] % devices:
+        raise ValueError(f"a batch of {images_BHWC.shape[0]} is no multiple of {devices} devices")
+    if group is None:
+        on_cpu = jax.default_backend() == "cpu"
+        group = 1 if on_cpu else math.ceil(images_BHWC.shape[0] / devices / len(bank))
+    type_B, level_B = jnp.asarray(type_B, jnp.int32), jnp.asarray(level_B, jnp.int32)
+    return _distort_batch(images_BHWC, type_B, level_B, key_B, stretch, bank, mesh, group)
+
+
+@functools.partial(jax.jit, static_argnames=("stretch", "bank", "mesh", "group"))
+def _distort_batch(images_BHWC, type_B, level_B, key_B, stretch, bank, mesh, group):
+    position = np.zeros(max(row.id for row in bank) + 1, np.int32)
+    position[[row.id for row in bank]] = np.arange(len(bank))
+    local = functools.partial(_by_groups, stretch=stretch, bank=bank, group=group)
+    if mesh is not None:  # without it the compiler would gather the whole batch on every device for the loop
+        spec = PartitionSpec(mesh.axis_names)
+        local = jax.shard_map(local, mesh=mesh, in_specs=(spec,) * 4, out_specs=spec, check_vma=False)
+    return local(images_BHWC.astype(jnp.float32), jnp.asarray(position)[type_B], level_B, key_B)
+
+
+def _by_groups(images_BHWC, row_B, level_B, key_B, *, stretch, bank, group):
+    member_GN, groups = _grouped(row_B, len(bank), group)
+
+    def branch(row):
+        one = lambda image, level, key: distort_row(image, row, level, key if row.random else None, stretch)  # noqa: E731
+        if group > 1:
+            return jax.vmap(one)
+        return lambda images, levels, keys: one(images[0], levels[0], keys[0])[None]
+
+    branches = [branch(row) for row in bank]
+
+    def distort_group(number, results_BHWC):
+        member_N = member_GN[number]
+        pick = lambda x: jnp.take(x, member_N, axis=0, mode="clip")  # noqa: E731
+        row = row_B[member_N[0]]
+        result = jax.lax.switch(
+            row, branches, pick(images_BHWC), pick(level_B), key_B[jnp.minimum(member_N, key_B.size - 1)]
+        )
+        return results_BHWC.at[member_N].set(result, mode="drop")
+
+    return jax.lax.fori_loop(0, groups, distort_group, jnp.zeros_like(images_BHWC))
+
+
+def _grouped(row_B, rows, size):
+    """Groups of `size` pictures of one row: int32 (G, size), where a free place holds B, and the number of groups."""
+    batch = row_B.shape[0]
+    order = jnp.argsort(row_B)
+    count = jnp.zeros(rows, jnp.int32).at[row_B].add(1)
+    needed = (count + size - 1) // size
+    rank = jnp.arange(batch) - (jnp.cumsum(count) - count)[row_B[order]]
+    place = (jnp.cumsum(needed) - needed)[row_B[order]] * size + rank
+    most = batch // size + min(rows, batch)
+    member = jnp.full(most * size, batch, jnp.int32).at[place].set(order.astype(jnp.int32))
+    return member.reshape(most, size), needed.sum()

@@ -1,0 +1,60 @@
+"""The second bank, for contrastive pretraining on crops: 24 types, without stretch.
+
+The functions are those of `DISTORTIONS`; some levels are in another order or milder, types 6 and 15 are missing, and
+contrast_nonlinear (number 26) is only here. Types 20 and 23 count their patches by the area of the crop.
+
+Level 1 of mean_shift is the picture itself, and so, but for rounding, are level 1 of motion_blur and of
+colour_saturation_lab: a label that tells levels apart should not tell mean_shift's from pristine.
+Source: spec of MFEN, section 7; the levels are ARNIQA's.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxiqa.distortions.spatial import colour_block, non_eccentricity_patch
+from jaxiqa.distortions.table import DISTORTIONS, Distortion
+
+_AREA = 384 * 512  # of the pictures that KADID-10k's counts belong to
+
+
+def contrast_nonlinear(image_HWC, slope):
+    """Less contrast: 0.5 - o + 2 o x, clipped; o of 0.5 changes nothing.
+
+    float32 (H, W, 3) in 0..1, in and out. Source: ARNIQA's bank (where it bears this name, though it is a line).
+    """
+    return jnp.clip(0.5 - slope + 2 * slope * image_HWC, 0, 1)
+
+
+def crop_patches(image_HWC, count, key):
+    """`non_eccentricity_patch` with as many patches as the crop's share of 384 x 512 pixels, at least one."""
+    count_key, key = jax.random.split(key)
+    return non_eccentricity_patch(image_HWC, _share(image_HWC, count, count_key), key)
+
+
+def crop_blocks(image_HWC, count, key):
+    """`colour_block` with as many blocks as the crop's share of 384 x 512 pixels, at least one."""
+    count_key, key = jax.random.split(key)
+    return colour_block(image_HWC, _share(image_HWC, count, count_key), key)
+
+
+def _share(image_HWC, count, key):
+    """Rounded up or down at random, so that the mean is right: 2 and 4 blocks, or 6 and 8, would often be equal."""
+    share = count * (image_HWC.shape[0] * image_HWC.shape[1] / _AREA)
+    return jnp.maximum(jnp.floor(share + jax.random.uniform(key)), 1)
+
+
+_CHANGES = {
+    "jpeg2000": dict(levels=(16, 32, 45, 120, 170)),
+    "mean_shift": dict(levels=(0, 0.08, -0.08, 0.15, -0.15)),
+    "non_eccentricity_patch": dict(function=crop_patches),
+    "colour_block": dict(function=crop_blocks),
+    "contrast_change": dict(levels=(0, 0.15, -0.4, 0.3, -0.6)),
+}
+_MISSING = ("colour_quantisation", "denoise")
+
+CONTRASTIVE = (
+    *(dataclasses.replace(row, **_CHANGES.get(row.name, {})) for row in DISTORTIONS if row.name not in _MISSING),
+    Distortion(26, "contrast_nonlinear", "sharpness", (0.4, 0.3, 0.2, 0.1, 0.05), False, contrast_nonlinear),
+)

@@ -1,0 +1,332 @@
+"""Files that attack: each is refused with one line, runs nothing, and takes little memory. Then 500 damaged files."""
+
+import gzip
+import io
+import json
+import os
+import pickle
+import random
+import struct
+import subprocess
+import sys
+import tarfile
+import zlib
+
+import numpy as np
+import pytest
+import torch_writer as w
+
+from jaxiqa.errors import CheckpointError
+from jaxiqa.weights.files import read_tensors, write_tensors
+
+FOUR = np.arange(4, dtype=np.float32)
+GOOD = w.mapping({"a": w.tensor()})
+
+
+class Gadget:
+    def __reduce__(self):
+        return os.system, (f"touch {w.CANARY}",)
+
+
+def changed(data, at, new):
+    return data[:at] + new + data[at + len(new) :]
+
+
+def bomb(size, declared=None):
+    """Zeros, deflated; and the fields of a zip entry that holds them."""
+    packer = zlib.compressobj(1, wbits=-15)
+    crc, parts = 0, []
+    for _ in range(size >> 20):
+        crc = zlib.crc32(bytes(1 << 20), crc)
+        parts.append(packer.compress(bytes(1 << 20)))
+    data = b"".join([*parts, packer.flush()])
+    return data, {"method": 8, "size": declared or size, "crc": crc}
+
+
+def zips():
+    good = w.zip_file(GOOD)
+    base = {"x/data.pkl": w.pickled(GOOD), "x/data/0": FOUR.tobytes()}
+    deflated, fields = bomb(4 << 20)
+    inner, longer = w.archive({"x/data/0": b""}), len(base["x/data.pkl"]) + 300
+    script = {"x/constants.pkl": b"", "x/code/a.py": b"import os"}
+    both, central = (lambda **f: {"both": {"x/data/0": f}}), (lambda **f: {"central": {"x/data/0": f}})
+    return {
+        "zip: wrong checksum": (good.replace(FOUR.tobytes(), FOUR[::-1].tobytes()), "checksum is wrong"),
+        "zip: wrong checksum of the pickle": (good.replace(b"FloatStorage", b"IntStorage\n\n"), "checksum is wrong"),
+        "zip: entry twice": (w.archive([*base.items(), ("x/data/0", FOUR.tobytes())]), "occurs twice"),
+        "zip: pickle twice": (w.archive([*base.items(), ("x/data.pkl", w.pickled(b"N"))]), "occurs twice"),
+        "zip: ../ entry": (w.archive(base | {"x/../../y": b""}), "name that no weight file has"),
+        "zip: absolute entry": (w.archive(base | {"/etc/y": b""}), "name that no weight file has"),
+        "zip: Windows path": (w.archive(base | {"x\\y": b""}), "name that no weight file has"),
+        "zip: name with a line break": (w.archive(base | {"x/a\nb": b""}), "name that no weight file has"),
+        "zip: two folders": (w.archive(base | {"y/data.pkl": b""}), "several folders"),
+        "zip: other name in the directory": (w.archive(base, **central(name=b"x/data/1")), "contradicts"),
+        "zip: other size in the directory": (w.archive(base, **central(size=8, stored=8)), "contradicts"),
+        "zip: other checksum in the directory": (w.archive(base, **central(crc=1)), "contradicts"),
+        "zip: other method in the directory": (w.archive(base, **central(method=8)), "contradicts"),
+        "zip: two sizes": (w.archive(base, **both(size=2**31)), "encrypted or compressed"),
+        "zip: size beyond the file": (w.archive(base, **both(size=2**31, stored=2**31)), "overlap"),
+        "zip: offset beyond the file": (w.archive(base, **central(offset=2**31)), "outside the file"),
+        "zip: overlapping entries": (w.archive(base, **both(offset=0)), "contradicts"),
+        "zip: entry inside an entry": (w.archive({"x/data.pkl": inner, "x/data/0": b""}, **central(offset=40)), "over"),
+        "zip: entry over its successor": (
+            w.archive(base, both={"x/data.pkl": {"size": longer, "stored": longer}}), "overlap"
+        ),
+        "zip: encrypted": (w.archive(base, **both(flags=1)), "encrypted"),
+        "zip: unknown method": (w.archive(base, **both(method=14)), "encrypted or compressed"),
+        "zip: deflated": (w.archive(base | {"x/data/0": deflated}, **both(**fields)), "are compressed"),
+        "zip: nothing in it": (b"PK\5\6" + bytes(18), "no weight file of a known format"),
+        "zip: end only": (good[:30] + b"PK\5\6" + bytes(18), "not where it should be"),
+        "zip: cut in the middle": (good[: len(good) // 2], "end of a zip file is missing"),
+        "zip: cut at the end": (good[:-1], "end of a zip file is missing"),
+        "zip: something behind it": (good + b"\0", "end of a zip file is missing"),
+        "zip: comment": (w.zip_file(GOOD, comment=b"hello"), "end of a zip file is missing"),
+        "zip: directory elsewhere": (changed(good, len(good) - 6, struct.pack("<L", 5)), "not where it should be"),
+        "zip: more entries than listed": (changed(good, len(good) - 12, struct.pack("<H", 9)), "the file is damaged"),
+        "zip: fewer entries than listed": (changed(good, len(good) - 12, struct.pack("<H", 2)), "overlap"),
+        "zip: false zip64 record": (
+            good[:-22] + b"PK\6\6" + bytes(52) + b"PK\6\7" + bytes(16) + good[-22:], "zip64 end records contradict"
+        ),
+        "zip: hidden start": (b"PK\3\4" + bytes(60) + good, "not where it should be"),
+        "zip: storage missing": (w.zip_file(GOOD, {}), "missing or of another size"),
+        "zip: storage shorter": (w.zip_file(GOOD, {"0": FOUR[:3]}), "missing or of another size"),
+        "zip: storage longer": (w.zip_file(GOOD, {"0": np.ones(2**20)}), "missing or of another size"),
+        "zip: storage is another file": (
+            w.zip_file(w.mapping({"a": w.tensor(w.storage("../../../etc/passwd"))})), "missing or of another size"
+        ),
+        "zip: storage is no storage": (w.zip_file(w.mapping({"a": w.tensor(w.storage("x/version"))})), "missing or of"),
+        "zip: TorchScript": (w.zip_file(GOOD, extra=script), "TorchScript archive is a program"),
+        "zip: unknown byte order": (w.zip_file(GOOD, extra={"x/byteorder": b"middle"}), "the file is damaged"),
+        "zip: no pickle": (w.archive({"x/data/0": b""}), "of neither PyTorch nor NumPy"),
+        "zip: no folder": (w.archive({"data.pkl": w.pickled(GOOD)}), "of neither PyTorch nor NumPy"),
+        "zip: Gadget": (w.zip_file(pickle.dumps(Gadget())[2:-1]), "posix.system"),
+    }  # fmt: skip
+
+
+def legacies():
+    good = w.legacy_file(GOOD)
+    two = {"0": FOUR, "1": FOUR}
+    return {
+        "legacy: plain pickle": (pickle.dumps(Gadget()), "posix.system"),
+        "legacy: wrong magic": (w.legacy_file(GOOD, magic=5), "none that torch.save wrote"),
+        "legacy: wrong version": (w.legacy_file(GOOD, version=1002), "none that torch.save wrote"),
+        "legacy: big-endian": (w.legacy_file(GOOD, little_endian=False), "big-endian machine"),
+        "legacy: Gadget for a magic number": (pickle.dumps(Gadget()) + good, "posix.system"),
+        "legacy: Gadget for the keys": (good[: good.rindex(b"\x80\x02")] + pickle.dumps(Gadget()), "posix.system"),
+        "legacy: count too large": (w.legacy_file(GOOD, counts={"0": 2**62}), "not of 4 values"),
+        "legacy: count too small": (w.legacy_file(GOOD, counts={"0": 3}), "not of 4 values"),
+        "legacy: negative count": (w.legacy_file(GOOD, counts={"0": -1}), "not of 4 values"),
+        "legacy: count that both agree on": (
+            w.legacy_file(w.mapping({"a": w.tensor(w.storage(numel=2**40), shape=(2**40,))}), counts={"0": 2**40}),
+            "cut off",
+        ),
+        "legacy: cut": (good[:-1], "cut off"),
+        "legacy: cut in the pickle": (good[:100], "the file is damaged"),
+        "legacy: something behind it": (good + b"\0", "1 bytes behind its last tensor"),
+        "legacy: storage missing": (w.legacy_file(GOOD, {}), "does not fit its tensors"),
+        "legacy: storage too many": (w.legacy_file(GOOD, two), "does not fit its tensors"),
+        "legacy: storage twice": (w.legacy_file(GOOD, keys=["0", "0"]), "does not fit its tensors"),
+    }
+
+
+def safetensors(header, data=bytes(16), length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def others():
+    info = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
+    twin = json.dumps({"a": info}).encode()[:-1] + b", " + json.dumps({"a": info}).encode()[1:]
+    tar, npy, objects = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("pickle"), io.BytesIO(b""))
+    np.save(npy, FOUR)
+    np.save(objects, np.array([Gadget()], object), allow_pickle=True)
+    npy = npy.getvalue()
+    large, fields = bomb(96 << 20)
+    lies = bomb(8 << 20, declared=1000)
+
+    def npy_header(shape):
+        file = io.BytesIO()
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        return file.getvalue()
+
+    def npz(data, **fields):
+        return w.archive({"a.npy": data}, both={"a.npy": fields})
+
+    return {
+        "safetensors: name twice": (safetensors(twin), "name occurs twice"),
+        "safetensors: header beyond the file": (safetensors({"a": info}, length=2**40), "known format"),
+        "safetensors: huge header": (safetensors(b"{" + b" " * (5 << 20) + b"}"), "far more than weights need"),
+        "safetensors: many objects": (safetensors(b'{"a":[' + b"{}," * 1_300_000 + b"0]}"), "the file is damaged"),
+        "safetensors: many dicts": (safetensors(b'{"a":[' + b'{"":0},' * 590_000 + b"0]}"), "the file is damaged"),
+        "safetensors: deep header": (safetensors(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "is damaged"),
+        "safetensors: long number": (safetensors(b'{"a":' + b"9" * 100_000 + b"}"), "the file is damaged"),
+        "safetensors: no JSON": (safetensors(b"{'a'"), "the file is damaged"),
+        "safetensors: no UTF-8": (safetensors(b'{"\xff": 1}'), "the file is damaged"),
+        "safetensors: no object": (safetensors({"a": 5}), "the file is damaged"),
+        "safetensors: unknown type": (safetensors({"a": info | {"dtype": "F8_E4M3"}}), "of type F8_E4M3"),
+        "safetensors: cut": (safetensors({"a": info}, bytes(15)), "cut off"),
+        "safetensors: something behind it": (safetensors({"a": info}, bytes(17)), "behind its last tensor"),
+        "safetensors: huge shape": (safetensors({"a": info | {"shape": [2**40, 0, 2**40, 4]}}), "size of its shape"),
+        "safetensors: other shape": (safetensors({"a": info | {"shape": [5]}}), "size of its shape"),
+        "safetensors: negative shape": (safetensors({"a": info | {"shape": [-2, -2]}}), "impossible shape"),
+        "safetensors: negative place": (safetensors({"a": info | {"data_offsets": [-16, 0]}}), "impossible shape"),
+        "safetensors: floating place": (safetensors({"a": info | {"data_offsets": [0.0, 16.0]}}), "impossible shape"),
+        "safetensors: overlap": (safetensors({"a": info, "b": info}), "overlaps another"),
+        "safetensors: hole": (safetensors({"a": info | {"data_offsets": [4, 20]}}, bytes(20)), "overlaps another"),
+        "npz: objects": (npz(objects.getvalue()), "of type object"),
+        "npz: shape that lies": (npz(npy.replace(b"(4,)", b"(9,)")), "not the size of its shape"),
+        "npz: huge shape": (npz(npy_header((2**40, 9))), "not the size of its shape"),
+        "npz: huge empty shape": (npz(npy_header((2**62, 2**62, 0))), "the file is damaged"),
+        "npz: negative shape": (npz(npy_header((-2, -2)) + bytes(16)), "not the size of its shape"),
+        "npz: code for a header": (npz(npy.replace(b"'<f4'", b"quit()")), "the file is damaged"),
+        "npz: text": (npz(npy.replace(b"<f4", b"<U1")), "only arrays of numbers"),
+        "npz: later version": (npz(changed(npy, 6, b"\x09")), "the file is damaged"),
+        "npz: no array": (npz(b"hello"), "the file is damaged"),
+        "npz: bomb": (npz(large, **fields), "its arrays would take"),
+        "npz: bomb that lies": (npz(lies[0], **lies[1]), "not the size it declares"),
+        "npz: declares too much": (npz(large, **fields | {"size": 2**32 - 2}), "its arrays would take"),
+        "npz: no deflate": (npz(npy, method=8), "the file is damaged"),
+        "npz: array twice": (w.archive([("a.npy", npy), ("a.npy", npy)]), "occurs twice"),
+        "npz: something else in it": (w.archive({"a.npy": npy, "b.pkl": pickle.dumps(Gadget())}), "neither PyTorch"),
+        "other: nothing": (b"", "the file is empty"),
+        "other: web page": (b"\n<!doctype html><html>", "web page"),
+        "other: Git LFS": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        "other: tar": (tar.getvalue(), "tar archive"),
+        "other: gzip": (gzip.compress(w.zip_file(GOOD)), "known format"),
+        "other: 7z": (b"7z\xbc\xaf\x27\x1c" + bytes(100), "known format"),
+        "other: old pickle": (pickle.dumps(Gadget(), protocol=0), "known format"),
+    }  # fmt: skip
+
+
+def cases():
+    """name -> (file's bytes, part of the message)"""
+    files = {}
+    for name, (body, message) in (w.CALLS | w.DATA).items():
+        beside = body if name in w.DATA else b"}(" + w.text("a") + w.tensor() + w.text("b") + body + b"u"
+        files[f"zip, {name}"] = w.zip_file(beside), message
+        if not name.startswith(("bomb", "dict", "list")):
+            files[f"legacy, {name}"] = w.legacy_file(beside), message
+    return files | zips() | legacies() | others()
+
+
+CASES = cases()
+READ_ALL = """
+import json, pathlib, re, resource
+from jaxiqa.errors import CheckpointError
+from jaxiqa.weights.files import read_tensors
+
+def peak():  # the peak that getrusage knows on Linux includes that of the parent before exec
+    status = pathlib.Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+read_tensors("good")
+before, found = peak(), {}
+for path in sorted(pathlib.Path("cases").iterdir(), key=lambda p: int(p.name)):
+    try:
+        found[path.name] = ["read", str(list(read_tensors(path)))[:100]]
+    except CheckpointError as error:
+        found[path.name] = ["refused", str(error)]
+    except BaseException as error:
+        found[path.name] = ["escaped", repr(error)[:300]]
+print(json.dumps({"growth": peak() - before, "found": found}))
+"""
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """All cases read by one process of its own, so that its peak memory is theirs."""
+    root = tmp_path_factory.mktemp("hostile")
+    (root / "cases").mkdir()
+    (root / "good").write_bytes(w.zip_file(GOOD))
+    for i, (data, _) in enumerate(CASES.values()):
+        (root / "cases" / str(i)).write_bytes(data)
+    run = subprocess.run([sys.executable, "-c", READ_ALL], cwd=root, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr[-2000:]
+    found = json.loads(run.stdout.splitlines()[-1])
+    return found | {"left": sorted(p.name for p in root.iterdir()), "stderr": run.stderr}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_is_refused(outcome, name):
+    verdict, message = outcome["found"][str(list(CASES).index(name))]
+    assert verdict == "refused", message
+    assert message.isprintable() and len(message) < 500
+    assert any(part in message for part in CASES[name][1].split("|")), message
+
+
+def test_nothing_ran_and_memory_stayed_small(outcome):
+    assert outcome["left"] == ["cases", "good"]
+    assert outcome["growth"] < 200e6
+    assert len(CASES) >= 45
+
+
+def test_the_gadgets_are_live(tmp_path):
+    """What is refused here would run in an ordinary unpickler."""
+    body = w.pickled(w.CALLS["posix.system"][0])
+    subprocess.run([sys.executable, "-c", f"import pickle; pickle.loads({body!r})"], cwd=tmp_path, check=True)
+    assert (tmp_path / w.CANARY).exists()
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "fifo", "link to itself", "zero byte"])
+def test_no_file(tmp_path, kind):
+    path = tmp_path / "x.pth"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link to itself":
+        path.symlink_to(path)
+    with pytest.raises(CheckpointError) as refusal:
+        read_tensors(f"{tmp_path}/x\0.pth" if kind == "zero byte" else path)
+    assert str(refusal.value).isprintable() and str(tmp_path) in str(refusal.value)
+
+
+def test_damaged_files(tmp_path):
+    """500 seeded mutations of good files are read or refused, in one line."""
+    rng = random.Random(0)
+    tensors = {f"layer{i}.weight": np.arange(i, i + 6, dtype=np.float32).reshape(2, 3) for i in range(3)}
+    write_tensors(tmp_path / "a.pth", tensors)
+    write_tensors(tmp_path / "a.safetensors", tensors)
+    np.savez(tmp_path / "a.npz", **tensors)
+    np.savez_compressed(tmp_path / "b.npz", **tensors)
+    arrays = {str(i): a for i, a in enumerate(tensors.values())}
+    body = w.mapping(
+        {"state_dict": w.mapping({name: w.whole(str(i), a) for i, (name, a) in enumerate(tensors.items())})}
+    )
+    good = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    good += [w.zip_file(body, arrays), w.legacy_file(body, arrays), w.legacy_file(body, arrays)]
+    # The same pickle without a checksum in the way, so that the interpreter meets the damage.
+    good += [w.archive({"x/data.pkl": w.pickled(body)} | {f"x/data/{i}": a.tobytes() for i, a in arrays.items()})]
+    counts = {"read": 0, "refused": 0}
+    for _ in range(500):
+        data = bytearray(rng.choice(good))
+        for _ in range(rng.choice([1, 1, 2, 8])):
+            at, other = rng.randrange(len(data)), rng.choice(good)
+            length = rng.randrange(1, 40)
+            match rng.choice(["flip", "flip", "set", "cut", "remove", "splice", "repeat"]):
+                case "flip":
+                    data[at] ^= 1 << rng.randrange(8)
+                case "set":
+                    data[at : at + length] = rng.choice([b"\0", b"\xff", b"\x7f", b"(", b"R"]) * length
+                case "cut":
+                    del data[max(1, at) :]
+                case "remove":
+                    del data[at : at + length]
+                    data = data or bytearray(b"x")
+                case "splice":
+                    start = rng.randrange(len(other))
+                    data[at : at + length] = other[start : start + rng.randrange(1, 40)]
+                case "repeat":
+                    data[at:at] = data[at : at + length]
+        (tmp_path / "damaged").write_bytes(data)
+        try:
+            read_tensors(tmp_path / "damaged")
+            counts["read"] += 1
+        except CheckpointError as error:
+            assert str(error).isprintable()
+            counts["refused"] += 1
+    assert min(counts.values()) > 5, counts

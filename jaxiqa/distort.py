@@ -17,6 +17,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import re
 import zlib
 
 import numpy as np
@@ -61,10 +62,11 @@ def parse_levels(text: str) -> list[int]:
     """Levels 1..5 of "3", "1-5" or "1,4-5"; ConfigError for anything else."""
     levels = set()
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if first.strip() not in map(str, LEVELS) or (last or first).strip() not in map(str, LEVELS):
+        match = re.fullmatch(r"\s*([1-5])\s*(?:-\s*([1-5])\s*)?", part)
+        span = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
+        if not span:
             raise ConfigError(f'--levels: "{text}" is no list of levels; write 3, 1-5 or 1,4-5')
-        levels |= set(range(int(first), int(last or first) + 1))
+        levels |= set(span)
     return sorted(levels)
 
 

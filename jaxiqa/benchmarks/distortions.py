@@ -1,0 +1,101 @@
+"""Pictures/s of every distortion and of mixed batches, against the host's libraries and against a training step."""
+
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxiqa.benchmarks.reference_distortions import REFERENCE
+from jaxiqa.distortions import CONTRASTIVE, DISTORTIONS, distort, distort_batch, draw
+from jaxiqa.models import create_model
+
+LEVEL = 3
+REPEATS = 5
+MAX_SHARE = 0.25  # of a training step on a CPU that a mixed batch may cost
+
+
+def seconds(call, repeats: int = REPEATS) -> float:
+    """Median time of call() after one warm-up; the result is waited for."""
+    jax.block_until_ready(call())
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def _picture(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Noise with a photograph's spectrum, 0..1, (..., H, W, 3)."""
+    *_, height, width, _ = shape
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    spectrum = np.fft.rfft2(rng.standard_normal(shape), axes=(-3, -2)) / (frequency + 1 / width)[..., None]
+    image = np.fft.irfft2(spectrum, (height, width), axes=(-3, -2))
+    low, high = image.min((-3, -2, -1), keepdims=True), image.max((-3, -2, -1), keepdims=True)
+    return ((image - low) / (high - low)).astype(np.float32)
+
+
+def run() -> int:
+    """Prints the tables; 1 where a mixed batch costs more than MAX_SHARE of a training step on a CPU."""
+    rng, key = np.random.default_rng(0), jax.random.key(0)
+    device = jax.devices()[0]
+    print(f"{device.device_kind} ({device.platform}), one picture of 384 x 512 at level {LEVEL}")
+    print(f"{'type':24} {'pictures/s':>10} {'on host libraries':>18} {'ratio':>7}")
+    image = _picture(rng, 384, 512, 3)
+    on_device = jnp.asarray(image)
+    for row in DISTORTIONS:
+        ours = seconds(lambda row=row: distort(on_device, row.id, LEVEL, key))
+        parameter, reference = row.levels[LEVEL - 1], REFERENCE[row.name]
+        theirs = seconds(lambda f=reference, p=parameter: f(image.astype(np.float64), p, rng))
+        print(f"{row.id:2} {row.name:21} {1 / ours:10.1f} {1 / theirs:18.1f} {theirs / ours:7.2f}", flush=True)
+
+    on_cpu = device.platform == "cpu"
+    crops, whole = (32, 8) if on_cpu else (256, 64)
+    for label, bank, stretch, shape in (
+        ("KADID, whole pictures", DISTORTIONS, True, (whole, 384, 512, 3)),
+        ("KADID, crops", DISTORTIONS, True, (crops, 224, 224, 3)),
+        ("contrastive, crops", CONTRASTIVE, False, (crops, 224, 224, 3)),
+    ):
+        images = jnp.asarray(_picture(rng, *shape))
+        keys = jax.random.split(key, shape[0])
+        steps = iter(range(100))
+        mixed = seconds(
+            lambda images=images, keys=keys, bank=bank, stretch=stretch, n=shape[0], steps=steps: distort_batch(
+                images, *draw(0, next(steps), n, bank), keys, stretch=stretch, bank=bank
+            )
+        )
+        print(f"mixed batch of {shape[0]} x {shape[1]} x {shape[2]}, {label}: {shape[0] / mixed:.1f} pictures/s")
+    step = _training_step(crops, jnp.bfloat16 if not on_cpu else jnp.float32)
+    share = mixed / step
+    print(f"GlintIQA (vit_s16_r50) training step of {crops} crops: {crops / step:.1f} pictures/s")
+    print(f"mixed batch / training step: {share:.3f} (bar: {MAX_SHARE} or less)")
+    return int(share > MAX_SHARE)
+
+
+def _training_step(batch_size: int, dtype) -> float:
+    """Seconds of one step that trains everything."""
+    model, tx = create_model("glintiqa", dtype=dtype), optax.adam(1e-5)
+    images = jnp.zeros((batch_size, model.crop_size, model.crop_size, 3), dtype)
+    variables = jax.jit(model.init)(jax.random.key(0), images[:1])
+
+    @jax.jit
+    def step(variables, opt_state):
+        def loss(params):
+            score_B, updated = model.apply(
+                {**variables, "params": params},
+                images,
+                train=True,
+                rngs={"dropout": jax.random.key(1)},
+                mutable=["batch_stats"],
+            )
+            return jnp.abs(score_B[0]).mean(), updated
+
+        grads, updated = jax.grad(loss, has_aux=True)(variables["params"])
+        updates, opt_state = tx.update(grads, opt_state)
+        return {"params": optax.apply_updates(variables["params"], updates), **updated}, opt_state
+
+    opt_state = tx.init(variables["params"])
+    return seconds(lambda: step(variables, opt_state), repeats=2)

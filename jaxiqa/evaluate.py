@@ -76,6 +76,8 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         summary = provenance(dataset, part, split, scorer.card)
         summary |= {"step": scorer.step, "checkpoint": str(scorer.workdir), "data_dir": data_dir}
+        if "config" not in scorer.meta:
+            summary["selection"] = "not known"  # converted weights
         print(describe(write_results(folder, part, results, summary)))
     except OSError as error:
         raise ConfigError(f"--output {folder} cannot be written ({error.strerror}); name another folder") from error

@@ -59,6 +59,11 @@ class Scorer:
             self.model = create_model(**self.card.model, dtype=jnp.dtype(self.card.dtype))
         except ConfigError as error:
             raise CheckpointError(f"checkpoint {saved.workdir} is of a model this version lacks: {error}") from error
+        if hasattr(self.model, "num_classes"):
+            raise CheckpointError(
+                f"checkpoint {saved.workdir} holds the backbone {self.card.model['name']}, which gives no scores; a "
+                "training run starts from it by config.init"
+            )
         mesh = sharding.make_mesh()
         self.variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), sharding.replicated(mesh)))
         devices = jax.device_count()

@@ -76,7 +76,7 @@ def test_split_is_by_scene(folder):
 def test_crops_are_written_once_and_put_back_if_lost(folder):
     first = load("sample", folder)
     paths = sorted(folder.glob("references/*"))
-    assert [p.suffix for p in paths] == [".png"] * 36  # nothing unfinished stays behind
+    assert [p.suffix for p in paths] == [".png"] * 23  # nothing unfinished stays behind
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in paths}
     paths[5].unlink()
     assert load("sample", folder).fingerprint == first.fingerprint

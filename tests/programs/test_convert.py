@@ -154,6 +154,20 @@ def test_everything_wrong_is_one_line(source, converted, tensors, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_backbone_gives_no_scores(tmp_path, pictures):
+    write_tensors(tmp_path / "vit.safetensors", foreign_state_dict("vit", "test"))
+    done = run_program(
+        "convert",
+        "--model=vit",
+        "--variant=test",
+        f"--source={tmp_path / 'vit.safetensors'}",
+        f"--output={tmp_path / 'w'}",
+    )
+    assert done.returncode == 0, done.stderr
+    done = run_program("score", f"--checkpoint={tmp_path / 'w'}", pictures / "0.png")
+    assert done.returncode == 4 and "holds the backbone vit, which gives no scores" in done.stderr
+
+
 def test_resnet101(tmp_path):
     """No golden exists: shapes and a forward pass."""
     tensors = foreign_state_dict("resnet101", "resnet101")

@@ -65,7 +65,8 @@ def main(paths: list[str]) -> None:
     direction = "higher" if card.scale.higher_is_better else "lower"
     print(
         f"{card.model['name']} {card.model['variant']}, step {scorer.step} of {scorer.workdir}, crops {card.crops}\n"
-        f"trained on {card.dataset or 'a dataset not known'}: native {card.scale.lo:g}..{card.scale.hi:g}, {direction} is better",
+        f"trained on {card.dataset or 'a dataset not known'}: "
+        f"native {card.scale.lo:g}..{card.scale.hi:g}, {direction} is better",
         *([f"note: {card.note}"] if card.note else []),
         sep="\n",
         file=sys.stderr,

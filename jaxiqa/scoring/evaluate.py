@@ -95,7 +95,8 @@ def write_results(folder: epath.Path, part: str, results: Results, summary: dict
     }
     summary = {**summary, "n": len(rows), **results.metrics, **fitted}
     report.write_json(folder / "report.json", summary)
-    title = f"{summary['model']} ({summary['variant']}) on the {part} part of {summary['dataset']}"
+    where = "all" if part == "all" else f"the {part} part"
+    title = f"{summary['model']} ({summary['variant']}) on {where} of {summary['dataset']}"
     report.scatter(folder / f"scatter_{part}.png", results.score, results.mos, title, fits["logistic4"])
     error = np.abs(results.score - results.mos100)
     order = np.argsort(error, kind="stable")

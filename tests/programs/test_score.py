@@ -13,7 +13,9 @@ from tiny_run import run_program
 import jaxiqa
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.files import find_pictures
-from jaxiqa.score import COLUMNS
+
+
+COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason")
 
 
 @pytest.fixture(scope="module")

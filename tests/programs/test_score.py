@@ -14,7 +14,6 @@ import jaxiqa
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.files import find_pictures
 
-
 COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason")
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch_writer as w
 from flax import traverse_util
-from foreign import foreign_state_dict
+from foreign import foreign_state_dict, to_legacy
 
 from jaxiqa.errors import CheckpointError
 from jaxiqa.models import find_model
@@ -43,3 +44,20 @@ def test_everything_wrong_is_listed_at_once():
     assert "1 missing tensors: local_projection.bias" in message
     assert "1 tensors of another shape: siem1.conv.weight (3, 2, 64, 32) for (3, 3, 64, 32)" in message
     assert "1 tensors that are not finite: cwsa2.norm.bias" in message
+
+
+def test_legacy_and_wrapped_files(tmp_path):
+    """Old names, a module. prefix, an entry of a training checkpoint, PyTorch's old container: the same variables."""
+    tensors = {key: np.ascontiguousarray(array) for key, array in foreign_state_dict("glintiqa", "test").items()}
+    expected = load_torch("glintiqa", tensors, "test")
+    body = {name: w.whole(key, tensors[key]) for key in tensors for name in [to_legacy(key)]}
+    parallel = w.mapping({f"module.{name}": value for name, value in body.items()})
+    files = {
+        "old.pth": w.legacy_file(w.mapping(body), tensors),
+        "parallel.pt": w.zip_file(parallel, tensors),
+        "wrapped.tar": w.legacy_file(w.mapping({"epoch": w.integer(3), "state_dict": parallel}, False), tensors),
+        "model.pth": w.zip_file(w.mapping({"model": w.mapping(body), "best": w.integer(1)}, False), tensors),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        np.testing.assert_equal(load_torch("glintiqa", tmp_path / name, "test"), expected)

@@ -1,6 +1,7 @@
 """A tiny rated folder and a config that trains on it in seconds."""
 
 import csv
+import json
 import os
 import pathlib
 import subprocess
@@ -75,3 +76,35 @@ def run_program(name: str, *arguments, **options) -> subprocess.CompletedProcess
         errors="surrogateescape",
         **options,
     )
+
+
+# Imports once, then runs the program in a child for each command line; JAX starts no threads before it is used.
+_FORKS = """
+import json, os, runpy, sys, tempfile
+import jaxiqa.train
+results = []
+for arguments in json.loads(sys.argv[2]):
+    files = [tempfile.TemporaryFile() for _ in range(2)]
+    child = os.fork()
+    if not child:
+        for number, file in enumerate(files, 1):
+            os.dup2(file.fileno(), number)
+        sys.argv = [sys.argv[1] + ".py", *arguments]
+        try:
+            runpy.run_module("jaxiqa." + sys.argv[0][:-3], run_name="__main__", alter_sys=True)
+        finally:
+            code = sys.exc_info()[1]
+            sys.stdout.flush()
+            os._exit(code.code or 0 if isinstance(code, SystemExit) else 99)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    results.append([code] + [(f.seek(0), f.read().decode(errors="replace"))[1] for f in files])
+print(json.dumps(results))
+"""
+
+
+def run_many(name: str, command_lines) -> list[tuple[int, str, str]]:
+    """(exit code, standard output, standard error) of a program for each list of arguments; made for refusals."""
+    lines = json.dumps([[str(argument) for argument in arguments] for arguments in command_lines])
+    command = [sys.executable, "-W", "ignore", "-c", _FORKS, name, lines]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [tuple(result) for result in json.loads(done.stdout)]

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from foreign import foreign_state_dict
-from tiny_run import run_program
+from tiny_run import run_many, run_program
 
 from jaxiqa.models import create_model
 from jaxiqa.training.checkpoint import Saved
@@ -147,10 +147,10 @@ def test_everything_wrong_is_one_line(source, converted, tensors, tmp_path):
         ([f"--source={converted[0]}", f"--target={tmp_path / 'x.onnx'}"], 4, ".safetensors"),
         ([*model, f"--source={source}", new, "--dataset=kodak"], 2, "unknown dataset"),
     ]
-    for arguments, code, words in cases:
-        done = run_program("convert", *arguments)
-        assert (done.returncode, words in done.stderr) == (code, True), (arguments, done.stderr)
-        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    results = run_many("convert", [arguments for arguments, *_ in cases])
+    for (arguments, code, words), (got, _, error) in zip(cases, results, strict=True):
+        assert got == code and words in error, (arguments, error)
+        assert len(error.strip().splitlines()) == 1, (arguments, error)
     assert not (tmp_path / "new").exists()
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_run import run_program
+from tiny_run import run_many, run_program
 
 from jaxiqa.distortions import distort_exact
 
@@ -71,28 +71,29 @@ def test_bad_pictures_are_named_and_the_others_done(pristine, tmp_path):
     assert [p.name for p in sorted((tmp_path / "out").glob("*.png"))] == ["good_18_01.png"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        ([], 2, "no picture to distort"),
-        (["{folder}"], 2, "--output is missing"),
-        (
-            ["{folder}", "--output={out}", "--types=jpeg,jpg"],
-            2,
-            "--types: unknown distortion 'jpg'; did you mean 'jpeg'",
-        ),
-        (["{folder}", "--output={out}", "--types=26"], 2, "--types: unknown distortion number 26"),
-        (["{folder}", "--output={out}", "--levels=1-6"], 2, '--levels: "1-6" is no list of levels'),
-        (["{folder}", "--output={out}", "--levels=5-1"], 2, '--levels: "5-1" is no list of levels'),
-        (["{folder}", "--output={out}", "--seed=1", "--types=18", "--levels=1"], 2, "name another folder"),
-        (["{folder}/a.png", "{folder}/../twin/a.jpg", "--output={out}"], 3, "rename one of them"),
-        (["none", "--output={out}"], 3, "'none': no such file"),
-    ],
-)
-def test_refusals(rendered, pristine, arguments, code, words):
+REFUSED = [
+    ([], 2, "no picture to distort"),
+    (["{folder}"], 2, "--output is missing"),
+    (
+        ["{folder}", "--output={out}", "--types=jpeg,jpg"],
+        2,
+        "--types: unknown distortion 'jpg'; did you mean 'jpeg'",
+    ),
+    (["{folder}", "--output={out}", "--types=26"], 2, "--types: unknown distortion number 26"),
+    (["{folder}", "--output={out}", "--levels=1-6"], 2, '--levels: "1-6" is no list of levels'),
+    (["{folder}", "--output={out}", "--levels=5-1"], 2, '--levels: "5-1" is no list of levels'),
+    (["{folder}", "--output={out}", "--seed=1", "--types=18", "--levels=1"], 2, "name another folder"),
+    (["{folder}/a.png", "{folder}/../twin/a.jpg", "--output={out}"], 3, "rename one of them"),
+    (["none", "--output={out}"], 3, "'none': no such file"),
+]
+
+
+def test_refusals(rendered, pristine):
     twin = pristine.parent / "twin"
     twin.mkdir(exist_ok=True)
     (twin / "a.jpg").write_bytes(b"x")
-    done = run_program("distort", *[a.format(folder=pristine, out=rendered) for a in arguments])
-    assert done.returncode == code and words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    lines = [[a.format(folder=pristine, out=rendered) for a in arguments] for arguments, *_ in REFUSED]
+    for (arguments, code, words), (got, _, error) in zip(REFUSED, run_many("distort", lines), strict=True):
+        assert got == code and words in error, (arguments, error)
+        assert len(error.strip().splitlines()) == 1, (arguments, error)
     assert json.loads((rendered / "distort.json").read_text())["seed"] == 0

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_run import run_program
+from tiny_run import run_many, run_program
 
 from jaxiqa.evaluation import metrics
 
@@ -65,18 +65,18 @@ def test_a_dataset_that_has_changed_is_not_tested_on(trained, pictures, tmp_path
     assert done.returncode == 3 and "is not as it was in training" in done.stderr and "--part all" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        ([], 2, "--checkpoint is missing"),
-        (["--checkpoint=none"], 4, "does not exist"),
-        (["--checkpoint={workdir}", "--option=csv"], 2, "write it as KEY=VALUE"),
-        (["--checkpoint={workdir}", "--dataset=koniq", "--data_dir=launch"], 3, "How to get it"),
-        (["--checkpoint={workdir}", "--dataset=kodak"], 2, "unknown dataset 'kodak'"),
-        (["--checkpoint={workdir}", "--part=tests"], 2, "part"),
-    ],
-)
-def test_refusals(trained, arguments, code, words):
-    done = run_program("evaluate", *[a.format(workdir=trained[0]) for a in arguments])
-    assert done.returncode == code and words in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+REFUSED = [
+    ([], 2, "--checkpoint is missing"),
+    (["--checkpoint=none"], 4, "does not exist"),
+    (["--checkpoint={workdir}", "--option=csv"], 2, "write it as KEY=VALUE"),
+    (["--checkpoint={workdir}", "--dataset=koniq", "--data_dir=launch"], 3, "How to get it"),
+    (["--checkpoint={workdir}", "--dataset=kodak"], 2, "unknown dataset 'kodak'"),
+    (["--checkpoint={workdir}", "--part=tests"], 2, "part"),
+]
+
+
+def test_refusals(trained):
+    results = run_many("evaluate", [[a.format(workdir=trained[0]) for a in arguments] for arguments, *_ in REFUSED])
+    for (arguments, code, words), (got, _, error) in zip(REFUSED, results, strict=True):
+        assert got == code and words in error, (arguments, error)
+        assert len(error.strip().splitlines()) == 1, (arguments, error)

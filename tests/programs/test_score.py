@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_run import run_program
+from tiny_run import run_many, run_program
 
 import jaxiqa
 from jaxiqa.errors import DataError
@@ -67,21 +67,21 @@ def test_csv_file_strict_and_random_crops(trained, folder, tmp_path):
     assert done.stdout.count("random:3") == 5
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (["x.png"], 2, "--checkpoint is missing"),
-        (["--checkpoint=none"], 2, "no picture to score"),
-        (["--checkpoint=none", "no such.png"], 3, "'no such.png': no such file or folder"),
-        (["--checkpoint=none", "launch"], 3, "'launch': no picture in this folder"),
-        (["--checkpoint=none", "README.md"], 4, "does not exist; name the --workdir"),
-        (["--checkpoint=none", "README.md", "--output=scores.txt"], 2, "must end in .csv or .json"),
-    ],
-)
-def test_refusals(arguments, code, words):
-    done = run_program("score", *arguments)
-    assert done.returncode == code and words in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1 and done.stdout == ""
+REFUSED = [
+    (["x.png"], 2, "--checkpoint is missing"),
+    (["--checkpoint=none"], 2, "no picture to score"),
+    (["--checkpoint=none", "no such.png"], 3, "'no such.png': no such file or folder"),
+    (["--checkpoint=none", "launch"], 3, "'launch': no picture in this folder"),
+    (["--checkpoint=none", "README.md"], 4, "does not exist; name the --workdir"),
+    (["--checkpoint=none", "README.md", "--output=scores.txt"], 2, "must end in .csv or .json"),
+]
+
+
+def test_refusals():
+    results = run_many("score", [arguments for arguments, *_ in REFUSED])
+    for (arguments, code, words), (got, out, error) in zip(REFUSED, results, strict=True):
+        assert got == code and words in error, (arguments, error)
+        assert len(error.strip().splitlines()) == 1 and out == "", (arguments, error)
 
 
 def test_find_pictures(folder, monkeypatch):

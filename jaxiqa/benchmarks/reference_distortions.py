@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy import interpolate, ndimage, signal
 from scipy.cluster import vq
-from skimage import color, restoration, transform, util
+from skimage import color, transform, util
 
 
 def _convolve(image, kernel):
@@ -92,7 +92,8 @@ def _ycbcr_noise(image, variance, rng):
 
 
 def _denoise(image, variance, rng):
-    return np.clip(restoration.denoise_wavelet(_noise(image, variance, rng), sigma=variance**0.5, channel_axis=2), 0, 1)
+    noisy = _noise(image, variance, rng)
+    return np.clip(np.stack([signal.wiener(noisy[..., c], 5, variance) for c in range(3)], -1), 0, 1)
 
 
 def _brighten(image, a, rng):
@@ -120,7 +121,7 @@ def _patches(image, count, rng):
 
 def _pixelate(image, strength, rng):
     z = 0.95 - strength**0.6
-    small = transform.resize(image, [np.ceil(z * side) for side in image.shape[:2]], order=0)
+    small = transform.resize(image, [int(np.ceil(z * side)) for side in image.shape[:2]], order=0)
     return transform.resize(small, image.shape[:2], order=0)
 
 

@@ -3,11 +3,11 @@
 import functools
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxiqa.models import layers
 from jaxiqa.models.layers import BatchNorm, gelu
+from jaxiqa.models.lka import depthwise
 
 PAPER = """Guo et al., "Visual Attention Network", Computational Visual Media 2023, arXiv 2202.09741. Public weights:
 Visual-Attention-Network/VAN-{Tiny,Small,Base,Large}-original on the Hugging Face Hub (van_tiny_754, van_small_811,
@@ -52,21 +52,6 @@ Conv = functools.partial(
     kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
     bias_init=nn.initializers.zeros,
 )
-
-
-def depthwise(x_BHWC, kernel_KK1C, dilation: int = 1):
-    """Each channel convolved with its own odd-sided kernel, zeros around, same size: (B, H, W, C) -> (B, H, W, C)."""
-    K, C = kernel_KK1C.shape[0], x_BHWC.shape[-1]
-    pad = K // 2 * dilation
-    return jax.lax.conv_general_dilated(
-        x_BHWC,
-        kernel_KK1C,
-        (1, 1),
-        ((pad, pad),) * 2,
-        rhs_dilation=(dilation,) * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=C,
-    )
 
 
 class DepthwiseConv(nn.Module):

@@ -1,0 +1,116 @@
+"""Forms of large-kernel attention's depthwise convolutions against XLA's grouped convolution, in one run."""
+
+import functools
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxiqa.models import lka
+
+# H = W, C, K, dilation: VAN-B2's stages at 224 pixels
+SHAPES = ((56, 64, 7, 3), (28, 128, 7, 3), (14, 320, 7, 3), (56, 64, 5, 1))
+FORWARD, BOTH = 8.0, 3.0  # bars on a CPU: how many times as fast as the grouped convolution
+REPEATS = 7
+
+
+def polyphase(x_BHWC, kernel_KK1C, dilation: int):
+    """A dilated convolution as plain ones of the dilation^2 coarser maps, stacked along the batch."""
+    B, H, W, C = x_BHWC.shape
+    d, h, w = dilation, -(-H // dilation), -(-W // dilation)
+    x = jnp.pad(x_BHWC, ((0, 0), (0, h * d - H), (0, w * d - W), (0, 0)))
+    x = x.reshape(B, h, d, w, d, C).transpose(2, 4, 0, 1, 3, 5).reshape(d * d * B, h, w, C)
+    y = lka.grouped(x, kernel_KK1C, 1)
+    y = y.reshape(d, d, B, h, w, C).transpose(2, 3, 0, 4, 1, 5).reshape(B, h * d, w * d, C)
+    return y[:, :H, :W]
+
+
+def dense(x_BHWC, kernel_KK1C, dilation: int):
+    """An ordinary convolution whose kernel is zero between different channels: C times the arithmetic."""
+    K, C = kernel_KK1C.shape[0], x_BHWC.shape[-1]
+    pad = K // 2 * dilation
+    return jax.lax.conv_general_dilated(
+        x_BHWC,
+        kernel_KK1C * jnp.eye(C, dtype=kernel_KK1C.dtype).reshape(1, 1, C, C),
+        (1, 1),
+        ((pad, pad),) * 2,
+        rhs_dilation=(dilation,) * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def tap_by_tap(x_BHWC, kernel_KK1C, dilation: int):
+    """What lka.py does on a CPU, on any platform."""
+    return lka.shifted(x_BHWC, kernel_KK1C, dilation)
+
+
+tap_by_tap.defvjp(
+    lambda x, kernel, dilation: (lka.shifted(x, kernel, dilation), (x, kernel)),
+    lambda dilation, kept, g: lka.shifted_gradients(*kept, g, dilation),
+)
+
+FORMS = {
+    "grouped": lka.grouped,
+    "chosen": lka.depthwise,
+    "shifted": tap_by_tap,
+    "shifted, XLA's gradient": lka.shifted,
+    "polyphase": polyphase,
+    "dense": dense,
+}
+
+
+def compiled(form, dilation: int, values) -> tuple:
+    """Calls of the forward pass, and of it with both gradients."""
+
+    def both(x, kernel, g):
+        y, pull = jax.vjp(lambda x, kernel: form(x, kernel, dilation), x, kernel)
+        return y, *pull(g)
+
+    forward = jax.jit(lambda x, kernel: form(x, kernel, dilation))
+    return functools.partial(forward, *values[:2]), functools.partial(jax.jit(both), *values)
+
+
+def race(calls: dict) -> dict[str, float]:
+    """Median seconds of each call; they take turns, so that a busy machine slows all of them."""
+    times = {name: [] for name in calls}
+    for turn in range(REPEATS + 1):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            jax.block_until_ready(call())
+            if turn:  # the first one compiles
+                times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(t) for name, t in times.items()}
+
+
+def run() -> int:
+    """Prints the table; 1 where the chosen form is below the bars on a CPU.
+
+    The ratios of the last line are the lowest over all shapes.
+    """
+    device = jax.devices()[0]
+    on_cpu = device.platform == "cpu"
+    batch = 4 if on_cpu else 128
+    print(f"{device.device_kind} ({device.platform}), fp32, batch {batch}; milliseconds, and times as fast as grouped")
+    rng, lowest = np.random.default_rng(0), [np.inf, np.inf]
+    for side, C, K, dilation in SHAPES:
+        maps, taps = (batch, side, side, C), (K, K, 1, C)
+        values = [jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in (maps, taps, maps)]
+        forms = {name: f for name, f in FORMS.items() if C <= 64 or name != "dense"}
+        forms = {name: f for name, f in forms.items() if dilation > 1 or name != "polyphase"}
+        calls = {name: compiled(f, dilation, values) for name, f in forms.items()}
+        seconds = [race({name: pair[i] for name, pair in calls.items()}) for i in (0, 1)]
+        print(f"{side} x {side} x {C}, {K} x {K}, dilation {dilation}  {'forward':>12} {'forward+backward':>25}")
+        for name in forms:
+            ratios = [s["grouped"] / s[name] for s in seconds]
+            cells = [f"{1e3 * s[name]:9.3f} ms {r:6.2f}x" for s, r in zip(seconds, ratios, strict=True)]
+            print(f"  {name:23} {'   '.join(cells)}", flush=True)
+            if name == "chosen":
+                lowest = [min(pair) for pair in zip(lowest, ratios, strict=True)]
+    short = on_cpu and (lowest[0] < FORWARD or lowest[1] < BOTH)
+    note = ": short" if short else "" if on_cpu else "; the bars are for a CPU"
+    bars = f"forward {lowest[0]:.1f}x (bar {FORWARD:g}x), forward+backward {lowest[1]:.1f}x (bar {BOTH:g}x)"
+    print(f"depthwise against the grouped convolution: {bars}{note}")
+    return int(short)

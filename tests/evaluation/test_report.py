@@ -135,12 +135,20 @@ def test_figures_of_real_pictures(tmp_path, shared: pathlib.Path):
 
 def test_predictions_survive_a_round_trip(tmp_path):
     names = ["a.png", 'comma, "quote".png', "line\nbreak.png", "grün 圖.png", "\udcff\udcfe.png", "-x.png"]
-    known = {"score": 100 / 3, "native": np.float64(2.5), "mos": 4, "reference": "", "distortion": "jpeg", "level": 3}
+    known = {
+        "score": 100 / 3,
+        "native": np.float64(2.5),
+        "se": 0.5,
+        "mos": 4,
+        "reference": "",
+        "distortion": "jpeg",
+        "level": 3,
+    }
     rows = [{"path": name} | known for name in names]
     rows.append({"path": "no label.png", "score": 5.0, "native": 1.2})
     report.write_predictions(tmp_path / "p.csv", rows)
     with open(tmp_path / "p.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        assert file.readline() == "path,score,native,mos,reference,distortion,level\n"
+        assert file.readline() == "path,score,native,se,mos,reference,distortion,level\n"
         file.seek(0)
         back = list(csv.DictReader(file))
     assert [row["path"] for row in back] == [*names, "no label.png"]

@@ -139,6 +139,7 @@ def test_a_loss_that_is_no_number_stops_the_run(pictures, tmp_path):
         train(make_config(pictures, **{"optimizer.learning_rate": 1e30}), epath.Path(tmp_path))
 
 
+@pytest.mark.slow
 def test_ema_multipliers_accumulation(pictures, tmp_path, capsys):
     """The conveniences together, resumed: averaged parameters score, and one multiplier stops a part from moving."""
     changes = {

@@ -37,7 +37,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         name="adam", learning_rate=1e-3, weight_decay=0.0, decay_on="kernel$", b1=0.9, b2=0.999, eps=1e-8,
         grad_clip_norm=0.0, lr_multipliers=(),
     )  # fmt: skip
-    c.schedule = dict(name="constant", warmup="0 steps", half_period="30 steps")
+    c.schedule = dict(name="constant", warmup="0 steps", half_period="30 steps", drops=())
 
     c.test_crops = "whole"  # whole (the model's own grid of patches) | grid | random:N
     c.eval_batch_size = 960  # crops

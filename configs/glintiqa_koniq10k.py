@@ -48,7 +48,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         name="adamw", learning_rate=1e-4, weight_decay=1e-2, decay_on="kernel$", b1=0.9, b2=0.999, eps=1e-8,
         grad_clip_norm=1.0, lr_multipliers=(),
     )  # fmt: skip
-    c.schedule = dict(name="cosine", warmup="3 percent", half_period="30 steps")
+    c.schedule = dict(name="cosine", warmup="3 percent", half_period="30 steps", drops=())
 
     c.test_crops = "grid"  # grid (every pixel) | random:N
     c.eval_batch_size = 128  # crops

@@ -4,6 +4,9 @@ Exit codes of every program: 0 done, 2 usage or config, 3 bad data, 4 unusable c
 5 non-finite loss, 6 workdir in use, 75 try again later, 130 / 143 stopped by SIGINT / SIGTERM after a good save.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Base of all errors that end a program with one line instead of a traceback."""
@@ -39,3 +42,10 @@ class Stopped(UserError):
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """What to write instead of an unknown word: 'did you mean "x"?' where one is near, else 'choose one of: a, b'."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, 1)
+    return f'did you mean "{near[0]}"?' if near else f"choose one of: {', '.join(known)}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import functools
 import os
 import re
 import runpy
@@ -10,13 +11,17 @@ import sys
 from collections.abc import Callable
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
-from jaxiqa.errors import ConfigError, UserError
+from jaxiqa.errors import ConfigError, UserError, suggest
 
 flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
 
 _HELP = {"-?", "-h", "--help", "--helpshort", "--helpfull", "--helpxml"}
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a program in order, as Ctrl-C does."""
 
 
 def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
@@ -24,9 +29,18 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
 
     With `takes_arguments`, main receives the list of words that are no flags; otherwise such a word is refused.
     """
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["debug"])  # so that --help shows it
+    for name in {"debug", "config", "workdir"} & set(flags.FLAGS):  # so that --help shows them
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     call = (lambda argv: main(argv[1:])) if takes_arguments else (lambda _: main())
     app.run(lambda argv: _guarded(lambda: call(argv)), flags_parser=lambda argv: _parse(argv, takes_arguments))
+
+
+@functools.cache
+def training_flags() -> tuple:
+    """--config and --workdir of the programs that train, defined once however many of them a process imports."""
+    config = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/glintiqa_sample.py[:smoke].")
+    workdir = flags.DEFINE_string("workdir", None, "Folder of the run; is made, or gone on in.")
+    return config, workdir
 
 
 def read_config(flag) -> ConfigDict:
@@ -62,22 +76,30 @@ def stop_signals():
 
 
 def _guarded(main):
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
-    except KeyboardInterrupt:
-        _exit("interrupted", 130)
+    except _Terminated as error:
+        _exit("terminated", 143, error)
+    except KeyboardInterrupt as error:
+        _exit("interrupted", 130, error)
     except BrokenPipeError:  # whoever read standard output has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except UserError as error:
         if flags.FLAGS.debug:
             raise
-        _exit(str(error), error.exit_code)
+        _exit(str(error), error.exit_code, error)
 
 
-def _exit(message: str, code: int):
+def _terminate(*_):
+    raise _Terminated
+
+
+def _exit(message: str, code: int, error: BaseException | None = None):
     sys.stdout.flush()
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    notes = getattr(error, "__notes__", ())  # such as where unfinished work is
+    print(f"{os.path.basename(sys.argv[0])}: {'; '.join((message, *notes))}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -121,7 +143,7 @@ def _suggest(key: str, known: list[str]) -> str:
     if not near:  # the right key with the wrong parents
         last = {name.split(".")[-1]: name for name in known}
         near = [last[n] for n in difflib.get_close_matches(key.split(".")[-1], last, 1)]
-    return f'did you mean "{near[0]}"?' if near else f"the keys are: {', '.join(known)}"
+    return suggest(near[0] if near else key, known)
 
 
 def _dotted(tree: dict, prefix: str = "") -> list[str]:

@@ -7,7 +7,8 @@ A terminal shows a table; into a pipe or file, standard output is CSV. --output 
 
 Columns: path; score, 0..100 over the range of the training set's labels, higher is better; native, the same on the
 training set's own scale and in its direction; se, the standard error of score over the crops that were looked at
-(empty for a single crop); crops, the test policy; status, "ok" or "refused"; reason, why it could not be read.
+(empty for a single crop); crops, the test policy; status, "ok" or "refused"; reason, why it could not be read. With
+--explain also the probabilities (means over the crops) of families of distortions: pristine, blur, colour, ...
 
 Exit codes: 0 done, 2 usage, 3 not one picture (with --strict: any picture) could be read, 4 unusable checkpoint.
 """
@@ -37,14 +38,15 @@ _CROPS = flags.DEFINE_string("crops", None, "grid (every pixel is seen) or rando
 _TARGET = flags.DEFINE_multi_string("target", [], "Another way to give a PATH; may be repeated.", short_name="t")
 _OUTPUT = flags.DEFINE_string("output", None, "File to write: FILE.csv or FILE.json.")
 _STRICT = flags.DEFINE_bool("strict", False, "Exit with 3 when any picture was refused.")
+_EXPLAIN = flags.DEFINE_bool("explain", False, "Say which kinds of distortion are seen (MFEN with a pretrained DAN).")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Crops in a batch; default: by their size.", lower_bound=1)
 
 COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason")
 
 
-def csv_writer(file) -> csv.DictWriter:
+def csv_writer(file, columns) -> csv.DictWriter:
     """A writer that has written the header."""
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
     return writer
 
@@ -60,8 +62,8 @@ def main(paths: list[str]) -> None:
         raise ConfigError(f"--output {output} must end in .csv or .json")
     paths = find_pictures(paths)
     compile_cache.enable()
-    scorer = Scorer(_CHECKPOINT.value, _STEP.value, _CROPS.value, _BATCH_SIZE.value)
-    card = scorer.card
+    scorer = Scorer(_CHECKPOINT.value, _STEP.value, _CROPS.value, _BATCH_SIZE.value, explain=_EXPLAIN.value)
+    card, columns = scorer.card, (*COLUMNS, *scorer.families)
     direction = "higher" if card.scale.higher_is_better else "lower"
     print(
         f"{card.model['name']} {card.model['variant']}, step {scorer.step} of {scorer.workdir}, crops {card.crops}\n"
@@ -73,17 +75,18 @@ def main(paths: list[str]) -> None:
     )
     rows, began = [], time.monotonic()
     head = {"checkpoint": str(scorer.workdir), "step": scorer.step, **card.to_dict()}
-    with _output(output, head) as write:
+    with _output(output, head, columns) as write:
         sys.stdout.reconfigure(errors="surrogateescape")  # file names hold any bytes
-        show = _table(paths) if sys.stdout.isatty() else csv_writer(sys.stdout).writerow
+        show = _table(paths, scorer.families) if sys.stdout.isatty() else csv_writer(sys.stdout, columns).writerow
         predictions = tqdm(scorer.stream(paths), "scoring", len(paths), unit=" pictures", disable=None, leave=False)
         for path, prediction in zip(paths, predictions, strict=True):
-            row = dict.fromkeys(COLUMNS, "") | {"path": path, "crops": card.crops, "status": "ok"}
+            row = dict.fromkeys(columns, "") | {"path": path, "crops": card.crops, "status": "ok"}
             if prediction.reason:
                 row |= {"status": "refused", "reason": prediction.reason}
             else:
                 score, native, se = (float(x[0]) for x in card.scores([prediction]))
                 row |= {"score": score, "native": native, "se": "" if math.isnan(se) else se}
+                row |= zip(scorer.families, prediction.explanation, strict=True)
             rows.append(row)
             show(row)
             write(row)
@@ -100,7 +103,7 @@ def main(paths: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _output(path: epath.Path | None, head: dict):
+def _output(path: epath.Path | None, head: dict, columns):
     """write(row) into a CSV, or into a JSON that begins with `head`; the file appears when all is written.
 
     Whatever stops the program, the rows so far are left in FILE.part.
@@ -110,14 +113,14 @@ def _output(path: epath.Path | None, head: dict):
         return
     part, rows = path.with_name(path.name + ".part"), []
     try:
-        file = io.TextIOWrapper(part.open("wb"), encoding="utf-8", errors="surrogateescape", newline="")
+        file = io.TextIOWrapper(part.open("wb"), "utf-8", "surrogateescape", newline="", line_buffering=True)
     except OSError as error:
         raise ConfigError(f"--output {path} cannot be written ({error.strerror}); name another file") from error
     with file:
         try:
-            yield csv_writer(file).writerow if path.suffix == ".csv" else rows.append
-        except BaseException:
-            print(f"stopped early; the rows so far are in {part}", file=sys.stderr)
+            yield csv_writer(file, columns).writerow if path.suffix == ".csv" else rows.append
+        except BaseException as error:
+            error.add_note(f"the rows so far are in {part}")
             raise
         finally:
             if path.suffix == ".json":
@@ -126,8 +129,8 @@ def _output(path: epath.Path | None, head: dict):
     part.replace(path)
 
 
-def _table(paths: list[str]):
-    """show(row) for people: the path's end, the score with its standard error, the native value."""
+def _table(paths: list[str], families):
+    """show(row) for people: the path's end, the score with its standard error, the native value, what is seen."""
     width = min(max(map(len, map(_printable, paths))), max(20, os.get_terminal_size().columns - 36))
     print(f"{'picture':{width}}   score      se    native")
 
@@ -136,7 +139,9 @@ def _table(paths: list[str]):
         path = path if len(path) <= width else "…" + path[1 - width :]
         if row["status"] == "ok":
             se = f"{row['se']:7.2f}" if row["se"] != "" else " " * 7
-            tqdm.write(f"{path:{width}} {row['score']:7.2f} {se} {row['native']:9.3f}")
+            seen = sorted((name for name in families if row[name] >= 0.1), key=lambda name: -row[name])
+            why = "".join(f"  {name} {100 * row[name]:.0f} %" for name in seen)
+            tqdm.write(f"{path:{width}} {row['score']:7.2f} {se} {row['native']:9.3f}{why}")
         else:
             tqdm.write(f"{path:{width}} refused: {_printable(row['reason'])}")
 

@@ -13,31 +13,30 @@ Ctrl-C / SIGTERM after a good save.
 
 import contextlib
 import functools
-import json
-import math
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import flags
 from etils import epath
 from flax import traverse_util
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 import jaxiqa
 from jaxiqa import datasets, program
 from jaxiqa.datasets.splits import make_split
-from jaxiqa.errors import ConfigError, NonFiniteError, Stopped
+from jaxiqa.errors import ConfigError, Stopped
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.pipeline import to_device, train_batches
 from jaxiqa.inputs.render import render
 from jaxiqa.inputs.transforms import normalise
 from jaxiqa.models import create_model
+from jaxiqa.models.contrastive import encoder_variables
 from jaxiqa.scoring.card import Card
 from jaxiqa.scoring.evaluate import describe, evaluate, provenance, write_results
+from jaxiqa.scoring.explain import keep_probe
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.training import compile_cache, optim, sharding
 from jaxiqa.training.accumulate import accumulate
@@ -46,20 +45,16 @@ from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
 from jaxiqa.training.state import TrainState, scoring_variables, update_ema
+from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import check_init, place
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/glintiqa_sample.py[:smoke].")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; is made, or gone on in.")
+_CONFIG, _WORKDIR = program.training_flags()
 
 
 def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     """Trains, or goes on training, and returns the test metrics (see the module's docstring)."""
     began = time.monotonic()
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "metrics.jsonl").open("a").close()
-    except OSError as error:
-        raise ConfigError(f"--workdir {workdir} cannot be written ({error.strerror}); name another folder") from error
+    open_workdir(workdir)
     compile_cache.enable()
 
     # ---- Mesh, and what the config says ------------------------------------------------------------------------------
@@ -70,6 +65,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         dtype=jnp.dtype(config.dtype),
         **({"eval_bn": tuple(config.frozen)} if config.frozen and config.frozen_bn == "eval" else {}),
     )
+    frozen = (*config.frozen, *getattr(model, "frozen", ()))  # the model's own: what it runs as a fixed extractor
 
     # ---- Data --------------------------------------------------------------------------------------------------------
     dataset = datasets.load(**config.dataset)
@@ -100,6 +96,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         total=total,
         warmup=steps(config.schedule.warmup, "schedule.warmup", total=total),
         half_period=steps(config.schedule.half_period, "schedule.half_period", total=total),
+        drops=tuple(steps(at, "schedule.drops", total=total) for at in config.schedule.drops),
     )
     tx = optim.make_optimizer(config.optimizer, schedule)
     key = jax.random.key(config.seed)
@@ -107,21 +104,19 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     def init(loaded):
         variables = model.init(key, jnp.zeros((1, model.crop_size, model.crop_size, 3)))
         variables = optim.merge(traverse_util.flatten_dict(variables, sep="/"), loaded)
-        trainable, _ = optim.split_frozen(variables["params"], config.frozen)
+        trainable, _ = optim.split_frozen(variables["params"], frozen)
         return TrainState.create(variables, tx, trainable, with_ema=config.ema > 0)
 
     shapes = jax.eval_shape(init, {})
-    print(f"{config.model.name} {config.model.variant}: {optim.freeze_report(shapes.params, config.frozen)}")
-    trainable, _ = optim.split_frozen(shapes.params, config.frozen)
+    print(f"{config.model.name} {config.model.variant}: {optim.freeze_report(shapes.params, frozen)}")
+    trainable, _ = optim.split_frozen(shapes.params, frozen)
     if config.optimizer.lr_multipliers:
         print(optim.lr_report(trainable, config.optimizer.lr_multipliers))
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
 
     train_step = jax.jit(
-        make_train_step(
-            model, tx, schedule, parse_loss(config.loss), config.frozen, key, config.accumulate, config.ema
-        ),
+        make_train_step(model, tx, schedule, parse_loss(config.loss), frozen, key, config.accumulate, config.ema),
         donate_argnums=0,
         out_shardings=(state_sharding, sharding.replicated(mesh)),
     )
@@ -160,8 +155,10 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             print(f"resumed at step {start} of {total} from {workdir}")
         else:
             loaded = initial_weights(config, shapes)
+            if config.init.get("dan") and r"^dan/" in frozen:
+                keep_probe(Saved(config.init.dan), workdir)
             state = jax.jit(init, out_shardings=state_sharding)(loaded)
-            random = [p for p in optim.split_frozen(shapes.params, config.frozen)[1] if f"params/{p}" not in loaded]
+            random = [p for p in optim.split_frozen(shapes.params, frozen)[1] if f"params/{p}" not in loaded]
             if random:
                 print(f"warning: {len(random)} frozen tensors are random, because config.init loads none into them")
         log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, config.batch_size)))
@@ -181,7 +178,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         for step in range(start, total + 1):
             evaluates = step > start and (step == total or step % every["eval"] == 0)
             if step > start and (evaluates or stopped_by or step % every["save"] == 0):
-                write_step(log, last, every["log"], must_be_finite=True)
+                log.write_step(last, every["log"], must_be_finite=True)
                 last, paused, scores = None, log.pause(), None
                 if evaluates:
                     scores = evaluated(state, "val").metrics
@@ -197,7 +194,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             batch = next(batches)
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, batch)
-            write_step(log, last, every["log"])
+            log.write_step(last, every["log"])
             last = (step + 1, metrics)
 
         # ---- The test part, with the step that the selection rule picks ----------------------------------------------
@@ -227,7 +224,14 @@ def initial_weights(config: ConfigDict, shapes: TrainState) -> dict[str, np.ndar
     loaded = {}
     for part, path in config.init.items():
         if path:
-            variables = scoring_variables(**Saved(path).load(("params", "batch_stats", "ema"), device))
+            saved = Saved(path)
+            variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), device))
+            if "pretrained" in saved.meta:
+                if part != "dan":
+                    raise ConfigError(
+                        f"config.init.{part}: {path} is a run of jaxiqa.pretrain; it can be config.init.dan"
+                    )
+                variables = encoder_variables(variables)
             arrays, report_line = place(part, variables, leaves, config.model.name, path)
             loaded |= arrays
             print(report_line)
@@ -268,21 +272,6 @@ def make_train_step(model, tx, schedule, loss_fn, frozen: tuple[str, ...], key, 
     return train_step
 
 
-def write_step(log: MetricLog, last, log_every: int, must_be_finite: bool = False) -> None:
-    """Log a step's metrics where they are due, and refuse a loss that is not a number."""
-    if last is None or not (must_be_finite or last[0] % log_every == 0):
-        return
-    step, metrics = last[0], {name: float(value) for name, value in jax.device_get(last[1]).items()}
-    if not all(map(math.isfinite, metrics.values())):
-        raise NonFiniteError(
-            f"step {step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}; the checkpoint before it "
-            "is kept. Lower config.optimizer.learning_rate or look for a bad label"
-        )
-    if step % log_every == 0:
-        log.write(step, **metrics)
-        log.progress(step, metrics["loss"], metrics["learning_rate"])
-
-
 def check_config(config: ConfigDict) -> None:
     """Refuse values that cannot work, before anything is read or compiled.
 
@@ -314,24 +303,6 @@ def check_config(config: ConfigDict) -> None:
             raise ConfigError(f'config.{key}="{config[key]}" must be one of {", ".join(allowed)}')
     if not config.optimizer.learning_rate > 0:
         raise ConfigError(f"config.optimizer.learning_rate={config.optimizer.learning_rate} must be above 0")
-
-
-def save_config(config: ConfigDict, fingerprint: str, workdir: epath.Path, resumes: bool) -> None:
-    """Write config.json; before resuming, make sure that the run in this workdir had the same config and data.
-
-    Raises:
-      ConfigError: something differs that changes the training; all of it is named.
-    """
-    path = workdir / "config.json"
-    ours = json.loads(json.dumps({**config.to_dict(), "split_fingerprint": fingerprint}))
-    if resumes and path.exists():
-        flat, old = (traverse_util.flatten_dict(c, sep=".") for c in (ours, json.loads(path.read_text())))
-        harmless = {"log_every", "eval_every", "save_every", "eval_batch_size", "cache_gb", "mesh.data", "mesh.fsdp"}
-        changed = [k for k in sorted(flat.keys() | old.keys()) if flat.get(k) != old.get(k) and k not in harmless]
-        if changed:
-            diff = "; ".join(f"{k}: {old.get(k)!r} there, {flat.get(k)!r} now" for k in changed)
-            raise ConfigError(f"{workdir} holds a run with another config ({diff}); use another --workdir")
-    path.write_text(json.dumps(ours, indent=1) + "\n")
 
 
 def main() -> None:

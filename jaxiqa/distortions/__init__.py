@@ -4,8 +4,9 @@
 real codecs.
 """
 
-from jaxiqa.distortions.batch import distort_batch, draw
+from jaxiqa.distortions.batch import distort_batch
 from jaxiqa.distortions.contrastive import CONTRASTIVE
+from jaxiqa.distortions.draw import draw, draw_classes, label_classes
 from jaxiqa.distortions.single import distort, distort_exact
 from jaxiqa.distortions.table import DISTORTIONS, Distortion, get_distortion
 
@@ -17,5 +18,7 @@ __all__ = [
     "distort_batch",
     "distort_exact",
     "draw",
+    "draw_classes",
     "get_distortion",
+    "label_classes",
 ]

@@ -16,37 +16,6 @@ from jax.sharding import PartitionSpec
 from jaxiqa.distortions.single import distort_row
 from jaxiqa.distortions.table import DISTORTIONS, get_distortion
 
-LEVELS = 5
-
-
-def draw(seed, step, batch_size, bank=DISTORTIONS, per_class=1):
-    """The types and levels of the batch of a step: a pure function of its arguments, on the host.
-
-    All (type, level) classes of the bank come once, in random order, before any comes again; so a batch is balanced to
-    one picture per class, and so are the steps together.
-
-    Args:
-      seed, step: integers from 0.
-      batch_size: pictures.
-      bank: a table of distortions.
-      per_class: pictures of every class that is drawn, next to one another (contrastive losses need some).
-
-    Returns:
-      (type_B, level_B): int32 numpy arrays, numbers of the bank's rows and 1..5.
-
-    Raises:
-      ValueError: a batch that is no multiple of per_class.
-    """
-    if batch_size < 1 or per_class < 1 or batch_size % per_class:
-        raise ValueError(f"a batch of {batch_size} is no multiple of {per_class} pictures per class")
-    classes = LEVELS * len(bank)
-    position = step * (batch_size // per_class) + np.arange(batch_size // per_class)
-    rounds = {r: np.random.default_rng((seed, r)).permutation(classes) for r in np.unique(position // classes).tolist()}
-    class_ = np.array([rounds[p // classes][p % classes] for p in position.tolist()])
-    class_ = np.repeat(class_, per_class)
-    number = np.array([row.id for row in bank], np.int32)
-    return number[class_ // LEVELS], (class_ % LEVELS + 1).astype(np.int32)
-
 
 def distort_batch(images_BHWC, type_B, level_B, key_B, *, stretch=True, bank=DISTORTIONS, mesh=None, group=None):
     """Distort every picture of a batch by its own type and level: `distort`, picture by picture, in one compiled call.

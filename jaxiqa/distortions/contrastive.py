@@ -3,8 +3,8 @@
 The functions are those of `DISTORTIONS`; some levels are in another order or milder, types 6 and 15 are missing, and
 contrast_nonlinear (number 26) is only here. Types 20 and 23 count their patches by the area of the crop.
 
-Level 1 of mean_shift is the picture itself, and so, but for rounding, are level 1 of motion_blur and of
-colour_saturation_lab: a label that tells levels apart should not tell mean_shift's from pristine.
+Four cells are the picture itself once it has 8 bits (IDENTITY): a label must not tell them from pristine. Level 1 of
+contrast_change is none of them: KADID's curve bends even at 0.
 Source: spec of MFEN, section 7; the levels are ARNIQA's.
 """
 
@@ -58,3 +58,6 @@ CONTRASTIVE = (
     *(dataclasses.replace(row, **_CHANGES.get(row.name, {})) for row in DISTORTIONS if row.name not in _MISSING),
     Distortion(26, "contrast_nonlinear", "sharpness", (0.4, 0.3, 0.2, 0.1, 0.05), False, contrast_nonlinear),
 )
+
+# (type, level) that leave every 8-bit picture exactly as it is (seen on photographs).
+IDENTITY = (("mean_shift", 1), ("gaussian_blur", 1), ("motion_blur", 1), ("colour_saturation_lab", 1))

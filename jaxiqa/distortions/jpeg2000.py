@@ -3,8 +3,8 @@
 A codec asked for a compression ratio lowers its step until the file is long enough. How long the file of OpenJPEG would
 be is estimated from the number of coefficients that are not zero: a linear law (the rho-domain model of He and Mitra,
 IEEE TCSVT 2001) that holds here within about 20 % from ratio 16 to 400, so that the mean PSNR of this form is within
-0.5 dB of the codec's (single pictures: 1.2 dB). Code blocks, layers and headers
-are left out, and their artefacts with them.
+0.5 dB of the codec's (single pictures: 1.2 dB). Code blocks, layers and headers are left out, and their artefacts with
+them.
 """
 
 import jax

@@ -1,7 +1,6 @@
 """The one table of distortions: what exists, in which order, at which five levels."""
 
 import dataclasses
-import difflib
 import operator
 from collections.abc import Callable
 
@@ -16,6 +15,7 @@ from jaxiqa.distortions.palette import colour_quantisation
 from jaxiqa.distortions.sharpness import contrast_change, high_sharpen
 from jaxiqa.distortions.spatial import colour_block, jitter, non_eccentricity_patch, pixelate
 from jaxiqa.distortions.thresholds import quantisation
+from jaxiqa.errors import suggest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +76,9 @@ def get_distortion(type: str | int, bank: tuple[Distortion, ...] = DISTORTIONS) 
     if isinstance(type, str):
         if type in by_name:
             return by_name[type]
-        near = difflib.get_close_matches(type, by_name, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(by_name)
-        raise ValueError(f"unknown distortion {type!r}; {hint}")
+        raise ValueError(f'unknown distortion "{type}"; {suggest(type, by_name)}')
     by_id = {row.id: row for row in bank}
     number = operator.index(type)
     if number not in by_id:
-        raise ValueError(f"unknown distortion number {number}; known: " + ", ".join(map(str, by_id)))
+        raise ValueError(f"unknown distortion number {number}; choose one of: " + ", ".join(map(str, by_id)))
     return by_id[number]

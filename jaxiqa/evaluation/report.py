@@ -24,13 +24,20 @@ _DPI = 120
 _CELL = 2.5  # inches of width per picture of a contact sheet
 
 
-def loss_curve(path, steps: Sequence[int], losses: Sequence[float], val: Sequence[tuple[int, float]] | None = None):
-    """PNG of the training loss over the steps and, on the right axis, of the validation SRCC.
+def loss_curve(
+    path,
+    steps: Sequence[int],
+    losses: Sequence[float],
+    val: Sequence[tuple[int, float]] | None = None,
+    val_name: str = "validation SRCC",
+):
+    """PNG of the training loss over the steps and, on the right axis, of what every evaluation found.
 
     Args:
       path: file to write.
       steps, losses: equally long (ValueError otherwise); values that are not finite leave a gap.
-      val: (step, SRCC) of every evaluation.
+      val: (step, value) of every evaluation.
+      val_name: what the values are.
     """
     steps, losses = np.asarray(steps, np.float64), np.asarray(losses, np.float64)
     if steps.ndim != 1 or steps.shape != losses.shape:
@@ -53,11 +60,11 @@ def loss_curve(path, steps: Sequence[int], losses: Sequence[float], val: Sequenc
     if val:
         right = axes.twinx()
         right.spines[["top", "left"]].set_visible(False)
-        right.set_ylabel("validation SRCC", color=_ORANGE)
+        right.set_ylabel(val_name, color=_ORANGE)
         right.tick_params(colors=_ORANGE)
         points = np.asarray(val, np.float64)
-        handles += right.plot(points[:, 0], points[:, 1], "o-", color=_ORANGE, markersize=4, label="validation SRCC")
-        names.append("validation SRCC")
+        handles += right.plot(points[:, 0], points[:, 1], "o-", color=_ORANGE, markersize=4, label=val_name)
+        names.append(val_name)
     figure.legend(handles, names, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
     _save(path, figure)
 
@@ -136,6 +143,51 @@ def contact_sheet(path, images: Sequence[np.ndarray], captions: Sequence[str], t
     _save(path, figure)
 
 
+def draw_matrix(path, values: np.ndarray, names: Sequence[str], title: str, xlabel: str, ylabel: str):
+    """PNG of a square matrix with its values written in its cells, rows downwards.
+
+    Args:
+      path: file to write.
+      values: (n, n); they are rounded, and zeros are left blank.
+      names: of rows and columns, n.
+      title, xlabel, ylabel: texts.
+    """
+    size = 2.6 + 0.36 * len(names)
+    figure, axes = _figure(size + 0.4, size)
+    axes.grid(visible=False)
+    axes.imshow(values, cmap="Blues", vmin=0)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    for (row, column), value in np.ndenumerate(np.rint(values).astype(int)):
+        if value:
+            colour = "white" if value > 0.6 * values.max() else _INK
+            axes.text(column, row, value, ha="center", va="center", fontsize=7, color=colour)
+    axes.set_title("\n".join(textwrap.wrap(_plain(title), round(9 * size))), fontsize=11, color=_INK, parse_math=False)
+    _save(path, figure)
+
+
+def draw_rounds(path, values: Mapping[str, Sequence[float]], title: str):
+    """PNG of the SRCC of repeated rounds: a dot for each, a bar at their median.
+
+    Args:
+      path: file to write.
+      values: {what is compared: SRCC of its rounds}; names may have line breaks, what is not finite is left out.
+      title: heading.
+    """
+    figure, axes = _figure(max(4.0, 1.5 + 1.1 * len(values)), 4.5)
+    for position, rounds in enumerate(values.values()):
+        rounds = [value for value in rounds if math.isfinite(value)]
+        axes.plot([position] * len(rounds), rounds, "o", color=_BLUE, alpha=0.5, markersize=6, markeredgewidth=0)
+        if rounds:
+            axes.hlines(np.median(rounds), position - 0.3, position + 0.3, color=_ORANGE, linewidth=2.5)
+    axes.set_xticks(range(len(values)), [_plain(name) for name in values], fontsize=9)
+    axes.set_xlim(-0.6, len(values) - 0.4)
+    axes.set_ylabel("SRCC of each round, and their median")
+    axes.set_title("\n".join(textwrap.wrap(_plain(title), 60)), fontsize=11, color=_INK, parse_math=False)
+    _save(path, figure)
+
+
 def write_predictions(path, rows: Iterable[Mapping]):
     """CSV, one line per picture, with the header `path,score,native,se,mos,reference,distortion,level`.
 
@@ -146,12 +198,12 @@ def write_predictions(path, rows: Iterable[Mapping]):
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    _write(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def write_json(path, values: Mapping):
     """Indented JSON. NumPy scalars and arrays become numbers and lists, and what is not finite becomes null."""
-    _write(path, (json.dumps(_jsonable(values), indent=2, allow_nan=False) + "\n").encode())
+    write_bytes(path, (json.dumps(_jsonable(values), indent=2, allow_nan=False) + "\n").encode())
 
 
 def _jsonable(value):
@@ -186,10 +238,11 @@ def _shortened(line: str, longest: int) -> str:
 def _save(path, figure: Figure):
     data = io.BytesIO()
     figure.savefig(data, format="png")
-    _write(path, data.getvalue())
+    write_bytes(path, data.getvalue())
 
 
-def _write(path, data: bytes):
+def write_bytes(path, data: bytes):
+    """Write a file, whole or not at all."""
     path = epath.Path(path)
     part = path.with_name(path.name + ".part")
     part.write_bytes(data)

@@ -17,11 +17,11 @@ class Pictures:
     Args:
       records: files as they are (`apply` is None; see inputs/render.py).
       min_side: pictures with a shorter side below it (a model's crop) are enlarged to it, bicubically.
-      resize: every picture's shorter side, bicubic with antialiasing; 0 leaves the size alone.
+      resize: every picture's shorter side or (height, width), bicubic with antialiasing; 0 leaves the size alone.
       cache_gb: decoded pictures are kept in memory up to this many GiB, so that later epochs decode nothing.
     """
 
-    def __init__(self, records: Sequence[Record], min_side: int, resize: int = 0, cache_gb: float = 0.0):
+    def __init__(self, records: Sequence[Record], min_side: int, resize: int | Sequence[int] = 0, cache_gb: float = 0.0):
         self.records = records
         self._min_side, self._resize = min_side, resize
         self._room = cache_gb * 2**30

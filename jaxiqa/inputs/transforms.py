@@ -1,6 +1,7 @@
 """Augmentations that leave quality alone (flips, crops), sizes, and the models' normalisation."""
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -45,8 +46,15 @@ def resize_shorter(image_HWC: np.ndarray, side: int) -> np.ndarray:
     return np.array(Image.fromarray(image_HWC).resize((new_width, new_height), Image.Resampling.BICUBIC))
 
 
-def fit(image_HWC: np.ndarray, min_side: int, resize: int = 0) -> np.ndarray:
-    """The picture as models see it: with a shorter side of `resize` (0: as it is), never below `min_side` pixels."""
+def fit(image_HWC: np.ndarray, min_side: int, resize: int | Sequence[int] = 0) -> np.ndarray:
+    """The picture as models see it, never with a side below `min_side` pixels, bicubic and antialiased.
+
+    `resize` is the length of its shorter side (0: as it is), or its (height, width), whatever its proportions were.
+    """
+    if not isinstance(resize, int):
+        height, width = resize
+        image_HWC = np.array(Image.fromarray(image_HWC).resize((width, height), Image.Resampling.BICUBIC))
+        resize = 0
     return resize_shorter(image_HWC, max(resize or min(image_HWC.shape[:2]), min_side))
 
 
@@ -57,3 +65,8 @@ def normalise(images_u8, mean: tuple[float, ...], std: tuple[float, ...], dtype=
     gain = (1.0 / (255.0 * np.asarray(std, np.float32))).reshape(shape)
     shift = (-np.asarray(mean, np.float32) / np.asarray(std, np.float32)).reshape(shape)
     return (images_u8.astype(jnp.float32) * gain + shift).astype(dtype)
+
+
+def to_uint8(images):
+    """Floats in 0..1 to the nearest 8 bits, on the device: a distorted picture is as coarse as the file of one."""
+    return jnp.rint(255 * images).astype(jnp.uint8)

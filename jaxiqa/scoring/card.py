@@ -21,7 +21,7 @@ class Card:
       dataset: key of the training set.
       scale: of the training set's labels.
       crops: default test policy.
-      resize: shorter side in pixels that pictures are resized to before they are cropped; 0 for none.
+      resize: shorter side in pixels, or (height, width), that pictures get before they are cropped; 0: as they are.
       note: what everybody who sees a score must know; "" for most.
     """
 
@@ -31,7 +31,7 @@ class Card:
     dataset: str
     scale: Scale
     crops: str
-    resize: int = 0
+    resize: int | Sequence[int] = 0
     note: str = ""
 
     def scores(self, predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -117,6 +117,7 @@ def provenance(dataset: Dataset, part: str, split, card: Card) -> dict:
     whole = part == "all"
     return {
         "dataset": dataset.name,
+        "higher_is_better": dataset.higher_is_better,
         "note": dataset.note,
         "part": part,
         "split": "all pictures" if whole else f"{split.name}, round {split.round}, seed {split.seed}",

@@ -2,12 +2,13 @@
 
 import collections
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
@@ -23,6 +24,7 @@ class Prediction(NamedTuple):
     error: float  # standard error of that mean; nan with fewer than two crops
     crops: int  # how many were scored
     reason: str = ""  # why there is none
+    explanation: tuple[float, ...] = ()  # the explainer's values, means over the crops
 
 
 class _Waiting:
@@ -32,12 +34,14 @@ class _Waiting:
         self.crops, self.reason, self.outputs = crops, reason, []
 
     def prediction(self) -> Prediction:
+        if not self.crops:
+            return Prediction(math.nan, math.nan, 0, self.reason)
         outputs = np.asarray(self.outputs, np.float64)
-        mean = outputs.mean() if self.crops else math.nan
-        if self.crops and not math.isfinite(mean):
+        mean, *explanation = outputs.mean(0).tolist()
+        if not math.isfinite(mean):
             return Prediction(math.nan, math.nan, self.crops, "the model's output is not a finite number")
-        error = outputs.std(ddof=1) / math.sqrt(self.crops) if self.crops > 1 else math.nan
-        return Prediction(float(mean), float(error), self.crops, self.reason)
+        error = outputs[:, 0].std(ddof=1) / math.sqrt(self.crops) if self.crops > 1 else math.nan
+        return Prediction(mean, float(error), self.crops, "", tuple(explanation))
 
 
 class Predictor:
@@ -49,9 +53,17 @@ class Predictor:
       sharding: of a batch of crops over the devices.
       batch_sizes: crops in a batch, each a multiple of the number of devices; full batches have the largest size, the
         last one the smallest that holds it. Each size is compiled once, whatever the sizes of the pictures.
+      explain: function of the model's `out` that gives (B, F) more values for each crop (scoring/explain.py).
     """
 
-    def __init__(self, model: nn.Module, policy: str, sharding: NamedSharding, batch_sizes: Sequence[int]):
+    def __init__(
+        self,
+        model: nn.Module,
+        policy: str,
+        sharding: NamedSharding,
+        batch_sizes: Sequence[int],
+        explain: Callable | None = None,
+    ):
         self.policy = parse_policy(policy)
         self._stride = getattr(model, "stride", 0)
         if self.policy.kind == "whole" and not self._stride:
@@ -61,8 +73,9 @@ class Predictor:
         self._sharding, self._batch_sizes, self._crop = sharding, sorted(batch_sizes), model.crop_size
 
         def forward(variables, images_BHWC):
-            score_B, _ = model.apply(variables, normalise(images_BHWC, model.mean, model.std, model.dtype), train=False)
-            return score_B
+            images_BHWC = normalise(images_BHWC, model.mean, model.std, model.dtype)
+            score_B, out = model.apply(variables, images_BHWC, train=False)
+            return jnp.concatenate([score_B[:, None], *([explain(out)] if explain else [])], axis=1)
 
         self._forward = jax.jit(forward)
 

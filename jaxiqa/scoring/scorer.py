@@ -15,6 +15,7 @@ from jaxiqa.inputs.decode import from_pil, read_image
 from jaxiqa.inputs.transforms import fit
 from jaxiqa.models import create_model
 from jaxiqa.scoring.card import Card
+from jaxiqa.scoring.explain import Explainer
 from jaxiqa.scoring.predict import Prediction, Predictor
 from jaxiqa.training import sharding
 from jaxiqa.training.checkpoint import Saved
@@ -33,14 +34,16 @@ class Scorer:
       batch_size: crops in a full batch; default: 64, more where crops are small. What is left over goes
         into smaller batches.
       resize: shorter side in pixels that pictures are resized to; default: the checkpoint's own.
+      explain: whether predictions say which kinds of distortion the model sees.
 
     Attributes:
       card: what the checkpoint says about itself, with the `crops` and `resize` given here.
       workdir, step, meta: of the checkpoint.
       model, predictor, variables: what it holds, on the devices.
+      families: names of the values of a prediction's explanation.
 
     Raises:
-      CheckpointError: nothing there that can be read. ConfigError: crops is no policy.
+      CheckpointError: nothing there that can be read, or nothing to explain with. ConfigError: crops is no policy.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Scorer:
         crops: str | None = None,
         batch_size: int | None = None,
         resize: int | None = None,
+        explain: bool = False,
     ):
         saved = Saved(checkpoint, step)
         self.workdir, self.step, self.meta = saved.workdir, saved.step, saved.meta
@@ -69,7 +73,10 @@ class Scorer:
         devices = jax.device_count()
         batch_size = batch_size or max(64, _BATCH_PIXELS // self.model.crop_size**2 // 64 * 64)
         sizes = {-(-max(1, batch_size // part) // devices) * devices for part in (1, 4, 16)}
-        self.predictor = Predictor(self.model, self.card.crops, sharding.batch_sharding(mesh), sorted(sizes))
+        explainer = Explainer(self.workdir) if explain else None
+        self.families = explainer.families if explainer else ()
+        batches = sharding.batch_sharding(mesh)
+        self.predictor = Predictor(self.model, self.card.crops, batches, sorted(sizes), explainer)
 
     def stream(self, pictures: Sequence) -> Iterator[Prediction]:
         """Predictions in the pictures' order, each as soon as it is known.
@@ -83,7 +90,7 @@ class Scorer:
 class _Readable:
     """Pictures as the predictor takes them; a DataError in the place of one that cannot be read."""
 
-    def __init__(self, pictures: Sequence, min_side: int, resize: int):
+    def __init__(self, pictures: Sequence, min_side: int, resize: int | Sequence[int]):
         self._pictures, self._min_side, self._resize = pictures, min_side, resize
 
     def __len__(self) -> int:

@@ -17,14 +17,15 @@ _POLICIES = ocp.training.preservation_policies
 class Checkpoints:
     """The checkpoints of one workdir: `WORKDIR/checkpoints/STEP`. Use it as a context manager.
 
-    The latest step is kept, and the one with the highest validation SRCC. `meta` (JSON) is stored with each of them.
+    The latest step is kept, and the best one: that with the highest validation metric named by `best_by`. `meta` (JSON)
+    is stored with each of them.
     """
 
-    def __init__(self, workdir: epath.PathLike, meta: dict[str, Any]):
-        self._meta = meta
+    def __init__(self, workdir: epath.PathLike, meta: dict[str, Any], best_by: str = "srcc"):
+        self._meta, self._best_by = meta, best_by
         keep = [
             _POLICIES.LatestN(1),
-            _POLICIES.BestN(get_metric_fn=lambda m: m["srcc"], n=1, keep_checkpoints_without_metrics=False),
+            _POLICIES.BestN(get_metric_fn=lambda m: m[best_by], n=1, keep_checkpoints_without_metrics=False),
         ]
         self._checkpointer = ocp.training.Checkpointer(
             epath.Path(workdir).resolve() / _FOLDER,
@@ -47,13 +48,14 @@ class Checkpoints:
 
     @property
     def best_step(self) -> int | None:
-        """The step with the highest validation SRCC, None before the first evaluation. Of equal ones the earliest."""
+        """The step with the highest validation metric, None before the first evaluation. Of equal ones the earliest."""
         return _best(self._checkpointer.checkpoints)
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
         """Start saving; returns as soon as the arrays are copied."""
         if metrics is not None:  # an undefined correlation (constant predictions) is worse than any other
-            metrics = {"srcc": metrics["srcc"] if math.isfinite(metrics["srcc"]) else -1.0}
+            best = metrics[self._best_by]
+            metrics = {self._best_by: best if math.isfinite(best) else -1.0}
         self._checkpointer.save_async(step, state, metrics=metrics, custom_metadata=self._meta)
 
     def wait(self) -> None:
@@ -111,8 +113,10 @@ class Saved:
             raise CheckpointError(
                 f"checkpoint {path} has no {'finished step' if step is None else f'step {step}'}; {has}"
             )
-        self.workdir = path
-        self.step = step if step is not None else _best(found) or max(steps)
+        if step is None:
+            best = _best(found)
+            step = max(steps) if best is None else best
+        self.workdir, self.step = path, step
         self._path = folder / str(self.step)
         with _refusing(self._path, "name another --step"):
             described = ocp.metadata(self._path)
@@ -134,7 +138,7 @@ class Saved:
 
 def _best(checkpoints) -> int | None:
     rated = [c for c in checkpoints if c.metrics]
-    return max(rated, key=lambda c: (c.metrics["srcc"], -c.step)).step if rated else None
+    return max(rated, key=lambda c: (*c.metrics.values(), -c.step)).step if rated else None  # one metric each
 
 
 @contextlib.contextmanager

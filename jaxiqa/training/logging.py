@@ -1,10 +1,14 @@
 """Where a run writes what it measures: metrics.jsonl, TensorBoard event files, and one progress line."""
 
 import json
+import math
 import time
 
+import jax
 from etils import epath
 from tensorboardX import SummaryWriter
+
+from jaxiqa.errors import NonFiniteError
 
 
 class MetricLog:
@@ -34,6 +38,29 @@ class MetricLog:
         self._file.flush()
         for name, value in metrics.items():
             self._board.add_scalar(name, value, step)
+
+    def write_step(self, last, every: int, must_be_finite: bool = False) -> None:
+        """Write a step's metrics where they are due (every `every` steps), with a progress line.
+
+        Args:
+          last: (step, {"loss", "learning_rate", "grad_norm", ...}), still on the device; None is nothing to write.
+          every: steps.
+          must_be_finite: look at them even where no line is due, because a checkpoint follows.
+
+        Raises:
+          NonFiniteError: one of them is no finite number.
+        """
+        if last is None or not (must_be_finite or last[0] % every == 0):
+            return
+        step, metrics = last[0], {name: float(value) for name, value in jax.device_get(last[1]).items()}
+        if not all(map(math.isfinite, metrics.values())):
+            raise NonFiniteError(
+                f"step {step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}; the checkpoint before it "
+                "is kept. Lower config.optimizer.learning_rate or look for a bad label"
+            )
+        if step % every == 0:
+            self.write(step, **metrics)
+            self.progress(step, metrics["loss"], metrics["learning_rate"])
 
     def progress(self, step: int, loss: float, learning_rate: float) -> None:
         """The progress line; the rate is over the time since the last one."""

@@ -1,0 +1,348 @@
+"""Pretrain an encoder to tell distortions apart, by supervised contrastive learning on pristine pictures.
+
+  python -m jaxiqa.pretrain --config configs/dan_folder.py --workdir workdir/dan --config.pictures=/path/to/pictures
+
+Any folder of good photographs will do: they are distorted on the device, inside the training step, by 24 types at five
+levels. Crops with the same distortion attract one another, all others repel (config.label_mode says what is the same).
+The result is the distortion-aware branch of MFEN: --config.init.dan=workdir/dan.
+
+Every evaluation fits a linear probe of the distortion's type on pictures that are never trained on and prints its
+accuracy beside that of the untrained encoder. The workdir receives config.json, metrics.jsonl, TensorBoard event files,
+checkpoints (the latest and the best), and at the end report.json, probe_STEP.npz, a confusion matrix and a loss curve.
+The same command again goes on from the last checkpoint.
+
+Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 130 / 143 stopped by
+Ctrl-C / SIGTERM after a good save.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from etils import epath
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+import jaxiqa
+from jaxiqa import program
+from jaxiqa.datasets.records import Record
+from jaxiqa.distortions import CONTRASTIVE, distort_batch, draw_classes, label_classes
+from jaxiqa.distortions.draw import LABEL_MODES
+from jaxiqa.errors import ConfigError, Stopped
+from jaxiqa.evaluation import probe as probes
+from jaxiqa.evaluation import report
+from jaxiqa.inputs.files import find_pictures
+from jaxiqa.inputs.pictures import Pictures
+from jaxiqa.inputs.pipeline import to_device, train_batches
+from jaxiqa.inputs.probe_set import CLASSES, FAMILIES, PARTS, make_probe_set
+from jaxiqa.inputs.transforms import normalise, to_uint8
+from jaxiqa.models import create_model
+from jaxiqa.models.contrastive import Contrastive
+from jaxiqa.training import compile_cache, optim, sharding
+from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
+from jaxiqa.training.contrastive import supervised_contrastive
+from jaxiqa.training.durations import to_steps
+from jaxiqa.training.logging import MetricLog, clock, read_metrics
+from jaxiqa.training.state import TrainState, scoring_variables
+from jaxiqa.training.workdir import open_workdir, save_config
+from jaxiqa.weights.initial import place
+
+_CONFIG, _WORKDIR = program.training_flags()
+
+
+def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
+    """Pretrains, or goes on, and returns the probe's accuracies on its test part (see the module's docstring)."""
+    began = time.monotonic()
+    open_workdir(workdir)
+    compile_cache.enable()
+
+    mesh = sharding.make_mesh(**config.mesh)
+    check_config(config)
+    encoder = create_model(**config.model, num_classes=0, dtype=jnp.dtype(config.dtype))
+    model = Contrastive(encoder, **config.projector)
+    crop = encoder.crop_size
+    instance = config.label_mode == "instance"
+    region = crop * 10 // 7 if instance else crop  # 320 for 224: two crops of it overlap, but are not the same
+
+    # ---- Data --------------------------------------------------------------------------------------------------------
+    train_records, probe_records = split_pictures(config.pictures, config.probe_pictures)
+    classes = label_classes(config.label_mode)
+    print(
+        f"{len(train_records)} pristine pictures train, {len(probe_records)} probe; "
+        f"{'every picture a label' if instance else f'{len(classes)} labels'} (label_mode {config.label_mode})"
+    )
+    pictures = Pictures(train_records, region, 0, config.cache_gb)
+    probe_set = make_probe_set(Pictures(probe_records, crop), crop, config.eval_batch_size, mesh)
+    fingerprint = hashlib.sha256("\n".join(r.id for r in train_records).encode("utf-8", "surrogateescape")).hexdigest()
+    drawn = config.batch_size // 2 if instance else config.batch_size  # pictures distorted in a step
+    steps = functools.partial(to_steps, batch_size=drawn, examples=len(train_records))
+    total = max(1, steps(config.total, "total"))
+    every = {k: max(1, steps(config[f"{k}_every"], f"{k}_every", total=total)) for k in ("log", "eval", "save")}
+
+    # ---- Model, optimiser, and where every array of the state lives --------------------------------------------------
+    schedule = optim.make_schedule(
+        config.schedule.name,
+        config.optimizer.learning_rate,
+        total=total,
+        warmup=steps(config.schedule.warmup, "schedule.warmup", total=total),
+    )
+    tx = optim.make_optimizer(config.optimizer, schedule)
+    key = jax.random.key(config.seed)
+
+    def init(loaded):
+        variables = model.init(key, jnp.zeros((1, crop, crop, 3)))
+        variables = optim.merge(traverse_util.flatten_dict(variables, sep="/"), loaded)
+        trainable, _ = optim.split_frozen(variables["params"], ())
+        return TrainState.create(variables, tx, trainable, with_ema=False)
+
+    shapes = jax.eval_shape(init, {})
+    print(f"{config.model.name} {config.model.variant}: {optim.freeze_report(shapes.params, ())}")
+    state_sharding = sharding.state_sharding(shapes, mesh)
+    batch_sharding = sharding.batch_sharding(mesh)
+    train_step = jax.jit(
+        make_pretrain_step(model, tx, schedule, config.temperature, instance, key, mesh),
+        donate_argnums=0,
+        out_shardings=(state_sharding, sharding.replicated(mesh)),
+    )
+
+    @jax.jit
+    def pooled(variables, images_u8):
+        return model.apply(variables, normalise(images_u8, encoder.mean, encoder.std, encoder.dtype))[1]
+
+    def probed(state) -> tuple[probes.Probe, dict[str, np.ndarray], dict[str, float]]:
+        """A probe fitted on the encoder, what it predicts for each part, and its accuracy over the types."""
+        size, images = config.eval_batch_size, probe_set.images
+        batches = [images[np.arange(i, i + size) % len(images)] for i in range(0, len(images), size)]
+        features = [jax.device_get(pooled(state.variables, jax.device_put(b, batch_sharding))) for b in batches]
+        features = np.concatenate(features)[: len(images)]
+        part = {name: probe_set.parts == i for i, name in enumerate(PARTS)}
+        probe = probes.fit_probe(features[part["fit"]], probe_set.labels[part["fit"]], CLASSES, FAMILIES)
+        predicted = {name: probe.predict(features[part[name]]) for name in PARTS}
+        # Over the distorted crops; the pristine ones are one more class to err into.
+        correct = {name: predicted[name] == probe_set.labels[part[name]] for name in PARTS}
+        accuracy = {name: float(correct[name][probe_set.labels[part[name]] > 0].mean()) for name in PARTS}
+        return probe, predicted, accuracy
+
+    # ---- Restore, or start -------------------------------------------------------------------------------------------
+    meta = {
+        "pretrained": {"model": config.model.to_dict(), "crop_size": crop, "label_mode": config.label_mode},
+        "config": config.to_dict(),
+        "jaxiqa": jaxiqa.__version__,
+    }
+    with (
+        Checkpoints(workdir, meta, best_by="probe_accuracy") as checkpoints,
+        program.stop_signals() as stopped_by,
+        contextlib.ExitStack() as stack,
+    ):
+        start = checkpoints.latest_step or 0
+        save_config(config, fingerprint[:12], workdir, resumes=start > 0)
+        log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, drawn)))
+        if start:
+            state = checkpoints.restore(start, abstract(shapes, state_sharding))
+            print(f"resumed at step {start} of {total} from {workdir}")
+            untrained = {part: read_metrics(workdir)[0][f"untrained_{part}_accuracy"] for part in ("val", "test")}
+        else:
+            make = jax.jit(init, out_shardings=state_sharding)
+            untrained = probed(make({}))[2]
+            log.write(0, **{f"untrained_{part}_accuracy": value for part, value in untrained.items()})
+            state = make(initial_weights(config, shapes))
+        print(f"linear probe of {len(CLASSES) - 1} types, untrained encoder: val accuracy {untrained['val']:.4f}")
+        source = train_batches(
+            pictures, np.zeros(len(pictures)), crop=region, batch_size=drawn, seed=config.seed, start=start
+        )
+        stack.callback(source.close)
+        batches = to_device(with_distortions(source, config.seed, start, drawn, classes), batch_sharding)
+
+        # ---- Loop: evaluate, save, next batch, step, log the step before (so that the host never waits) --------------
+        last = None  # number and metrics of the step before, still on the device
+        for step in range(start, total + 1):
+            evaluates = step > start and (step == total or step % every["eval"] == 0)
+            if step > start and (evaluates or stopped_by or step % every["save"] == 0):
+                log.write_step(last, every["log"], must_be_finite=True)
+                last, paused, found = None, log.pause(), None
+                if evaluates:
+                    accuracy = probed(state)[2]["val"]
+                    found = {"probe_accuracy": accuracy}
+                    log.write(step, **found)
+                    print(
+                        f"step {step}/{total}  probe: val accuracy {accuracy:.4f} (untrained {untrained['val']:.4f})",
+                        flush=True,
+                    )
+                checkpoints.save(step, state, found)
+                log.resume(paused)
+            if stopped_by:
+                checkpoints.wait()
+                raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopped_by[0])
+            if step == total:
+                break
+            batch = next(batches)
+            with jax.transfer_guard("disallow"):
+                state, metrics = train_step(state, batch)
+            log.write_step(last, every["log"])
+            last = (step + 1, metrics)
+
+        # ---- The probe's test part, with the step that its validation part picks -------------------------------------
+        checkpoints.wait()
+        best = checkpoints.best_step
+        state = checkpoints.restore(best, abstract(shapes, state_sharding))
+    probe, predicted, accuracy = probed(state)
+    probe.save(workdir / f"probe_{best}.npz")
+    counts = probes.confusion(predicted["test"], probe_set.labels[probe_set.parts == PARTS.index("test")], len(CLASSES))
+    title = f"{config.model.name} ({config.model.variant}), step {best}: accuracy {accuracy['test']:.3f} over the types"
+    probes.draw_confusion(workdir / "confusion_matrix.png", counts, CLASSES, title)
+    lines = read_metrics(workdir)
+    logged = [line for line in lines if "loss" in line]
+    report.loss_curve(
+        workdir / "loss_curve.png",
+        [line["step"] for line in logged],
+        [line["loss"] for line in logged],
+        [(line["step"], line["probe_accuracy"]) for line in lines if "probe_accuracy" in line],
+        "probe accuracy",
+    )
+    result = {
+        **meta["pretrained"],
+        "seed": config.seed,
+        "step": best,
+        "probe_pictures": config.probe_pictures,
+        "probe_accuracy": accuracy["test"],
+        "untrained_accuracy": untrained["test"],
+        "classes": CLASSES,
+        "confusion": counts,
+        "jaxiqa": jaxiqa.__version__,
+    }
+    report.write_json(workdir / "report.json", result)
+    print(
+        f"probe of {len(CLASSES) - 1} types on {len(probe_records) // 4} pictures never seen: accuracy "
+        f"{accuracy['test']:.4f}, untrained encoder {untrained['test']:.4f} (step {best}, picked on others)\n"
+        f"confusion matrix, loss curve, probe_{best}.npz and report.json are in {workdir} "
+        f"(took {clock(time.monotonic() - began)})"
+    )
+    return accuracy
+
+
+def split_pictures(folder: str, held_out: int) -> tuple[list[Record], list[Record]]:
+    """Records of the pictures in a folder: those that train, and `held_out` others for the probe.
+
+    Raises:
+      ConfigError: no folder named, or nothing is left to train on. DataError: no pictures there.
+    """
+    if not folder:
+        raise ConfigError("config.pictures is empty; name a folder of pristine pictures: --config.pictures=/path")
+    paths = find_pictures([os.path.expanduser(folder)])
+    records = [Record(path, float("nan"), os.path.relpath(path, folder)) for path in paths]
+    if held_out < 4 or len(records) <= held_out:
+        raise ConfigError(
+            f"config.probe_pictures={held_out} must be 4 or more and leave some of the {len(records)} pictures in "
+            f"{folder} to train on"
+        )
+    order = np.random.default_rng(0).permutation(len(records))
+    return [records[i] for i in sorted(order[held_out:])], [records[i] for i in order[:held_out]]
+
+
+def with_distortions(batches, seed: int, start: int, size: int, classes):
+    """The batches with the type, level and label of each picture's distortion: batch k is a function of (seed, k)."""
+    for number, batch in enumerate(batches, start):
+        type_B, level_B, label_B = draw_classes(seed, number, size, classes)
+        hosts, host = jax.process_count(), jax.process_index()
+        mine = slice(host * size // hosts, (host + 1) * size // hosts)
+        yield {"image": batch["image"], "type": type_B[mine], "level": level_B[mine], "label": label_B[mine]}
+
+
+def initial_weights(config: ConfigDict, shapes: TrainState) -> dict[str, np.ndarray]:
+    """{"params/encoder/...": array} of the converted backbone that config.init.encoder names."""
+    if not config.init.encoder:
+        return {}
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    variables = scoring_variables(**Saved(config.init.encoder).load(("params", "batch_stats", "ema"), device))
+    own = {"params": shapes.params["encoder"], "batch_stats": shapes.batch_stats["encoder"]}
+    leaves = traverse_util.flatten_dict(own, sep="/")
+    arrays, line = place("model", variables, leaves, config.model.name, config.init.encoder)
+    print(line.replace("init.model", "init.encoder"))
+    return {path.replace("/", "/encoder/", 1): array for path, array in arrays.items()}
+
+
+def make_pretrain_step(model: Contrastive, tx, schedule, temperature: float, instance: bool, key, mesh):
+    """step(state, batch) -> (state, metrics): distort, project, one optimiser step; images of the batch are uint8.
+
+    With `instance` the batch holds regions larger than the model's crop: two crops are cut out of each once it is
+    distorted, and only they are alike.
+    """
+    encoder = model.encoder
+
+    def two_crops(images_BHWC, key_B):
+        def cut(image_HWC, key):
+            free = image_HWC.shape[0] - encoder.crop_size + 1
+            top, left = jax.random.randint(key, (2,), 0, free)
+            return jax.lax.dynamic_slice(image_HWC, (top, left, 0), (encoder.crop_size, encoder.crop_size, 3))
+
+        pairs = jax.vmap(lambda image, key: jnp.stack([cut(image, k) for k in jax.random.split(key)]))
+        return pairs(images_BHWC, key_B).reshape(-1, encoder.crop_size, encoder.crop_size, 3)
+
+    def pretrain_step(state: TrainState, batch):
+        keys_B = jax.random.split(jax.random.fold_in(key, state.step), batch["label"].size)
+        images = batch["image"].astype(jnp.float32) / 255
+        images = distort_batch(
+            images, batch["type"], batch["level"], keys_B, stretch=False, bank=CONTRASTIVE, mesh=mesh
+        )
+        label = batch["label"]
+        if instance:
+            images = two_crops(images, jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys_B))
+            label = jnp.repeat(jnp.arange(label.size), 2)
+        images = normalise(to_uint8(images), encoder.mean, encoder.std, encoder.dtype)
+        trainable, _ = optim.split_frozen(state.params, ())
+
+        def objective(trainable):
+            variables = {"params": optim.merge(trainable, {}), "batch_stats": state.batch_stats}
+            (z_BD, _), updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+            return supervised_contrastive(z_BD, label, temperature), updated["batch_stats"]
+
+        (loss, batch_stats), grads = jax.value_and_grad(objective, has_aux=True)(trainable)
+        updates, opt_state = tx.update(grads, state.opt_state, trainable)
+        params = optim.merge(optax.apply_updates(trainable, updates), {})
+        metrics = {"loss": loss, "learning_rate": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
+        return TrainState(state.step + 1, params, batch_stats, opt_state, {}), metrics
+
+    return pretrain_step
+
+
+def check_config(config: ConfigDict) -> None:
+    """Refuse values that cannot work, before anything is read or compiled.
+
+    Raises:
+      ConfigError: with the key and what to write instead.
+    """
+    devices = jax.device_count()
+    unit = devices * (2 if config.label_mode == "instance" else 1)
+    if config.label_mode not in LABEL_MODES:
+        raise ConfigError(f'config.label_mode="{config.label_mode}" must be one of {", ".join(LABEL_MODES)}')
+    if config.batch_size < 8 or config.batch_size % unit:
+        near = -(-max(8, config.batch_size) // unit) * unit
+        raise ConfigError(
+            f"config.batch_size={config.batch_size} must be 8 or more and a multiple of {unit}; take {near}"
+        )
+    if config.eval_batch_size < 1 or config.eval_batch_size % devices:
+        raise ConfigError(f"config.eval_batch_size={config.eval_batch_size} must be a multiple of {devices} device(s)")
+    if config.dtype not in ("float32", "bfloat16"):
+        raise ConfigError(f'config.dtype="{config.dtype}" must be one of float32, bfloat16')
+    if not config.model.name.startswith(("resnet", "van_")):
+        raise ConfigError(f'config.model.name="{config.model.name}" must be a backbone with four stages, e.g. resnet50')
+    if not (config.optimizer.learning_rate > 0 and config.temperature > 0):
+        raise ConfigError("config.optimizer.learning_rate and config.temperature must be above 0")
+
+
+def main() -> None:
+    """The program."""
+    config = program.read_config(_CONFIG)
+    if not _WORKDIR.value:
+        raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/dan")
+    pretrain(config, epath.Path(_WORKDIR.value))
+
+
+if __name__ == "__main__":
+    program.run(main)

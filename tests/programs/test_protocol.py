@@ -1,0 +1,86 @@
+"""Rounds of training on the tiny folder, killed and gone on with; tables; refusals."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tiny_run import CONFIG, ROOT, options, run_many, run_program
+
+
+def command(workdir, pictures, *more):
+    small = [f"--config.{key}={value}" for key, value in options(pictures, total="3 steps").items()]
+    return ["--config", str(CONFIG), "--workdir", str(workdir), "--rounds", "2", *more, "--", *small]
+
+
+@pytest.mark.slow
+def test_rounds(pictures, tmp_path):
+    """Killed in the second cell, the same command finishes; both rules and another dataset are in the table."""
+    more = ("--selection", "val,legacy", "--cross", f"folder={pictures}")
+    first = subprocess.Popen(
+        [sys.executable, "-m", "jaxiqa.protocol", *command(tmp_path, pictures, *more)],
+        cwd=ROOT,
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "4"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    while not (tmp_path / "glintiqa_folder/legacy/round_01/metrics.jsonl").exists() and first.poll() is None:
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    finished = tmp_path / "glintiqa_folder/val/round_01/report.json"
+    before = finished.stat().st_mtime_ns
+    again = run_program("protocol", *command(tmp_path, pictures, *more))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert finished.stat().st_mtime_ns == before
+    result = json.loads((tmp_path / "protocol.json").read_text())
+    rounds = [(r["selection"], r["round"], r["part"], r["seed"]) for r in result["rounds"] if r["part"] == "test"]
+    assert sorted(rounds) == [(s, r, "test", 12345 * r) for s in ("legacy", "val") for r in (1, 2)]
+    fingerprints = {r["split_fingerprint"] for r in result["rounds"] if r["part"] == "test"}
+    assert len(fingerprints) == 4  # the rounds differ, and legacy trains on more
+    with open(tmp_path / "protocol.csv") as file:
+        table = [(row["row"], row["selection"], row["target"], row["rounds"]) for row in csv.DictReader(file)]
+    assert table == 2 * [("glintiqa_folder", "val", "folder", "2"), ("glintiqa_folder", "legacy", "folder", "2")]
+    assert "| glintiqa_folder | legacy " in again.stdout and (tmp_path / "rounds.png").stat().st_size > 5000
+
+
+def test_refusals(tmp_path):
+    config = ("--config", str(CONFIG))
+    cases = [
+        ([], "--config is missing"),
+        ([*config], "--workdir is missing"),
+        (["--config", "configs/no.py", "--workdir", tmp_path], "configs/no.py cannot be read"),
+        ([*config, *config, "--workdir", tmp_path], "is given twice"),
+        ([*config, "--workdir", tmp_path, "--selection", "best"], "--selection best must be val, legacy"),
+        ([*config, "--workdir", tmp_path, "--cross", "tid2013"], "write it as DATASET=FOLDER"),
+        ([*config, "--workdir", tmp_path, "--cross", "tid213=/x"], "did you mean 'tid2013'"),
+        ([*config, "--workdir", tmp_path, "--", "seed=1"], "'seed=1' is no option of training"),
+    ]
+    for (arguments, message), (code, _, err) in zip(cases, run_many("protocol", [c[0] for c in cases]), strict=True):
+        assert code == 2 and message in err and "Traceback" not in err, (arguments, err)
+
+
+def test_a_run_that_fails_ends_it_with_the_same_code(pictures, tmp_path):
+    failed = run_program("protocol", "--config", CONFIG, "--workdir", tmp_path, "--", "--config.dataset.data_dir=/no")
+    assert failed.returncode == 3 and "there is no folder /no" in failed.stderr
+    assert "jaxiqa.train ended with 3; the same command goes on from there" in failed.stderr
+
+
+def test_rows_of_an_ablation():
+    code = "import json, sys; from jaxiqa.protocol import find_rows; print(json.dumps(find_rows([sys.argv[1]])))"
+
+    def rows(config):
+        done = subprocess.run(
+            [sys.executable, "-c", code, config], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        return json.loads(done.stdout)
+
+    path = "configs/mfen_ablations.py"
+    assert rows(path)["mfen_ablations_qen"] == f"{path}:qen" and len(rows(path)) == 9
+    assert rows(f"{path}:tid2013")["mfen_ablations_full_tid2013"] == f"{path}:full,tid2013"
+    assert rows(f"{path}:full,tid2013") == {"mfen_ablations_full_tid2013": f"{path}:full,tid2013"}

@@ -8,28 +8,29 @@
 The first takes the dataset, its options and the split from the checkpoint's own config and scores its test part.
 Another dataset is scored whole, which is what "cross-dataset" means; --part chooses otherwise.
 
-Printed and written: SRCC, PLCC as it is and after least-squares fits of the logistic curves with 4 and 5 parameters
+Printed and written: SRCC and PLCC with 95 % bootstrap intervals (whole contents are drawn), PLCC as it is and after least-squares fits of the logistic curves with 4 and 5 parameters
 (from many starts; "not converged" is said), KRCC, RMSE on the dataset's native scale, the split's fingerprint and the
 rule that picked the step (val: on pictures that are not tested; legacy: on the test part, as papers do). The output
 folder receives report.json, predictions_PART.csv (path, score 0..100, native on the training set's scale, se, mos,
-reference, distortion, level), scatter_PART.png with the fitted curve, and contact_sheet_PART.png.
+reference, distortion, level), scatter_PART.png with the fitted curve, residuals_PART.png,
+contact_sheet_PART.png, and report.html with all of it on one page.
 
 Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint.
 """
-
-import ast
 
 from absl import flags
 from etils import epath
 from tqdm import tqdm
 
 from jaxiqa import datasets, program
+from jaxiqa.datasets.options import parse_options
 from jaxiqa.datasets.records import Dataset
 from jaxiqa.datasets.splits import Split, make_split
 from jaxiqa.errors import CheckpointError, ConfigError, DataError
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.render import render
-from jaxiqa.scoring.evaluate import describe, evaluate, provenance, write_results
+from jaxiqa.scoring.evaluate import describe, evaluate, provenance
+from jaxiqa.scoring.results import write_results
 from jaxiqa.scoring.scorer import Scorer
 from jaxiqa.training import compile_cache
 
@@ -81,7 +82,7 @@ def main() -> None:
         print(describe(write_results(folder, part, results, summary)))
     except OSError as error:
         raise ConfigError(f"--output {folder} cannot be written ({error.strerror}); name another folder") from error
-    print(f"report.json, predictions_{part}.csv, scatter and contact sheet are in {folder}")
+    print(f"report.html, report.json, predictions_{part}.csv, scatter and contact sheet are in {folder}")
 
 
 def _data(scorer: Scorer) -> tuple[Dataset, str, Split, bool]:
@@ -93,27 +94,13 @@ def _data(scorer: Scorer) -> tuple[Dataset, str, Split, bool]:
         raise CheckpointError(f"checkpoint {scorer.workdir} says nothing of its dataset; give --dataset and --data_dir")
     same_key = bool(own) and name == datasets.find(own["name"])
     another_folder = same_key and name == "folder" and _DATASET.value is not None
-    options = (own if same_key and not another_folder else {}) | _options()
+    options = (own if same_key and not another_folder else {}) | parse_options(_OPTION.value)
     options["data_dir"] = _DATA_DIR.value if _DATA_DIR.value is not None else options.get("data_dir", "")
     dataset = datasets.load(**{**options, "name": name})
     how = config.get("split", {"selection": "val"})
     split = make_split(dataset, **(how if same_key else {"selection": how["selection"]}))
     is_own = same_key and (not another_folder or split.fingerprint == scorer.meta["split"])
     return render(dataset, options["data_dir"]), options["data_dir"], split, is_own
-
-
-def _options() -> dict:
-    """The --option flags; values as Python literals where they are, else text."""
-    options = {}
-    for text in _OPTION.value:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--option {text}: write it as KEY=VALUE, e.g. --option label_column=dmos")
-        try:
-            options[key] = ast.literal_eval(value)
-        except (SyntaxError, ValueError):
-            options[key] = value
-    return options
 
 
 if __name__ == "__main__":

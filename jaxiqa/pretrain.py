@@ -49,7 +49,7 @@ from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.contrastive import supervised_contrastive
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
-from jaxiqa.training.state import TrainState, scoring_variables
+from jaxiqa.training.state import TrainState, jit_once, scoring_variables
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import place
 
@@ -148,7 +148,7 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             print(f"resumed at step {start} of {total} from {workdir}")
             untrained = {part: read_metrics(workdir)[0][f"untrained_{part}_accuracy"] for part in ("val", "test")}
         else:
-            make = jax.jit(init, out_shardings=state_sharding)
+            make = jit_once(init, out_shardings=state_sharding)
             untrained = probed(make({}))[2]
             log.write(0, **{f"untrained_{part}_accuracy": value for part, value in untrained.items()})
             state = make(initial_weights(config, shapes))
@@ -267,7 +267,9 @@ def initial_weights(config: ConfigDict, shapes: TrainState) -> dict[str, np.ndar
     return {path.replace("/", "/encoder/", 1): array for path, array in arrays.items()}
 
 
-def make_pretrain_step(model: Contrastive, tx, schedule, temperature: float, instance: bool, key, mesh):
+def make_pretrain_step(
+    model: Contrastive, tx, schedule, temperature: float, instance: bool, key, mesh, bank=CONTRASTIVE
+):
     """step(state, batch) -> (state, metrics): distort, project, one optimiser step; images of the batch are uint8.
 
     With `instance` the batch holds regions larger than the model's crop: two crops are cut out of each once it is
@@ -287,9 +289,7 @@ def make_pretrain_step(model: Contrastive, tx, schedule, temperature: float, ins
     def pretrain_step(state: TrainState, batch):
         keys_B = jax.random.split(jax.random.fold_in(key, state.step), batch["label"].size)
         images = batch["image"].astype(jnp.float32) / 255
-        images = distort_batch(
-            images, batch["type"], batch["level"], keys_B, stretch=False, bank=CONTRASTIVE, mesh=mesh
-        )
+        images = distort_batch(images, batch["type"], batch["level"], keys_B, stretch=False, bank=bank, mesh=mesh)
         label = batch["label"]
         if instance:
             images = two_crops(images, jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys_B))

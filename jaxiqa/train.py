@@ -4,8 +4,8 @@
 
 Any value of the config can be given on the command line: --config.batch_size=32 --config.total="20 epochs".
 The same command again goes on from the last checkpoint. The workdir receives config.json, metrics.jsonl, TensorBoard
-event files, checkpoints (the latest and the best), and at the end test scores (report.json, predictions.csv) with a
-loss curve, a scatter plot and a contact sheet of the best and the worst predictions.
+event files, checkpoints (the latest and the best), and at the end test scores (report.html, report.json,
+predictions.csv) with a loss curve, a scatter plot and a contact sheet of the best and the worst predictions.
 
 Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 130 / 143 stopped by
 Ctrl-C / SIGTERM after a good save.
@@ -35,16 +35,17 @@ from jaxiqa.inputs.transforms import normalise
 from jaxiqa.models import create_model
 from jaxiqa.models.contrastive import encoder_variables
 from jaxiqa.scoring.card import Card
-from jaxiqa.scoring.evaluate import describe, evaluate, provenance, write_results
+from jaxiqa.scoring.evaluate import describe, evaluate, provenance
 from jaxiqa.scoring.explain import keep_probe
 from jaxiqa.scoring.predict import Predictor
+from jaxiqa.scoring.results import write_results
 from jaxiqa.training import compile_cache, optim, sharding
 from jaxiqa.training.accumulate import accumulate
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
-from jaxiqa.training.state import TrainState, scoring_variables, update_ema
+from jaxiqa.training.state import TrainState, jit_once, scoring_variables, update_ema
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import check_init, place
 
@@ -157,7 +158,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             loaded = initial_weights(config, shapes)
             if config.init.get("dan") and r"^dan/" in frozen:
                 keep_probe(Saved(config.init.dan), workdir)
-            state = jax.jit(init, out_shardings=state_sharding)(loaded)
+            state = jit_once(init, out_shardings=state_sharding)(loaded)
             random = [p for p in optim.split_frozen(shapes.params, frozen)[1] if f"params/{p}" not in loaded]
             if random:
                 print(f"warning: {len(random)} frozen tensors are random, because config.init loads none into them")
@@ -213,7 +214,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     summary = provenance(dataset, "test", split, card) | {"step": best, "seed": config.seed}
     print(describe(write_results(workdir, "test", results, summary)))
     took = clock(time.monotonic() - began)
-    print(f"loss curve, scatter plot, contact sheet, predictions and report.json are in {workdir} (took {took})")
+    print(f"report.html, loss curve, scatter plot, contact sheet and predictions are in {workdir} (took {took})")
     return results.metrics
 
 

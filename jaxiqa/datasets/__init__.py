@@ -10,6 +10,7 @@ import os
 import pkgutil
 from types import ModuleType
 
+from jaxiqa.datasets import prepared
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import ConfigError, DataError
 
@@ -25,6 +26,14 @@ ALIASES = {
     "livechallenge": "livec",
     "live-itw": "livec",
     "live-wild": "livec",
+    "kadis": "kadis700k",
+    "kadis-700k": "kadis700k",
+    "fblive": "flive",
+    "livefb": "flive",
+    "live-fb": "flive",
+    "paq2piq": "flive",
+    "livem": "livemd",
+    "live-md": "livemd",
 }
 
 
@@ -55,7 +64,8 @@ def load(name: str, data_dir: str | os.PathLike = "", **options) -> Dataset:
 
     Args:
       name: a key of `list_datasets()` or one of its aliases, in any case.
-      data_dir: the folder that the owners' archive unpacks to; may stay empty for `sample` only.
+      data_dir: the folder that the owners' archive unpacks to, or what jaxiqa.prepare made of it; may stay empty for
+        `sample` only.
       **options: of the dataset's own `load`.
 
     Raises:
@@ -69,7 +79,7 @@ def load(name: str, data_dir: str | os.PathLike = "", **options) -> Dataset:
             near = difflib.get_close_matches(option, allowed, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"dataset {key} has no option {option!r}; it has {', '.join(allowed)}{hint}")
-    dataset = read(data_dir, **options)
+    dataset = prepared.load(key, data_dir, options) if prepared.is_prepared(data_dir) else read(data_dir, **options)
     if not len(dataset):
         raise DataError(f"{key}: not one rated picture in {data_dir}")
     return dataset

@@ -1,7 +1,9 @@
 """Checks that every reader shares: all that is wrong with a dataset is listed at once, in one DataError."""
 
 import math
+import ntpath
 import os
+import posixpath
 import re
 from collections.abc import Iterable, Sequence
 
@@ -20,6 +22,13 @@ _MARKERS = {
     "csiq_label.txt": "csiq",
     "Data/AllMOS_release.mat": "livec",
     "refnames_all.mat": "live",
+    "Part 1/Imagelists.mat": "livemd",
+    "Annotations/MOS and Image attribute scores.xlsx": "spaq",
+    "labels_image.csv": "flive",
+    "DatabaseGrades.xlsx": "bid",
+    "CID2013 data - version 12112014.xlsx": "cid2013",
+    "Train_Label": "pipal",
+    "kadis700k_ref_imgs.csv": "kadis700k",
 }
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -80,6 +89,22 @@ class Faults:
         if self._how_to_get:
             lines.append(f"  How to get it: {self._how_to_get}")
         raise DataError("\n".join(lines))
+
+
+def limits(name: str, score_range) -> tuple[float, float]:
+    """(lo, hi) of a dataset whose scale is an option. Raises ConfigError where it is none."""
+    try:
+        lo, hi = map(float, score_range)
+    except (TypeError, ValueError):
+        lo = hi = math.nan
+    if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
+        raise ConfigError(f"{name}: score_range must be two numbers, lo < hi, not {score_range!r}")
+    return lo, hi
+
+
+def leaves(path: str) -> bool:
+    """Whether a normalised path in a table leads out of the dataset's folder."""
+    return path.split("/")[0] == ".." or posixpath.isabs(path) or bool(ntpath.splitdrive(path)[0]) or path[:1] == "\\"
 
 
 def open_folder(name: str, data_dir, how_to_get: str) -> str:

@@ -18,6 +18,7 @@ HOW_TO_GET = (
 )
 
 COUNTS = {"awgn": 150, "blur": 150, "contrast": 116, "fnoise": 150, "jpeg": 150, "jpeg2000": 150}
+_LISTED = ("awgn", "jpeg", "jpeg2000", "fnoise", "blur", "contrast")  # the order of csiq_label.txt
 _WRITTEN = {"noise": "awgn", "jpeg 2000": "jpeg2000"}  # in the tables, unlike the file names
 
 
@@ -64,7 +65,8 @@ def load(data_dir: str | os.PathLike, allow_partial: bool = False) -> Dataset:
     faults.refuse()
     ordered = sorted(records.values(), key=lambda r: (r.distortion, r.level))
     ordered.sort(key=lambda r: r.reference, reverse=True)
-    return Dataset("csiq", ordered, SCORE_RANGE, HIGHER_IS_BETTER)
+    listed = sorted(ordered, key=lambda r: (_LISTED.index(r.distortion), r.reference.upper(), r.level))
+    return Dataset("csiq", ordered, SCORE_RANGE, HIGHER_IS_BETTER, listed=[r.id for r in listed])
 
 
 # Each gives (where, reference, type, level, label), all of them text.

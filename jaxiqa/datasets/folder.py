@@ -1,13 +1,10 @@
 """Your own pictures: a folder and a CSV with one row per rated picture."""
 
-import math
-import ntpath
 import os
 import posixpath
 
 from jaxiqa.datasets import checks, tables
 from jaxiqa.datasets.records import Dataset, Record
-from jaxiqa.errors import ConfigError
 
 CITATION = "none: your own data"
 LICENSE = "yours"
@@ -43,7 +40,7 @@ def load(
       ConfigError: a score_range that is none.
       DataError: a column or the CSV is missing, or bad rows, all of them listed.
     """
-    limits = _limits(score_range)
+    limits = checks.limits("folder", score_range)
     folder = checks.open_folder("folder", data_dir, HOW_TO_GET)
     checks.find_one("folder", folder, (csv,), HOW_TO_GET)
     faults = checks.Faults("folder", folder)
@@ -55,7 +52,7 @@ def load(
         name = posixpath.normpath(row[path_column])
         if group_column and not row[group_column]:
             faults.add(f"rows without a {group_column}", where)
-        if _leaves(name) or not row[path_column]:
+        if checks.leaves(name) or not row[path_column]:
             faults.add("paths that leave the folder or are empty", f"{where} {row[path_column]!r}")
             continue
         if name in first_row:
@@ -76,17 +73,3 @@ def load(
         )
     faults.refuse()
     return Dataset("folder", records, limits, higher_is_better)
-
-
-def _limits(score_range) -> tuple[float, float]:
-    try:
-        lo, hi = map(float, score_range)
-    except (TypeError, ValueError):
-        lo = hi = math.nan
-    if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
-        raise ConfigError(f"folder: score_range must be two numbers, lo < hi, not {score_range!r}")
-    return lo, hi
-
-
-def _leaves(name: str) -> bool:
-    return name.split("/")[0] == ".." or posixpath.isabs(name) or bool(ntpath.splitdrive(name)[0]) or name[:1] == "\\"

@@ -67,5 +67,6 @@ def load(data_dir: str | os.PathLike, allow_partial: bool = False) -> Dataset:
             faults.add_all("missing pictures", (f"{distortion}/{name}" for name in rated if name not in pictures))
             faults.compare((), pictures, extra_allowed=copies)
     faults.refuse()
+    listed = [r.id for r in records]
     records.sort(key=lambda r: r.reference)
-    return Dataset("live", records, SCORE_RANGE, HIGHER_IS_BETTER)
+    return Dataset("live", records, SCORE_RANGE, HIGHER_IS_BETTER, listed=listed)

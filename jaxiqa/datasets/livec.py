@@ -18,7 +18,7 @@ HOW_TO_GET = (
     "the folder with Data/ and Images/"
 )
 
-_TRAINING = [f"t{i}.bmp" for i in range(1, 8)]  # shown to the raters for practice: the first seven rows
+TRAINING = [f"t{i}.bmp" for i in range(1, 8)]  # shown to the raters for practice: the first seven rows
 
 
 def load(data_dir: str | os.PathLike, allow_partial: bool = False) -> Dataset:
@@ -41,11 +41,11 @@ def load(data_dir: str | os.PathLike, allow_partial: bool = False) -> Dataset:
     (names,) = read_mat(os.path.join(folder, names_file), "AllImages_release")
     (scores,) = read_mat(os.path.join(folder, mos_file), "AllMOS_release")
     faults.count(len(scores), len(names), "scores in AllMOS_release.mat")
-    if list(names[:7]) != _TRAINING:
+    if list(names[:7]) != TRAINING:
         faults.add("first rows that are not t1.bmp to t7.bmp", f"AllImages_release.mat begins with {names[0]}")
     records: dict[str, Record] = {}
     for i, (name, score) in enumerate(zip(names, scores, strict=False), 1):
-        if i <= len(_TRAINING):
+        if i <= len(TRAINING):
             continue
         where = f"AllMOS_release.mat entry {i}"
         mos = faults.label(repr(float(score)), where, SCORE_RANGE)
@@ -55,7 +55,7 @@ def load(data_dir: str | os.PathLike, allow_partial: bool = False) -> Dataset:
     if allow_partial:
         records = {name: r for name, r in records.items() if name.lower() in pictures}
     else:
-        faults.compare(records, pictures, extra_allowed=_TRAINING)
+        faults.compare(records, pictures, extra_allowed=TRAINING)
         faults.count(len(records), 1162, "rows")
     faults.refuse()
     return Dataset("livec", list(records.values()), SCORE_RANGE, HIGHER_IS_BETTER)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ class Record:
 
     Attributes:
       path: the file to read.
-      mos: opinion score on the dataset's native scale and direction.
+      mos: opinion score on the dataset's native scale and direction; NaN in datasets that nobody rated.
       id: unique in the dataset, the same on every machine (usually the path relative to the dataset's folder).
       reference: content the picture was made from, the unit that splits keep together; "" where it is its own.
       distortion: name of the distortion, "" where unknown.
@@ -62,6 +63,8 @@ class Dataset:
       train_only: references that may be trained on but are in no validation or test part.
       official_split: record indices by part ("train", "val", "test") where the owners define one.
       note: what everybody who sees a result must know, "" for most.
+      listed: ids in the order of the owners' list of labels, which split files of other projects count in; None where
+        the records are in that order.
     """
 
     name: str
@@ -71,9 +74,15 @@ class Dataset:
     train_only: frozenset[str] = frozenset()
     official_split: dict[str, list[int]] | None = None
     note: str = ""
+    listed: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @property
+    def rated(self) -> bool:
+        """False for a pool of pristine pictures, whose records have no opinion scores; all or none have them."""
+        return not math.isnan(self.records[0].mos)
 
     @property
     def scale(self) -> Scale:

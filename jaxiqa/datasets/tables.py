@@ -74,13 +74,18 @@ def _check_header(path: str, header: list[str], columns: tuple[str, ...]) -> Non
             raise DataError(f"{path} has no column {column!r}; it has {', '.join(header)}{hint}")
 
 
-def read_words(path: str, count: int, faults: Faults) -> list[tuple[str, list[str]]]:
-    """Lines of `count` words as ("file:line", words). Blank lines are skipped, any other line becomes a fault."""
+def read_words(path: str, count: int, faults: Faults, separator: str | None = None) -> list[tuple[str, list[str]]]:
+    """Lines of `count` words as ("file:line", words). Blank lines are skipped, any other line becomes a fault.
+
+    Words are what blanks separate, or what `separator` does.
+    """
     rows = []
     for line, text in enumerate(read_text(path).splitlines(), 1):
-        words, where = text.split(), f"{os.path.basename(path)}:{line}"
-        if words and len(words) != count:
+        words, where = [word.strip() for word in text.split(separator)], f"{os.path.basename(path)}:{line}"
+        if not text.strip():
+            continue
+        if len(words) != count:
             faults.add(f"lines without exactly {count} words", f"{where} has {len(words)}")
-        elif words:
+        else:
             rows.append((where, words))
     return rows

@@ -2,7 +2,6 @@
 
 import os
 import posixpath
-import re
 import zipfile
 from xml.etree import ElementTree
 
@@ -15,10 +14,35 @@ _REL = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 def read_sheet(path: str, sheet: str, columns: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
     """Rows below the first row that holds all of `columns`, as ("file:row", {column: text}).
 
-    Numbers are the text that the file stores ("0.062"), empty cells "". Rows that are empty in `columns` are skipped.
+    Rows that are empty in `columns` are skipped; `sheet` and texts are as in read_cells.
 
     Raises:
       DataError: no workbook, no such sheet, or no such columns.
+    """
+    rows, header = [], None
+    for where, cells in read_cells(path, sheet):
+        if header is None:
+            if set(columns) <= set(cells.values()):
+                header = {text: letter for letter, text in cells.items() if text in columns}
+            continue
+        values = {column: cells.get(letter, "") for column, letter in header.items()}
+        if any(values.values()):
+            rows.append((where, values))
+    if header is None:
+        named = f"sheet {sheet}" if sheet else "its first sheet"
+        raise DataError(f"{path}: {named} has no row with the columns {', '.join(columns)}")
+    return rows
+
+
+def read_cells(path: str, sheet: str = "") -> list[tuple[str, dict[str, str]]]:
+    """Rows as ("file:row", {letter of the column: text}); numbers are the text that the file stores ("0.062").
+
+    Args:
+      path: the workbook.
+      sheet: its name; "" is the first one.
+
+    Raises:
+      DataError: no workbook, or no such sheet.
     """
     try:
         with zipfile.ZipFile(path) as z:
@@ -26,25 +50,17 @@ def read_sheet(path: str, sheet: str, columns: tuple[str, ...]) -> list[tuple[st
             root = ElementTree.fromstring(z.read(_sheet_path(z, path, sheet)))
     except (OSError, zipfile.BadZipFile, ElementTree.ParseError, KeyError) as e:
         raise DataError(f"{path}: cannot be read as an .xlsx workbook ({e})") from e
-
-    rows, header = [], None
+    rows = []
     for row in root.iter(f"{_MAIN}row"):
-        cells = {re.sub(r"\d", "", c.get("r", "")): _text(c, strings) for c in row.iter(f"{_MAIN}c")}
-        if header is None:
-            if set(columns) <= set(cells.values()):
-                header = {text: letter for letter, text in cells.items() if text in columns}
-            continue
-        values = {column: cells.get(letter, "") for column, letter in header.items()}
-        if any(values.values()):
-            rows.append((f"{os.path.basename(path)}:{row.get('r')}", values))
-    if header is None:
-        raise DataError(f"{path}: sheet {sheet} has no row with the columns {', '.join(columns)}")
+        cells = {c.get("r", "").rstrip("0123456789"): _text(c, strings) for c in row.iter(f"{_MAIN}c")}
+        rows.append((f"{os.path.basename(path)}:{row.get('r')}", cells))
     return rows
 
 
 def _sheet_path(z: zipfile.ZipFile, path: str, sheet: str) -> str:
     workbook = ElementTree.fromstring(z.read("xl/workbook.xml"))
     sheets = {s.get("name"): s.get(f"{_REL}id") for s in workbook.iter(f"{_MAIN}sheet")}
+    sheet = sheet or next(iter(sheets), "")
     if sheet not in sheets:
         raise DataError(f"{path} has no sheet {sheet!r}; it has {', '.join(sheets)}")
     targets = {r.get("Id"): r.get("Target") for r in ElementTree.fromstring(z.read("xl/_rels/workbook.xml.rels"))}

@@ -7,7 +7,7 @@ is not finite. A correlation of two pictures is always +-1 and says nothing.
 import dataclasses
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy  # which loads its parts when they are first used
 
 KINDS = {"logistic4": 4, "logistic5": 5}  # number of parameters
 _TINY = np.finfo(np.float64).tiny
@@ -19,13 +19,13 @@ def srcc(pred, mos) -> float:
     pred and mos are one-dimensional and equally long (ValueError otherwise), in any units.
     """
     pred, mos = _pair(pred, mos)
-    return _pearson(stats.rankdata(pred), stats.rankdata(mos)) if _defined(pred, mos) else np.nan
+    return _pearson(scipy.stats.rankdata(pred), scipy.stats.rankdata(mos)) if _defined(pred, mos) else np.nan
 
 
 def krcc(pred, mos) -> float:
     """Kendall's tau-b: -1..1, nan where undefined. Arguments as in srcc."""
     pred, mos = _pair(pred, mos)
-    return float(stats.kendalltau(pred, mos, variant="b").statistic) if _defined(pred, mos) else np.nan
+    return float(scipy.stats.kendalltau(pred, mos, variant="b").statistic) if _defined(pred, mos) else np.nan
 
 
 def plcc(pred, mos, fit: str = "none") -> float:
@@ -69,9 +69,9 @@ class Fit:
         pred = np.asarray(pred, np.float64)
         if self.kind == "logistic4":
             b1, b2, b3, b4 = self.params
-            return b2 + (b1 - b2) * special.expit((pred - b3) / b4)
+            return b2 + (b1 - b2) * scipy.special.expit((pred - b3) / b4)
         b1, b2, b3, b4, b5 = self.params
-        return b1 * (special.expit(b2 * (pred - b3)) - 0.5) + b4 * pred + b5
+        return b1 * (scipy.special.expit(b2 * (pred - b3)) - 0.5) + b4 * pred + b5
 
 
 def fit_logistic(pred, mos, kind: str) -> Fit:
@@ -100,7 +100,7 @@ def fit_logistic(pred, mos, kind: str) -> Fit:
     slope, centre, height, by_x, converged = _search(x, y / spread, line, [0.3, 1, 3, 10, scale / deviation])
 
     height, by_x = height * spread, by_x * spread
-    floor = mos.mean() - height * special.expit(slope * (x - centre)).mean() - by_x * x.mean()
+    floor = mos.mean() - height * scipy.special.expit(slope * (x - centre)).mean() - by_x * x.mean()
     slope, centre, by_x = slope / scale, middle + scale * centre, by_x / scale
     if kind == "logistic4":
         params = (floor + height, floor, centre, 1 / slope)
@@ -127,7 +127,7 @@ def _search(x, y, line, slopes) -> tuple[float, float, float, float, bool]:
     def curve(p):
         slope = np.exp(p[0])
         centre = left - 6 / slope + p[1] * (right - left + 12 / slope)
-        sigmoid = special.expit(slope * (x - centre))
+        sigmoid = scipy.special.expit(slope * (x - centre))
         return slope, centre, sigmoid, rest(sigmoid)
 
     def residual(p):  # of the best height, line and constant
@@ -149,7 +149,7 @@ def _search(x, y, line, slopes) -> tuple[float, float, float, float, bool]:
     for slope in slopes:  # the best start of each slope, so that flat and step-like curves are all tried
         starts = [(np.log(slope), p) for p in (0, *place(slope, centres), 1)]
         start = min(starts, key=lambda p: np.sum(residual(p) ** 2))
-        found.append(optimize.least_squares(residual, start, jacobian, bounds, ftol=1e-6, max_nfev=300))
+        found.append(scipy.optimize.least_squares(residual, start, jacobian, bounds, ftol=1e-6, max_nfev=300))
     best = min(found, key=lambda result: result.cost)
     slope, centre, sigmoid, sigmoid_rest = curve(best.x)
     height = _factor(y_rest, sigmoid_rest)

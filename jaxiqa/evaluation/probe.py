@@ -5,11 +5,11 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.optimize
-import scipy.special
+import scipy  # which loads its parts when they are first used
 from etils import epath
 
-from jaxiqa.evaluation.report import draw_matrix, write_bytes
+from jaxiqa.evaluation.drawing import write_bytes
+from jaxiqa.evaluation.report import draw_matrix
 
 _PENALTY = 1e-2  # half of it times the squared weights (of standardised features) is added to the mean loss
 

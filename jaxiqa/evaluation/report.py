@@ -1,7 +1,6 @@
 """What a run leaves to look at: loss curve, scatter plot, contact sheet (PNG), predictions (CSV) and numbers (JSON).
 
-Figures are drawn with matplotlib's objects, not pyplot, so nothing of the process's plotting state is touched. A path
-may be a str, a pathlib path or an etils path (a bucket); every file appears whole or not at all.
+A path may be a str, a pathlib path or an etils path (a bucket); every file appears whole or not at all.
 """
 
 import csv
@@ -12,15 +11,12 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from etils import epath
-from matplotlib.figure import Figure
 from PIL import Image
 
+from jaxiqa.evaluation.drawing import BLUE, DPI, INK, ORANGE, blank, new_figure, plain, save, shortened, write_bytes
 from jaxiqa.evaluation.metrics import Fit, plcc, srcc
 
 COLUMNS = ("path", "score", "native", "se", "mos", "reference", "distortion", "level")
-_INK, _BLUE, _ORANGE, _GRID = "#1f2933", "#2563a8", "#c2620e", "#dde3ea"
-_DPI = 120
 _CELL = 2.5  # inches of width per picture of a contact sheet
 
 
@@ -44,15 +40,15 @@ def loss_curve(
         raise ValueError(
             f"steps and losses must be two lists of one length, not of shapes {steps.shape}, {losses.shape}"
         )
-    figure, axes = _figure(8, 4.5)
+    figure, axes = new_figure(8, 4.5)
     axes.set(xlabel="step", ylabel="training loss")
     window = len(losses) // 30
     if window > 1:
-        axes.plot(steps, losses, color=_BLUE, alpha=0.3, linewidth=1, label="loss")
+        axes.plot(steps, losses, color=BLUE, alpha=0.3, linewidth=1, label="loss")
         smooth, centre = (np.convolve(values, np.ones(window) / window, "valid") for values in (losses, steps))
-        axes.plot(centre, smooth, color=_BLUE, linewidth=2, label=f"loss, mean of {window}")
+        axes.plot(centre, smooth, color=BLUE, linewidth=2, label=f"loss, mean of {window}")
     else:
-        axes.plot(steps, losses, "o-", color=_BLUE, linewidth=2, markersize=4, label="loss")
+        axes.plot(steps, losses, "o-", color=BLUE, linewidth=2, markersize=4, label="loss")
     positive = losses[np.isfinite(losses)]
     if positive.size and positive.min() > 0 and positive.max() > 20 * positive.min():
         axes.set_yscale("log")
@@ -60,13 +56,13 @@ def loss_curve(
     if val:
         right = axes.twinx()
         right.spines[["top", "left"]].set_visible(False)
-        right.set_ylabel(val_name, color=_ORANGE)
-        right.tick_params(colors=_ORANGE)
+        right.set_ylabel(val_name, color=ORANGE)
+        right.tick_params(colors=ORANGE)
         points = np.asarray(val, np.float64)
-        handles += right.plot(points[:, 0], points[:, 1], "o-", color=_ORANGE, markersize=4, label=val_name)
+        handles += right.plot(points[:, 0], points[:, 1], "o-", color=ORANGE, markersize=4, label=val_name)
         names.append(val_name)
     figure.legend(handles, names, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
-    _save(path, figure)
+    save(path, figure)
 
 
 def scatter(path, pred: Sequence[float], mos: Sequence[float], title: str, fit: Fit | None = None):
@@ -84,20 +80,20 @@ def scatter(path, pred: Sequence[float], mos: Sequence[float], title: str, fit: 
     left_out = f" ({np.sum(~finite)} more not finite)" if not finite.all() else ""
     pred, mos = pred[finite], mos[finite]
     heading = f"SRCC {srcc(pred, mos):.3f}   PLCC {plcc(pred, mos):.3f}   n = {len(pred)}{left_out}"
-    figure, axes = _figure(6.4, 5.6)
+    figure, axes = new_figure(6.4, 5.6)
     axes.set(xlabel="predicted score (0-100)", ylabel="opinion score")
     size, alpha = (28, 0.6) if len(pred) < 500 else (12, 0.35) if len(pred) < 3000 else (6, 0.2)
-    axes.scatter(pred, mos, s=size, color=_BLUE, alpha=alpha, linewidths=0)
+    axes.scatter(pred, mos, s=size, color=BLUE, alpha=alpha, linewidths=0)
     if fit is not None and len(pred):
         heading += f"\nPLCC after {fit.kind} {plcc(fit(pred), mos):.3f}" + ("" if fit.converged else " (not converged)")
         low, high = axes.get_ylim()
         grid = np.linspace(pred.min(), pred.max(), 300)
-        axes.plot(grid, fit(grid), color=_ORANGE, linewidth=2, label=f"{fit.kind} fit")
+        axes.plot(grid, fit(grid), color=ORANGE, linewidth=2, label=f"{fit.kind} fit")
         axes.set_ylim(low, high)
         axes.legend(loc="lower right", frameon=False, fontsize=9)
-    title = "\n".join(textwrap.wrap(_plain(title), 58))
-    axes.set_title(f"{title}\n{heading}", fontsize=11, color=_INK, parse_math=False)
-    _save(path, figure)
+    title = "\n".join(textwrap.wrap(plain(title), 58))
+    axes.set_title(f"{title}\n{heading}", fontsize=11, color=INK, parse_math=False)
+    save(path, figure)
 
 
 def contact_sheet(path, images: Sequence[np.ndarray], captions: Sequence[str], title: str, columns: int):
@@ -117,30 +113,55 @@ def contact_sheet(path, images: Sequence[np.ndarray], captions: Sequence[str], t
     thumbnails = []
     for image in images:
         small = Image.fromarray(image)
-        small.thumbnail((round(0.94 * _CELL * _DPI),) * 2, Image.Resampling.LANCZOS)
+        small.thumbnail((round(0.94 * _CELL * DPI),) * 2, Image.Resampling.LANCZOS)
         thumbnails.append(np.asarray(small))
     lines = max(caption.count("\n") + 1 for caption in captions)
-    pictures = [max(t.shape[0] for t in thumbnails[r * columns : (r + 1) * columns]) / _DPI for r in range(rows)]
+    pictures = [max(t.shape[0] for t in thumbnails[r * columns : (r + 1) * columns]) / DPI for r in range(rows)]
     width_in_letters = max(20, int(10.5 * width))
-    heading = [textwrap.shorten(line, width_in_letters, placeholder=" …") for line in _plain(title).split("\n")]
+    heading = [textwrap.shorten(line, width_in_letters, placeholder=" …") for line in plain(title).split("\n")]
     below, above = 0.12 + 0.15 * lines, 0.27 + 0.23 * len(heading)  # inches for a caption and for the title
     height = above + sum(pictures) + rows * (below + 0.1)
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
+    figure = blank(width, height)
     at = (0.5, 1 - 0.12 / height)
-    figure.text(*at, "\n".join(heading), ha="center", va="top", fontsize=12, color=_INK, parse_math=False)
+    figure.text(*at, "\n".join(heading), ha="center", va="top", fontsize=12, color=INK, parse_math=False)
     top = above
     for row, tallest in enumerate(pictures):
         cells = list(zip(thumbnails, captions, strict=True))[row * columns : (row + 1) * columns]
         for column, (small, caption) in enumerate(cells):
             # Whole pixels one to one: resampling by matplotlib would blur what the sheet is for.
-            left = round((column + 0.5) * _CELL * _DPI - small.shape[1] / 2)
-            down = round((height - top - tallest) * _DPI)
+            left = round((column + 0.5) * _CELL * DPI - small.shape[1] / 2)
+            down = round((height - top - tallest) * DPI)
             figure.figimage(small, left, down, origin="upper")
-            text = "\n".join(_shortened(line, 36) for line in _plain(caption).split("\n"))
+            text = "\n".join(shortened(line, 36) for line in plain(caption).split("\n"))
             at = ((column + 0.5) / columns, 1 - (top + tallest + 0.06) / height)
-            figure.text(*at, text, ha="center", va="top", fontsize=8, color=_INK, linespacing=1.25, parse_math=False)
+            figure.text(*at, text, ha="center", va="top", fontsize=8, color=INK, linespacing=1.25, parse_math=False)
         top += tallest + below + 0.1
-    _save(path, figure)
+    save(path, figure)
+
+
+def residuals(path, groups: Mapping[str, Sequence[float]], title: str):
+    """PNG of how far scores lie from opinions in groups of pictures: a box from quartile to quartile with the median.
+
+    Args:
+      path: file to write.
+      groups: {name: score minus opinion of its pictures, 0..100}; what is not finite is left out.
+      title: heading.
+    """
+    finite = {name: [v for v in values if math.isfinite(v)] for name, values in groups.items()}
+    names = [f"{plain(name)} ({len(values)})" for name, values in finite.items()]
+    figure, axes = new_figure(7.2, 1.6 + 0.26 * len(names))
+    boxes = axes.boxplot(
+        list(finite.values()), orientation="horizontal", tick_labels=names, widths=0.6, patch_artist=True,
+        flierprops=dict(markersize=3, markeredgecolor=BLUE), medianprops=dict(color=ORANGE, linewidth=2),
+    )  # fmt: skip
+    for box in boxes["boxes"]:
+        box.set(facecolor=BLUE, alpha=0.35)
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set_xlabel("predicted minus opinion score (0-100)")
+    axes.set_title("\n".join(textwrap.wrap(plain(title), 58)), fontsize=11, color=INK, parse_math=False)
+    save(path, figure)
 
 
 def draw_matrix(path, values: np.ndarray, names: Sequence[str], title: str, xlabel: str, ylabel: str):
@@ -153,7 +174,7 @@ def draw_matrix(path, values: np.ndarray, names: Sequence[str], title: str, xlab
       title, xlabel, ylabel: texts.
     """
     size = 2.6 + 0.36 * len(names)
-    figure, axes = _figure(size + 0.4, size)
+    figure, axes = new_figure(size + 0.4, size)
     axes.grid(visible=False)
     axes.imshow(values, cmap="Blues", vmin=0)
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
@@ -161,10 +182,10 @@ def draw_matrix(path, values: np.ndarray, names: Sequence[str], title: str, xlab
     axes.set(xlabel=xlabel, ylabel=ylabel)
     for (row, column), value in np.ndenumerate(np.rint(values).astype(int)):
         if value:
-            colour = "white" if value > 0.6 * values.max() else _INK
+            colour = "white" if value > 0.6 * values.max() else INK
             axes.text(column, row, value, ha="center", va="center", fontsize=7, color=colour)
-    axes.set_title("\n".join(textwrap.wrap(_plain(title), round(9 * size))), fontsize=11, color=_INK, parse_math=False)
-    _save(path, figure)
+    axes.set_title("\n".join(textwrap.wrap(plain(title), round(9 * size))), fontsize=11, color=INK, parse_math=False)
+    save(path, figure)
 
 
 def draw_rounds(path, values: Mapping[str, Sequence[float]], title: str):
@@ -175,17 +196,17 @@ def draw_rounds(path, values: Mapping[str, Sequence[float]], title: str):
       values: {what is compared: SRCC of its rounds}; names may have line breaks, what is not finite is left out.
       title: heading.
     """
-    figure, axes = _figure(max(4.0, 1.5 + 1.1 * len(values)), 4.5)
+    figure, axes = new_figure(max(4.0, 1.5 + 1.1 * len(values)), 4.5)
     for position, rounds in enumerate(values.values()):
         rounds = [value for value in rounds if math.isfinite(value)]
-        axes.plot([position] * len(rounds), rounds, "o", color=_BLUE, alpha=0.5, markersize=6, markeredgewidth=0)
+        axes.plot([position] * len(rounds), rounds, "o", color=BLUE, alpha=0.5, markersize=6, markeredgewidth=0)
         if rounds:
-            axes.hlines(np.median(rounds), position - 0.3, position + 0.3, color=_ORANGE, linewidth=2.5)
-    axes.set_xticks(range(len(values)), [_plain(name) for name in values], fontsize=9)
+            axes.hlines(np.median(rounds), position - 0.3, position + 0.3, color=ORANGE, linewidth=2.5)
+    axes.set_xticks(range(len(values)), [plain(name) for name in values], fontsize=9)
     axes.set_xlim(-0.6, len(values) - 0.4)
     axes.set_ylabel("SRCC of each round, and their median")
-    axes.set_title("\n".join(textwrap.wrap(_plain(title), 60)), fontsize=11, color=_INK, parse_math=False)
-    _save(path, figure)
+    axes.set_title("\n".join(textwrap.wrap(plain(title), 60)), fontsize=11, color=INK, parse_math=False)
+    save(path, figure)
 
 
 def write_predictions(path, rows: Iterable[Mapping]):
@@ -214,36 +235,3 @@ def _jsonable(value):
     if isinstance(value, list | tuple):
         return [_jsonable(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _figure(width: float, height: float):
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _plain(text: str) -> str:
-    """The text with ? for what the font that matplotlib ships may lack: file names hold anything, and it would warn."""
-    text = text.encode("latin-1", "replace").decode("latin-1")
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
-
-
-def _shortened(line: str, longest: int) -> str:
-    return line if len(line) <= longest else f"{line[: longest // 2 - 1]}…{line[-(longest // 2) :]}"
-
-
-def _save(path, figure: Figure):
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    write_bytes(path, data.getvalue())
-
-
-def write_bytes(path, data: bytes):
-    """Write a file, whole or not at all."""
-    path = epath.Path(path)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)

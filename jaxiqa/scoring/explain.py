@@ -6,8 +6,8 @@ import numpy as np
 from etils import epath
 
 from jaxiqa.errors import CheckpointError
+from jaxiqa.evaluation.drawing import write_bytes
 from jaxiqa.evaluation.probe import Probe
-from jaxiqa.evaluation.report import write_bytes
 from jaxiqa.training.checkpoint import Saved
 
 _PROBE = "probe.npz"

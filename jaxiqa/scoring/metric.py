@@ -1,11 +1,9 @@
 """Scores in Python: create_metric(...)(picture)."""
 
-import difflib
-
 from etils import epath
 
 from jaxiqa.errors import ConfigError, DataError
-from jaxiqa.models import list_models
+from jaxiqa.models import find_model
 from jaxiqa.scoring.scorer import Scorer
 
 
@@ -64,10 +62,8 @@ def create_metric(
       ConfigError: no checkpoint, or one of another model (no weights come with the package).
       CheckpointError: it cannot be read.
     """
-    if name and name not in list_models():
-        near = difflib.get_close_matches(name, list_models(), 1)
-        hint = f'did you mean "{near[0]}"?' if near else f"choose one of: {', '.join(list_models())}"
-        raise ConfigError(f'there is no model "{name}"; {hint}')
+    if name:
+        find_model(name)
     if not checkpoint:
         raise ConfigError(f'create_metric("{name}"): no weights come with the package; give checkpoint="WORKDIR"')
     scorer = Scorer(checkpoint, step, crops)

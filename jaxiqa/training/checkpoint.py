@@ -48,7 +48,7 @@ class Checkpoints:
 
     @property
     def best_step(self) -> int | None:
-        """The step with the highest validation metric, None before the first evaluation. Of equal ones the earliest."""
+        """The step with the highest validation metric, None before the first evaluation. Of equal ones the latest."""
         return _best(self._checkpointer.checkpoints)
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
@@ -138,7 +138,7 @@ class Saved:
 
 def _best(checkpoints) -> int | None:
     rated = [c for c in checkpoints if c.metrics]
-    return max(rated, key=lambda c: (*c.metrics.values(), -c.step)).step if rated else None  # one metric each
+    return max(rated, key=lambda c: (*c.metrics.values(), c.step)).step if rated else None  # one metric each
 
 
 @contextlib.contextmanager

@@ -49,3 +49,13 @@ def update_ema(ema, trainable, decay: float, step):
     step = step.astype(jnp.float32)
     d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda average, new: d * average + (1.0 - d) * new, ema, trainable)
+
+
+def jit_once(function, **options):
+    """jax.jit for a call that is made once, such as a model's init.
+
+    A CPU's compiler would spend minutes on making hundreds of random arrays faster by milliseconds: it is told not to.
+    """
+    if jax.default_backend() == "cpu":
+        options["compiler_options"] = {"xla_backend_optimization_level": 0}
+    return jax.jit(function, **options)

@@ -1,6 +1,10 @@
 """Full-size trees in the owners' layout: real label values, empty picture files (the readers decode none)."""
 
 import csv
+import os
+import string
+import zipfile
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pytest
@@ -8,13 +12,15 @@ import scipy.io
 
 
 def write_tree(root, texts, pictures):
-    """Files with text, and empty files, below `root`; all names are relative to it."""
+    """Files with text, and empty files (links to one of them), below `root`; all names are relative to it."""
     for folder in {(root / name).parent for name in [*texts, *pictures]}:
         folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (root / name).write_text(text)
-    for name in pictures:
-        (root / name).touch()
+    first, *others = pictures
+    (root / first).touch()
+    for name in others:
+        os.link(root / first, root / name)  # a tenth of the time of a new file
 
 
 def table(path):
@@ -41,10 +47,10 @@ def koniq10k(root, labels):
     write_tree(root, texts, [f"512x384/{name}" for name in zscore])
 
 
-def tid2013(root, labels):
+def tid(root, table_of_labels):
     """With the archive's mixture of cases, and another mixture in the list."""
     lines, pictures = [], []
-    for row in table(labels / "icbcbicc_IQA-Dataset/TID2013.txt"):
+    for row in table(table_of_labels):
         name = row["dis_img_path"].split("/")[-1]
         reference, type_, _ = name[1:].split("_")
         lines.append(f"{row['score']} {'I' if reference != '25' and int(type_) % 2 else 'i'}{name[1:]}")
@@ -52,6 +58,14 @@ def tid2013(root, labels):
         if reference == "07":
             pictures[-1] = pictures[-1].replace(".bmp", ".BMP")
     write_tree(root, {"mos_with_names.txt": "\n".join(lines)}, pictures)
+
+
+def tid2013(root, labels):
+    tid(root, labels / "icbcbicc_IQA-Dataset/TID2013.txt")
+
+
+def tid2008(root, labels):
+    tid(root, labels / "icbcbicc_IQA-Dataset/TID2008.txt")
 
 
 def csiq(root, labels):
@@ -94,7 +108,113 @@ def live(root, labels):
     scipy.io.savemat(root / "dmos.mat", {"dmos": scores[None] / 2, "orgs": realigned["orgs"]})
 
 
-TREES = {f.__name__: f for f in (kadid10k, koniq10k, tid2013, csiq, livec, live)}
+def spaq(root, labels):
+    rows = [["Image name", "MOS", "Brightness", "Colorfulness", "Contrast", "Noisiness", "Sharpness"]]
+    for row in table(labels / "icbcbicc_IQA-Dataset/SPAQ.txt"):
+        rows.append([row["dis_img_path"].split("/")[-1], float(row["score"]), 50, 50.5, 50, 50, 50])
+    write_tree(root, {}, [f"TestImage/{name}" for name, *_ in rows[1:]])
+    (root / "Annotations").mkdir()
+    write_workbook(root / "Annotations/MOS and Image attribute scores.xlsx", {"Sheet1": rows})
+
+
+def flive(root, labels):
+    """With parts of the official sizes; which picture is in which part is made up."""
+    text = (labels / "FLIVE/labels_image.csv").read_text()
+    names = [row["name"] for row in csv.DictReader(text.splitlines())]
+    placed = [name for name in names if not name.startswith("EE371R/")]
+    test, val = placed[:1827], set(placed[1827 : 1827 + 7727])
+    rest = ["name_image,mos_image,is_valid", *(f"{name},50,{name in val}" for name in placed[1827:])]
+    texts = {
+        "labels_image.csv": text,
+        "labels640.csv": "\n".join(["name_image,mos_image", *(f"{name},50" for name in test)]),
+        "labels=640_padded.csv": "\n".join(rest),
+    }
+    write_tree(root, texts, [f"database/{name}" for name in names])
+
+
+def bid(root, labels):
+    """Grades from a list that has them scaled to 0..100 from their least and greatest."""
+    lowest, highest = 0.163805726, 4.919752378
+    rows = [["Image Number", "Average Subjective Grade", "", "Grade 1", "Grade 2"]]
+    lines = (labels / "VisualQuality-R1/BID_test_all.txt").read_text().split()
+    for name, scaled in sorted(zip(lines[::2], lines[1::2], strict=True)):
+        grade = lowest + float(scaled) / 100 * (highest - lowest)
+        rows.append([int(name[13:17]), round(grade, 9), "", 2.5, 3])
+    write_tree(root, {}, [f"ImageDatabase/{name}" for name in lines[::2]])
+    write_workbook(root / "DatabaseGrades.xlsx", {"Plan1": rows})
+
+
+def cid2013(root, labels):
+    listed = table(labels / "icbcbicc_IQA-Dataset/CID2013.txt")
+    rows = [["Source_ID", "Image set specific  MOS", "Realigned MOS", "sharpness"]]
+    for row in listed:
+        rows.append([row["dis_img_path"].split("/")[-1].removesuffix(".jpg"), 33.5, float(row["score"]), 1.5])
+    write_tree(root, {}, [row["dis_img_path"].removeprefix("CID2013/") for row in listed])
+    sheets = {"About": [["CID2013"]], "CID2013 MOS": rows}
+    write_workbook(root / "CID2013 data - version 12112014.xlsx", sheets)
+
+
+def pipal(root, labels):
+    lines = (labels / "MANIQA/pipal22_train.txt").read_text().splitlines()
+    texts, pictures = {}, []
+    for line in lines:
+        reference, name = line.split("_")[0], line.split(",")[0]
+        pictures.append(f"Distortion_{1 + len(texts) // 51}/{name}")
+        texts.setdefault(f"Train_Label/{reference}.txt", []).append(line.replace(", ", ","))
+    write_tree(root, {name: "\n".join(rows) + "\n" for name, rows in texts.items()}, pictures)
+
+
+def livemd(root, labels):
+    parts = {"Part_1": [], "Part_2": []}
+    for row in table(labels / "icbcbicc_IQA-Dataset/LIVE_MD.txt"):
+        *_, part, folder, name = row["dis_img_path"].split("/")
+        parts[part].append((f"{part.replace('_', ' ')}/{folder}", name, float(row["score"])))
+    for rows in parts.values():
+        pictures = {f"{folder}/{name}" for folder, name, _ in rows}
+        write_tree(root, {}, pictures | {f"{folder}/{name.split('_')[0]}.bmp" for folder, name, _ in rows})
+        home = (root / rows[0][0]).parent
+        scipy.io.savemat(home / "Imagelists.mat", {"distimgs": cells([name for _, name, _ in rows])[:, None]})
+        scipy.io.savemat(home / "Scores.mat", {"DMOSscores": np.array([score for *_, score in rows])[None]})
+
+
+def write_workbook(path, sheets, column="A", row=1):
+    """A workbook as Excel writes it: texts in a table of their own, numbers in place; it may begin below a title."""
+    strings = list(dict.fromkeys(v for rows in sheets.values() for r in rows for v in r if isinstance(v, str)))
+    number_of = {text: i for i, text in enumerate(strings)}
+    letters = string.ascii_uppercase[string.ascii_uppercase.index(column) :]
+
+    def cell(letter, number, value):
+        if isinstance(value, str):
+            return f'<c r="{letter}{number}" t="s"><v>{number_of[value]}</v></c>'
+        return f'<c r="{letter}{number}"><v>{value!r}</v></c>'
+
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    named = "".join(f'<sheet name="{s}" sheetId="{i}" r:id="rId{i}"/>' for i, s in enumerate(sheets, 1))
+    targets = "".join(
+        f'<Relationship Id="rId{i}" Target="worksheets/sheet{i}.xml"/>' for i in range(1, len(sheets) + 1)
+    )
+    files = {
+        "xl/workbook.xml": f'<workbook {main} xmlns:r="{office}"><sheets>{named}</sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/'
+        f'relationships">{targets}</Relationships>',
+        "xl/sharedStrings.xml": f"<sst {main}>{''.join(f'<si><t>{escape(s)}</t></si>' for s in strings)}</sst>",
+    }
+    for i, rows in enumerate(sheets.values(), 1):
+        body = "".join(
+            f'<row r="{n}">{"".join(cell(c, n, v) for c, v in zip(letters, r, strict=False) if v != "")}</row>'
+            for n, r in enumerate(rows, row)
+        )
+        files[f"xl/worksheets/sheet{i}.xml"] = f"<worksheet {main}><sheetData>{body}</sheetData></worksheet>"
+    with zipfile.ZipFile(path, "w") as z:
+        for name, text in files.items():
+            z.writestr(name, text)
+
+
+TREES = {
+    f.__name__: f
+    for f in (kadid10k, koniq10k, tid2008, tid2013, csiq, livec, live, spaq, flive, bid, cid2013, pipal, livemd)
+}
 
 
 @pytest.fixture
@@ -115,3 +235,9 @@ def tree(shared, tmp_path_factory):
 def livec_labels():
     """livec_labels(root, names, scores) writes Data/*.mat of LIVE Challenge."""
     return write_livec_labels
+
+
+@pytest.fixture
+def workbook():
+    """workbook(path, {sheet: rows}, column="A", row=1) writes an .xlsx."""
+    return write_workbook

@@ -1,43 +1,14 @@
 """CSIQ: counts, direction, and the label files and folders in which it is found."""
 
 import collections
-import zipfile
+import random
 
 import numpy as np
 import pytest
 
 from jaxiqa.datasets import load
+from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import DataError
-
-
-def write_xlsx(path, rows, sheet="all_by_image"):
-    """A workbook as Excel writes it: texts in a table of their own, numbers in place, a title above the header."""
-    strings = sorted({v for row in rows for v in row if isinstance(v, str)})
-
-    def cell(column, number, value):
-        if isinstance(value, str):
-            return f'<c r="{column}{number}" t="s"><v>{strings.index(value)}</v></c>'
-        return f'<c r="{column}{number}"><v>{value!r}</v></c>'
-
-    body = "".join(
-        f'<row r="{n}">{"".join(cell(c, n, v) for c, v in zip("DEFGHI", row, strict=True) if v != "")}</row>'
-        for n, row in enumerate(rows, 4)
-    )
-    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-    files = {
-        "xl/workbook.xml": f'<workbook {main} xmlns:r="{office}"><sheets><sheet name="other" sheetId="1" r:id="rId1"/>'
-        f'<sheet name="{sheet}" sheetId="2" r:id="rId2"/></sheets></workbook>',
-        "xl/_rels/workbook.xml.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/'
-        'relationships"><Relationship Id="rId1" Target="worksheets/sheet1.xml"/>'
-        '<Relationship Id="rId2" Target="worksheets/sheet2.xml"/></Relationships>',
-        "xl/sharedStrings.xml": f"<sst {main}>{''.join(f'<si><t>{s}</t></si>' for s in strings)}</sst>",
-        "xl/worksheets/sheet1.xml": f"<worksheet {main}><sheetData/></worksheet>",
-        "xl/worksheets/sheet2.xml": f"<worksheet {main}><sheetData>{body}</sheetData></worksheet>",
-    }
-    with zipfile.ZipFile(path, "w") as z:
-        for name, text in files.items():
-            z.writestr(name, text)
 
 
 def beta_rows(shared):
@@ -69,6 +40,19 @@ def test_references_come_in_reverse_order(tree):
     assert len(references) == 30 and references == sorted(references, reverse=True) and references[-1] == "1600"
 
 
+def test_round_1_is_drawn_from_the_reversed_list(tree):
+    d = load("csiq", tree("csiq"))
+    backwards, order = sorted({r.reference for r in d.records}, reverse=True), list(range(30))
+    random.Random(12345).shuffle(order)
+    assert {d.records[i].reference for i in make_split(d).test} == {backwards[i] for i in order[24:]}
+
+
+def test_row_numbers_of_others_count_the_label_file(tree, shared):
+    names = [line.split()[0] for line in (shared / "data/labels/hyperIQA/csiq_label.txt").read_text().splitlines()]
+    d = load("csiq", tree("csiq"))
+    assert d.listed == [name.lower() for name in names] != [r.id for r in d.records]
+
+
 @pytest.mark.parametrize(
     "place",
     ["dst_imgs/{name}", "dst_imgs_all/{name}", "all_dis_imgs/{name}", "dst_imgs/{TYPE}/{name}"],
@@ -85,7 +69,7 @@ def test_other_layouts(tree, tmp_path, place):
     assert load("csiq", tmp_path).fingerprint == d.fingerprint
 
 
-def test_label_files_agree(tree, tmp_path, shared):
+def test_label_files_agree(tree, tmp_path, shared, workbook):
     (tmp_path / "dst_imgs").symlink_to(tree("csiq") / "dst_imgs")
     (tmp_path / "csiq.beta.txt").write_text((shared / "data/labels/UNIQUE/csiq.beta.txt").read_text())
     beta = load("csiq", tmp_path)
@@ -98,21 +82,21 @@ def test_label_files_agree(tree, tmp_path, shared):
     for ref, index, type_, level, std, dmos in beta_rows(shared):
         ref = int(ref) if ref.isdigit() else ref
         rows.append([ref, int(index), types.get(type_, type_), int(level), float(std), float(dmos)])
-    write_xlsx(tmp_path / "csiq.DMOS.xlsx", rows)
+    workbook(tmp_path / "csiq.DMOS.xlsx", {"other": [], "all_by_image": rows}, column="D", row=4)
     (tmp_path / "csiq.beta.txt").unlink()
     assert load("csiq", tmp_path).fingerprint == beta.fingerprint
 
 
-def test_workbooks_that_cannot_be_read(tree, tmp_path):
+def test_workbooks_that_cannot_be_read(tree, tmp_path, workbook):
     (tmp_path / "dst_imgs").symlink_to(tree("csiq") / "dst_imgs")
     file = tmp_path / "csiq.DMOS.xlsx"
     file.write_text("<html>not found</html>")
     with pytest.raises(DataError, match=r"cannot be read as an \.xlsx workbook"):
         load("csiq", tmp_path)
-    write_xlsx(file, [["image", "dmos", "", "", "", ""]], sheet="sheet of another")
+    workbook(file, {"other": [], "sheet of another": [["image", "dmos"]]})
     with pytest.raises(DataError, match="has no sheet 'all_by_image'; it has other, sheet of another"):
         load("csiq", tmp_path)
-    write_xlsx(file, [["image", "dmos", "", "", "", ""]])
+    workbook(file, {"all_by_image": [["image", "dmos"]]})
     with pytest.raises(DataError, match="no row with the columns image, dst_type, dst_lev, dmos"):
         load("csiq", tmp_path)
 

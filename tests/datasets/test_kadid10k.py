@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxiqa.datasets import kadid10k, load
+from jaxiqa.datasets.splits import make_split
 from jaxiqa.distortions import DISTORTIONS
 from jaxiqa.errors import DataError
 
@@ -40,6 +41,14 @@ def test_dmos_is_higher_better(tree):
     blur = [r.mos for r in d.records if r.reference == "I01" and r.distortion == "gaussian_blur"]
     assert blur == sorted(blur, reverse=True) and d.higher_is_better
     assert d.scale.to_score01(blur[0]) > d.scale.to_score01(blur[-1])
+
+
+def test_round_1_tests_the_references_of_the_reference_code(tree):
+    d = load("kadid10k", tree("kadid10k"))
+    expected = [1, 15, 20, 22, 23, 24, 33, 34, 38, 45, 47, 53, 55, 72, 73, 77]  # counted from 0
+    for selection in ("val", "legacy"):
+        tested = {d.records[i].reference for i in make_split(d, 1, selection).test}
+        assert tested == {f"I{i + 1:02d}" for i in expected}
 
 
 def test_piece(shared):

@@ -116,6 +116,20 @@ def test_fingerprint_names_the_pictures_of_each_part():
     assert len({make_split(d, r, sel).fingerprint for r in range(1, 6) for sel in ("val", "legacy")}) == 10
 
 
+def test_no_file_is_no_file():
+    assert make_split(references(20), 3, "legacy", file="") == make_split(references(20), 3, "legacy")
+
+
+def test_an_official_split_of_two_parts_tests_on_the_second():
+    d = dataclasses.replace(
+        pictures(20), official_split={"train": list(range(15)), "val": [*range(15, 20)], "test": []}
+    )
+    honest, legacy = make_split(d), make_split(d, selection="legacy")
+    assert honest.test == legacy.test == legacy.val == [15, 16, 17, 18, 19] and legacy.train == list(range(15))
+    assert len(honest.val) == 2 and sorted(honest.train + honest.val) == list(range(15))
+    assert d.official_split["test"] == []
+
+
 @pytest.mark.parametrize("bad", [{"selection": "test"}, {"round": 0}])
 def test_bad_arguments(bad):
     with pytest.raises(ConfigError):

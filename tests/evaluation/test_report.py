@@ -36,8 +36,8 @@ def share(picture: np.ndarray, colour: str) -> float:
 def drawn(monkeypatch):
     """The figures as objects, so that a test can read their texts."""
     figures = []
-    save = report._save
-    monkeypatch.setattr(report, "_save", lambda path, figure: (figures.append(figure), save(path, figure)))
+    save = report.save
+    monkeypatch.setattr(report, "save", lambda path, figure: (figures.append(figure), save(path, figure)))
     return figures
 
 
@@ -52,7 +52,7 @@ def test_loss_curve(tmp_path, drawn):
     assert right.get_ylabel() == "validation SRCC" and right.get_lines()[0].get_ydata()[:2].tolist() == [0.4, 0.7]
     picture = pixels(tmp_path / "loss.png")
     assert picture.shape == (540, 960, 3)
-    assert share(picture, report._BLUE) > 0.002 and share(picture, report._ORANGE) > 0.002
+    assert share(picture, report.BLUE) > 0.002 and share(picture, report.ORANGE) > 0.002
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -79,7 +79,7 @@ def test_scatter_says_what_it_shows(tmp_path, drawn):
     assert fitted == f"PLCC after logistic4 {plcc(fit(PRED), MOS):.3f}"
     (curve,) = axes.get_lines()
     assert curve.get_ydata() == pytest.approx(fit(curve.get_xdata()))
-    assert share(pixels(tmp_path / "s.png"), report._ORANGE) > 0.002
+    assert share(pixels(tmp_path / "s.png"), report.ORANGE) > 0.002
 
 
 def test_scatter_counts_what_it_leaves_out(tmp_path, drawn):

@@ -1,0 +1,301 @@
+"""The group maximum differentiation competition (gMAD): quality models attack one another with pairs of pictures.
+
+A defender calls a set of pictures equally good; an attacker picks from it the two that differ most in its own opinion.
+People (or an oracle) look at the pair: where they see the difference, the defender is wrong, where not, the attacker.
+No opinion score of the pool is needed, so it may be far larger than any rated dataset.
+
+K. Ma, Z. Duanmu, Z. Wang, Q. Wu, W. Liu, H. Yong, H. Li, L. Zhang: Group Maximum Differentiation Competition: Model
+Comparison with Few Samples. IEEE TPAMI 42, 2020; the steps are those of the authors' public toolbox. Beyond it: empty
+levels, alignment by percentile, the oracle, and rankings where the likelihood has no maximum.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import optimize, sparse, special, stats
+
+from jaxiqa.evaluation.metrics import fit_logistic
+
+LEVELS, TOLERANCE = 6, 9.0  # K, and half the width of a level on the scale 0..100
+JND = 9.0  # a preference up to this, on -100..100, is none: the tolerance of a level
+ALIGNMENTS = ("percentile", "logistic", "none")
+
+
+def aligned(scores, how: str, rated: tuple | None = None) -> np.ndarray:
+    """The scores of a pool on the common scale 0..100, higher is better.
+
+    percentile   100 (rank - 1/2) / N within the pool, ties sharing their mean rank
+    logistic     b2 + (b1 - b2) / (1 + exp(-(s - b3) / |b4|)), fitted to a rated set by least squares
+    none         as they are; they must be on one scale 0..100 already, because the tolerance of a level is
+
+    Args:
+      scores: (N,) of the pool.
+      how: of ALIGNMENTS.
+      rated: for logistic, the same model's scores of R rated pictures and their opinion scores on 0..100, higher is
+        better.
+
+    Raises:
+      ValueError: scores that are not finite; a fit that found nothing or falls (higher scores for worse pictures).
+    """
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim != 1 or not scores.size or not np.isfinite(scores).all():
+        raise ValueError("the scores of a pool must be a list of finite numbers")
+    if how == "none":
+        return scores
+    if how == "percentile":
+        return 100 * (stats.rankdata(scores) - 0.5) / scores.size
+    if how != "logistic":
+        raise ValueError(f"align={how!r} is none of {', '.join(ALIGNMENTS)}")
+    if rated is None:
+        raise ValueError("logistic alignment needs the scores and the opinion scores of a rated set")
+    fit = fit_logistic(*rated, "logistic4")
+    if not fit.converged:
+        raise ValueError("the logistic fit to the rated set did not converge; align by percentile")
+    b1, b2, _, b4 = fit.params
+    if (b1 - b2) * b4 <= 0:
+        raise ValueError("the fitted curve falls: higher scores go with lower opinion scores; turn one of them round")
+    return fit(scores)
+
+
+def level_sets(defender, K: int = LEVELS, tol: float = TOLERANCE) -> tuple[np.ndarray, np.ndarray]:
+    """What the defender calls equally good.
+
+    Args:
+      defender: (N,) aligned scores.
+      K: number of levels, spread evenly from the lowest to the highest score.
+      tol: half the width of a level, whatever their distance is; neighbours may overlap.
+
+    Returns:
+      (K,) centres lo + (k - 1/2) (hi - lo) / K, and (K, N) whether a picture's score is nearer than tol to each.
+    """
+    defender = np.asarray(defender, np.float64)
+    lo, hi = defender.min(), defender.max()
+    centres = lo + (np.arange(K) + 0.5) * (hi - lo) / K
+    return centres, np.abs(defender[None] - centres[:, None]) < tol
+
+
+def make_pairs(scores: Mapping[str, Sequence], image_ids: Sequence, K: int = LEVELS, tol: float = TOLERANCE) -> list:
+    """The pairs of all attackers on all defenders: K M (M - 1) for M models.
+
+    Args:
+      scores: {model: (N,) aligned scores}, two models or more.
+      image_ids: (N,) names of the pictures.
+      K, tol: of level_sets.
+
+    Returns:
+      for each attacker, defender and level 1..K a dict with the keys attacker, defender, level, centre, worst_id,
+      best_id (the pictures that the attacker scores lowest and highest in the defender's level, the first ones of
+      equals), attacker_worst, attacker_best, defender_worst, defender_best (the scores of these two) and n_in_level.
+      Where the level is empty there is no pair: the ids and scores are None and n_in_level is 0. A level of one
+      picture pairs it with itself.
+    """
+    scores = {name: np.asarray(values, np.float64) for name, values in scores.items()}
+    if len(scores) < 2 or any(values.shape != (len(image_ids),) for values in scores.values()):
+        raise ValueError("a competition needs two models or more, with one score each for every picture")
+    if not np.isfinite(list(scores.values())).all():
+        raise ValueError("the scores of a pool must be finite")
+    found = []
+    for attacker, defender in itertools.permutations(scores, 2):
+        a, d = scores[attacker], scores[defender]
+        for level, (centre, members) in enumerate(zip(*level_sets(d, K, tol), strict=True), 1):
+            inside = np.flatnonzero(members)
+            worst, best = (inside[np.argmin(a[inside])], inside[np.argmax(a[inside])]) if inside.size else (None, None)
+            found.append(
+                {
+                    "attacker": attacker,
+                    "defender": defender,
+                    "level": level,
+                    "centre": float(centre),
+                    "worst_id": None if worst is None else image_ids[worst],
+                    "best_id": None if best is None else image_ids[best],
+                    "attacker_worst": None if worst is None else float(a[worst]),
+                    "attacker_best": None if best is None else float(a[best]),
+                    "defender_worst": None if worst is None else float(d[worst]),
+                    "defender_best": None if best is None else float(d[best]),
+                    "n_in_level": int(inside.size),
+                }
+            )
+    return found
+
+
+def gmad(
+    scores_a,
+    scores_b,
+    image_ids: Sequence,
+    K: int = LEVELS,
+    tol: float = TOLERANCE,
+    align: str = "percentile",
+    rated: tuple | None = None,
+    oracle: Mapping | None = None,
+    names: tuple[str, str] = ("a", "b"),
+) -> list[dict]:
+    """Two models against each other: K pairs in which A attacks, then K in which B does.
+
+    Args:
+      scores_a, scores_b: (N,) of the pool.
+      image_ids: (N,).
+      K, tol: of level_sets.
+      align: of ALIGNMENTS.
+      rated: for logistic, (scores of A, scores of B, opinion scores 0..100) of a rated set.
+      oracle: {image id: quality 0..100}, which judges the pairs (see judge); None leaves them to people.
+      names: of A and B.
+
+    Returns:
+      dicts with the keys of make_pairs and, with an oracle, of judge.
+    """
+    rated = (None, None) if rated is None else ((rated[0], rated[2]), (rated[1], rated[2]))
+    scores = {
+        name: aligned(values, align, fitted)
+        for name, values, fitted in zip(names, (scores_a, scores_b), rated, strict=True)
+    }
+    pairs = make_pairs(scores, image_ids, K, tol)
+    return pairs if oracle is None else judge(pairs, [preference(pair, oracle) for pair in pairs])
+
+
+def preference(pair: Mapping, oracle: Mapping) -> float | None:
+    """What an oracle {image id: quality 0..100} prefers: clip(oracle(best) - oracle(worst), -100, 100), or None."""
+    if not pair["n_in_level"]:
+        return None
+    return float(np.clip(oracle[pair["best_id"]] - oracle[pair["worst_id"]], -100, 100))
+
+
+def judge(pairs: Sequence[Mapping], preferences: Sequence[float | None], jnd: float = JND) -> list[dict]:
+    """The pairs with `preference` and `verdict`.
+
+    Args:
+      pairs: of make_pairs.
+      preferences: for each pair -100..100, positive where the attacker's best picture is preferred; None for no pair.
+      jnd: preferences up to this size are none.
+
+    Returns:
+      new dicts; verdict is "succeeds" (the attacker is right), "resisted" (nobody sees a difference), "backfires" (its
+      worst picture is preferred) or "no pair".
+    """
+    judged = []
+    for pair, p in zip(pairs, preferences, strict=True):
+        if pair["n_in_level"]:
+            verdict = "succeeds" if p > jnd else "backfires" if p < -jnd else "resisted"
+        else:
+            p, verdict = None, "no pair"
+        judged.append({**pair, "preference": p, "verdict": verdict})
+    return judged
+
+
+@dataclasses.dataclass(frozen=True)
+class CleanVotes:
+    """Votes of S subjects on P pairs after BT.500.
+
+    Attributes:
+      preference: (P,) mean of the votes that are left.
+      outlier: (S, P) votes that were dropped.
+      rejected: (S,) subjects all of whose votes were dropped.
+    """
+
+    preference: np.ndarray
+    outlier: np.ndarray
+    rejected: np.ndarray
+
+
+def clean_votes(votes_SP) -> CleanVotes:
+    """Mean preferences after the screening of Recommendation ITU-R BT.500 (annex 1, 2.3.1).
+
+    For each pair, where the kurtosis m4 / m2^2 of its votes is in 2..4, a vote beyond 2 standard deviations (of N - 1)
+    from the mean is an outlier, elsewhere one beyond sqrt(20). A subject with P outliers above and Q below the mean is
+    rejected where (P + Q) / votes > 0.05 and |P - Q| / (P + Q) < 0.3: often far off, and to both sides.
+
+    Args:
+      votes_SP: (S, P) -100..100, positive where the attacker's best picture is preferred; nan where not asked.
+
+    Raises:
+      ValueError: no such matrix, or a pair without a vote that is left.
+    """
+    votes = np.asarray(votes_SP, np.float64)
+    if votes.ndim != 2 or np.isinf(votes).any() or (np.abs(votes) > 100).any():
+        raise ValueError("votes must be a matrix of subjects by pairs with values -100..100, nan where not asked")
+    given = ~np.isnan(votes)
+    deviation = np.where(given, votes - _mean(votes, given), 0.0)
+    count = given.sum(0)
+    m2, m4 = (np.sum(deviation**power, axis=0) / np.maximum(count, 1) for power in (2, 4))
+    kurtosis = m4 / np.where(m2 > 0, m2**2, 1)
+    sigma = np.sqrt(m2 * count / np.maximum(count - 1, 1))
+    limit = sigma * np.where((kurtosis >= 2) & (kurtosis <= 4), 2, np.sqrt(20))
+    high, low = deviation > limit, deviation < -limit
+    p, q = high.sum(1), low.sum(1)
+    often = p + q > 0.05 * given.sum(1)
+    rejected = often & (np.abs(p - q) < 0.3 * (p + q))
+    left = given & ~high & ~low & ~rejected[:, None]
+    if not left.any(0).all():
+        raise ValueError(f"pair {int(np.argmin(left.any(0)))} has no vote left after the screening of BT.500")
+    return CleanVotes(_mean(votes, left), high | low, rejected)
+
+
+def matrices(pairs: Sequence[Mapping], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Aggressiveness and resistance of M models.
+
+    Levels are weighted by how many of the defender's pictures they hold: w_k = n_k / sum of n.
+
+    Args:
+      pairs: of judge.
+      names: of the M models, in the order of rows and columns.
+
+    Returns:
+      (M, M) aggressiveness, [i, j] = sum of w_k p_k of attacker i on defender j, -100..100, and (M, M) resistance,
+      [j, i] = sum of w_k (100 - |p_k|) of defender j against attacker i, 0..100. Diagonals are 0.
+    """
+    aggressiveness, resistance = np.zeros((2, len(names), len(names)))
+    for i, j in itertools.permutations(range(len(names)), 2):
+        own = [pair for pair in pairs if (pair["attacker"], pair["defender"]) == (names[i], names[j])]
+        own = [pair for pair in own if pair["n_in_level"]]
+        if own:
+            weight = np.array([pair["n_in_level"] for pair in own]) / sum(pair["n_in_level"] for pair in own)
+            p = np.array([pair["preference"] for pair in own])
+            aggressiveness[i, j], resistance[j, i] = weight @ p, weight @ (100 - np.abs(p))
+    return aggressiveness, resistance
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """Thurstone scale values.
+
+    Attributes:
+      scale: (M,) with mean 0; higher is better, and 1 is one standard deviation of a comparison.
+      prior: whether a standard normal prior was needed because the likelihood alone has no maximum.
+    """
+
+    scale: np.ndarray
+    prior: bool
+
+
+def rank(matrix_MM) -> Ranking:
+    """Maximum-likelihood scale values mu of Thurstone's case V (L. L. Thurstone, Psychological Review 34, 1927).
+
+    Maximises the sum over i, j of max(matrix[i, j], 0) log Phi(mu_i - mu_j) with the mean of mu at 0. The maximum is
+    finite only where every model can be reached from every other along positive entries; where one (or a group) always
+    wins, its lead would grow without end. There, and only there, each mu gets a standard normal prior, which is
+    negligible beside clear results and keeps one-sided ones finite: two models, 100 to 0, end 2.6 apart.
+
+    Args:
+      matrix_MM: aggressiveness or resistance, of rows over columns.
+    """
+    wins = np.maximum(np.asarray(matrix_MM, np.float64), 0)
+    np.fill_diagonal(wins, 0)
+    parts, _ = sparse.csgraph.connected_components(sparse.csr_array(wins), connection="strong")
+    prior, total = parts > 1, max(wins.sum(), 1.0)
+
+    def loss(mu):
+        mu = mu - mu.mean()
+        lead = mu[:, None] - mu[None]
+        log_cdf = special.log_ndtr(lead)
+        slope = wins * np.exp(-(lead**2) / 2 - log_cdf) / np.sqrt(2 * np.pi)
+        gradient = slope.sum(0) - slope.sum(1) + prior * mu  # sums to 0, as moving all of mu changes nothing
+        return (prior * mu @ mu / 2 - np.sum(wins * log_cdf)) / total, gradient / total
+
+    mu = optimize.minimize(loss, np.zeros(len(wins)), jac=True, method="BFGS", options={"gtol": 1e-9}).x
+    return Ranking(mu - mu.mean(), prior)
+
+
+def _mean(votes: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """(P,) means of the votes that are used; 0 without any."""
+    return np.where(used, votes, 0.0).sum(0) / np.maximum(used.sum(0), 1)

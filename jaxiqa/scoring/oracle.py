@@ -1,0 +1,100 @@
+"""Who judges where no people do: opinion scores of a rated pool, or a full-reference metric, on 0..100."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from skimage import metrics
+
+from jaxiqa.datasets.records import Dataset, Record
+from jaxiqa.errors import DataError
+from jaxiqa.inputs.decode import read_image
+from jaxiqa.inputs.files import EXTENSIONS
+
+ORACLES = ("none", "mos", "psnr", "ssim")
+PSNR_RANGE = (10.0, 50.0)  # dB that become 0 and 100
+
+
+def opinion(records: Sequence[Record], dataset: Dataset) -> list[float]:
+    """The opinion scores of records of `dataset`, 100 score01: 0..100 over the dataset's scale, higher is better.
+
+    Raises DataError for a dataset that nobody rated.
+    """
+    scores = [float(100 * dataset.scale.to_score01(record.mos)) for record in records]
+    if np.isnan(scores).any():
+        raise DataError(f"{dataset.name} has no opinion scores; judge by --oracle psnr, ssim or none")
+    return scores
+
+
+def fidelity(image_HWC: np.ndarray, reference_HWC: np.ndarray, metric: str) -> float:
+    """How near a picture is to its reference, 0..100.
+
+    psnr   100 (PSNR - 10) / 40, clipped: 0 at 10 dB and below, 100 at 50 dB and above (equal pictures too)
+    ssim   100 SSIM, negative values 0; Gaussian window of sigma 1.5 (Wang et al., IEEE TIP 13, 2004), mean of R, G, B
+
+    Args:
+      image_HWC, reference_HWC: uint8 (H, W, 3), of one size.
+      metric: "psnr" or "ssim".
+    """
+    if metric == "ssim":
+        ssim = metrics.structural_similarity(
+            reference_HWC,
+            image_HWC,
+            channel_axis=2,
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        return float(np.clip(100 * ssim, 0, 100))
+    if np.array_equal(image_HWC, reference_HWC):
+        return 100.0
+    low, high = PSNR_RANGE
+    psnr = metrics.peak_signal_noise_ratio(reference_HWC, image_HWC, data_range=255)
+    return float(np.clip(100 * (psnr - low) / (high - low), 0, 100))
+
+
+def fidelities(records: Sequence[Record], folder: str, metric: str) -> list[float]:
+    """`fidelity` of each record's picture to its reference picture in the dataset's folder.
+
+    A reference picture is found by the record's `reference`: a path below the folder (such as ref/a.png), or the name
+    without its ending of exactly one picture anywhere below it (I01 finds reference_images/I01.BMP).
+
+    Raises:
+      DataError: a reference is not named, not found or found twice, or its size is another one.
+    """
+    folder, by_stem, found = os.path.expanduser(folder), None, []
+    for record in records:
+        path = os.path.join(folder, record.reference)
+        if not record.reference:
+            raise DataError(
+                f"{record.id} names no reference picture, which {metric} needs; judge by --oracle mos or none"
+            )
+        if not os.path.isfile(path):
+            by_stem = _by_stem(folder) if by_stem is None else by_stem
+            candidates = by_stem.get(record.reference.lower(), [])
+            if len(candidates) != 1:
+                what = "no picture" if not candidates else " and ".join(candidates[:2])
+                raise DataError(
+                    f"{record.id} has the reference {record.reference!r}, and {folder} holds {what} of that name; a "
+                    "record must name one picture by its name without ending, or by its path in the folder (for "
+                    "--dataset folder: --option group_column=COLUMN with such paths)"
+                )
+            path = candidates[0]
+        image, reference = read_image(record.path), read_image(path)
+        if image.shape != reference.shape:
+            sizes = " and ".join(f"{x.shape[1]} x {x.shape[0]}" for x in (image, reference))
+            raise DataError(f"{record.path} and its reference {path} have different sizes ({sizes})")
+        found.append(fidelity(image, reference, metric))
+    return found
+
+
+def _by_stem(folder: str) -> dict[str, list[str]]:
+    """{name in lower case without ending: pictures of that name anywhere below the folder}."""
+    found: dict[str, list[str]] = {}
+    for inside, _, names in os.walk(folder):
+        for name in sorted(names):
+            stem, ending = os.path.splitext(name.lower())
+            if ending in EXTENSIONS:
+                found.setdefault(stem, []).append(os.path.join(inside, name))
+    return found

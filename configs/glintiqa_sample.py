@@ -17,7 +17,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.frozen_bn = "eval"  # BatchNorm of frozen parts: eval (running statistics) | train (batch statistics)
 
     c.dataset = dict(name="sample", data_dir="")
-    c.split = dict(round=2, selection="val")  # round 2 tests on motorcycle; selection: val | legacy
+    c.split = dict(round=2, selection="val", file="")  # round 2 tests on motorcycle
     c.labels = "score01"  # score01 (0..1, higher is better) | native
     c.resize = 0  # shorter side of every picture in pixels; 0: as it is
     c.cache_gb = 4.0  # GiB of decoded pictures kept in memory, for each part

@@ -38,7 +38,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         score_range=(1.0, 5.0),  # of the rating scale
         higher_is_better=True,  # False for DMOS
     )
-    c.split = dict(round=1, selection="val")  # selection: val | legacy
+    c.split = dict(round=1, selection="val", file="")  # selection: val | legacy; file: a split of others
     c.labels = "score01"  # score01 (0..1, higher is better) | native
     c.resize = 0  # shorter side of every picture in pixels; 0: as it is
     c.cache_gb = 4.0  # GiB of decoded pictures kept in memory, for each part

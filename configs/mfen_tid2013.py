@@ -34,7 +34,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.frozen_bn = "eval"  # BatchNorm of frozen parts: eval (running statistics) | train (batch statistics)
 
     c.dataset = dict(name="tid2013", data_dir="")
-    c.split = dict(round=1, selection="val")  # selection: val | legacy
+    c.split = dict(round=1, selection="val", file="")  # selection: val | legacy; file: a split of others
     c.labels = "score01"  # score01 (0..1, higher is better) | native
     c.resize = 0  # shorter side of every picture in pixels; 0: as it is
     c.cache_gb = 8.0  # GiB of decoded pictures kept in memory, for each part; the whole set takes 1.7

@@ -8,12 +8,12 @@
 The first takes the dataset, its options and the split from the checkpoint's own config and scores its test part.
 Another dataset is scored whole, which is what "cross-dataset" means; --part chooses otherwise.
 
-Printed and written: SRCC and PLCC with 95 % bootstrap intervals (whole contents are drawn), PLCC as it is and after least-squares fits of the logistic curves with 4 and 5 parameters
-(from many starts; "not converged" is said), KRCC, RMSE on the dataset's native scale, the split's fingerprint and the
-rule that picked the step (val: on pictures that are not tested; legacy: on the test part, as papers do). The output
-folder receives report.json, predictions_PART.csv (path, score 0..100, native on the training set's scale, se, mos,
-reference, distortion, level), scatter_PART.png with the fitted curve, residuals_PART.png,
-contact_sheet_PART.png, and report.html with all of it on one page.
+Printed and written: SRCC and PLCC with 95 % bootstrap intervals (whole contents are drawn), PLCC after least-squares
+fits of the logistic curves with 4 and 5 parameters (from many starts; "not converged" is said), KRCC, RMSE on the
+dataset's native scale, the split's fingerprint and the rule that picked the step (val: on pictures that are not tested;
+legacy: on the test part, as papers do). The output folder receives report.json, predictions_PART.csv (path, score
+0..100, native on the training set's scale, se, mos, reference, distortion, level), scatter_PART.png with the fitted
+curve, residuals_PART.png, contact_sheet_PART.png, and report.html with all of it on one page.
 
 Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint.
 """

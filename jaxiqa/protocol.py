@@ -32,7 +32,8 @@ from etils import epath
 from jaxiqa import datasets, program
 from jaxiqa.errors import ConfigError, Stopped, UserError
 from jaxiqa.evaluation import protocol
-from jaxiqa.evaluation.report import write_bytes, write_json
+from jaxiqa.evaluation.drawing import write_bytes
+from jaxiqa.evaluation.report import write_json
 
 _CONFIG = flags.DEFINE_multi_string("config", [], "Config file[:argument] of a row; may be repeated.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all rounds; is made, or gone on in.")

@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -10,7 +11,7 @@ from jaxiqa.errors import ConfigError
 from jaxiqa.models import create_model
 from jaxiqa.scoring.crops import parse_policy
 from jaxiqa.training.losses import parse_loss
-from jaxiqa.training.optim import OPTIMIZERS, SCHEDULES, freeze_report
+from jaxiqa.training.optim import OPTIMIZERS, SCHEDULES, freeze_report, lr_report, split_frozen
 from jaxiqa.weights.initial import check_init
 
 CONFIGS = sorted((pathlib.Path(__file__).resolve().parent.parent.parent / "configs").glob("*.py"))
@@ -22,12 +23,20 @@ def load(path, arg):
     return namespace["get_config"](arg)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def arguments_of(path):
+    """The arguments that a config file takes, by what its source says."""
+    text = path.read_text()
+    if "ROWS = {" in text:
+        return ["", "full,folder", "qen,sample", "concat,tid2013", "alpha_05,koniq10k"]
+    return ["", "smoke", *(["paper"] if '"paper"' in text else [])]
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if not p.stem.startswith("dan_")], ids=lambda p: p.stem)
 def test_config(path):
     import jax
 
-    assert "python -m jaxiqa.train" in ast.get_docstring(ast.parse(path.read_text()))
-    arguments = ["", "smoke", *(["paper"] if '"paper"' in path.read_text() else [])]
+    assert re.search(r"python -m jaxiqa\.(train|protocol)", ast.get_docstring(ast.parse(path.read_text())))
+    arguments = arguments_of(path)
     keys = None
     for arg in arguments:
         config = load(path, arg)
@@ -41,7 +50,10 @@ def test_config(path):
         check_init(config.model.name, config.init)
         model = create_model(**config.model)
         images = jax.ShapeDtypeStruct((1, model.crop_size, model.crop_size, 3), "float32")
-        freeze_report(jax.eval_shape(model.init, jax.random.key(0), images)["params"], config.frozen)
+        params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+        freeze_report(params, config.frozen)
+        trainable, _ = split_frozen(params, (*config.frozen, *getattr(model, "frozen", ())))
+        lr_report(trainable, config.optimizer.lr_multipliers)
     with pytest.raises((ValueError, ConfigError), match="no argument"):
         load(path, "no such")
 
@@ -58,3 +70,14 @@ def test_paper_recipe():
     params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
     report = freeze_report(params, config.frozen)
     assert report.startswith("30,589,333 of 41,201,877 parameters train; frozen: 10,612,544 in")
+
+
+def test_mfen_recipes():
+    """Section 8 of the MFEN spec: our recipe's ten times the rate for new parts, the laboratory's in :paper."""
+    path = next(p for p in CONFIGS if p.stem == "mfen_koniq10k")
+    ours, paper = load(path, ""), load(path, "paper")
+    assert (ours.optimizer.learning_rate, ours.optimizer.weight_decay, ours.batch_size) == (2e-5, 5e-4, 64)
+    assert ours.optimizer.lr_multipliers[0][1] == 10 and ours.schedule.drops == ("60 percent", "80 percent")
+    assert paper.optimizer.lr_multipliers == () and paper.labels == "native" and paper.split.selection == "legacy"
+    assert paper.resize == (512, 384) and paper.test_crops == "random:50" and not paper.dataset.official_split
+    assert ours.total == paper.total == "250 epochs"  # 5 epochs of 50 crops of each picture

@@ -19,6 +19,10 @@ ALLOWED = {
     "weights": (("models",), None),
     "training": ((), None),
     "evaluation": ((), None),
+    "retrieval": (
+        ("models", "inputs", "weights", "training.sharding", "training.checkpoint", "datasets.records"),
+        None,
+    ),
     "scoring": (("models", "inputs", "weights", "training", "datasets.records", "evaluation"), None),
     "benchmarks": (tuple(ROOMS), None),
 }

@@ -1,0 +1,252 @@
+"""SAQT: pristine pictures to distort, with the scores that a rated dataset gave to its picture of the like content.
+
+`python -m jaxiqa.transfer` writes what is read here: sources.csv (pictures, and the reference that each is taken to be
+like), reference_labels.csv (that dataset's scores by reference, type and level) and saqt.json. Nobody rated these
+pictures.
+"""
+
+import contextlib
+import json
+import operator
+import os
+import posixpath
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from jaxiqa.datasets import checks, tables
+from jaxiqa.datasets.kadid10k import DISTORTIONS
+from jaxiqa.datasets.records import Dataset, Record
+from jaxiqa.datasets.saqt_files import stem, writing_csv
+from jaxiqa.datasets.splits import make_split
+from jaxiqa.errors import ConfigError, DataError
+
+CITATION = (
+    "X. Wang, Y. Zhang: GlintIQA and SAQT-IQA. ACM TOMM 2026, arXiv:2408.03885; the scores are those of the rated "
+    "dataset that they are transferred from"
+)
+LICENSE = "LABELS ARE TRANSFERRED, not ratings of these pictures; pictures and scores keep the terms of their owners"
+SCORE_RANGE = (1.0, 5.0)  # of labels from KADID-10k; otherwise that of their dataset
+HIGHER_IS_BETTER = True
+HOW_TO_GET = "python -m jaxiqa.transfer --dataset kadid10k --data_dir DIR --pictures POOL --output data_dir makes it"
+
+FILES = ("sources.csv", "reference_labels.csv", "saqt.json")
+_SOURCES = ("source_image", "reference")
+_LABELS = ("reference", "distortion_type", "distortion_level", "mos")
+_MODES = {
+    "top1": "those of the most similar picture of {}",
+    "random": "those of any picture of {}, drawn by lot",
+    "cell_mean": "means over pictures of {} by type and level",
+}
+
+
+def load(
+    data_dir: str | os.PathLike,
+    pictures: str = "",
+    types: Sequence[int] = tuple(range(1, 26)),
+    round: int = 1,
+    hold_out: bool = True,
+) -> Dataset:
+    """Lists every source at every type and level that there are labels for, yet to be applied to the whole picture.
+
+    A record's `reference` is the one whose scores it has. The parts are those of the rated dataset's random split, as
+    make_split draws it: a source that is taken to be like a reference which validates or tests there is never trained
+    on here, because its labels are that reference's scores. Mean labels (cell_mean) are means over the training
+    references alone. So config.split.round stays 1, and `round` says which split of the rated dataset is meant.
+
+    Args:
+      data_dir: the folder that transfer wrote.
+      pictures: folder of the pristine pictures; "" is where they were when it did.
+      types: KADID-10k's distortion types, 1..25, of which those with labels are taken.
+      round: of the rated dataset's split.
+      hold_out: False trains on the sources of every reference, for models that are tested on other datasets; scores of
+        its val and test part are then of references that were trained on.
+
+    Raises:
+      ConfigError: no such type, or no such round.
+      DataError: not what transfer wrote, missing pictures, or a part without a source.
+    """
+    about, references, cells, mos_RC, paths, numbers = _read(data_dir, pictures, types)
+    stand_ins = [Record("", 0.0, reference, reference) for reference in references]
+    split = make_split(Dataset(about["dataset"], stand_ins, (0.0, 1.0), True), round)
+    members = {part: set(getattr(split, part)) for part in ("train", "val", "test")}
+    if about["labels"] == "cell_mean":
+        mos_RC = np.tile(mos_RC[split.train].mean(0), (len(references), 1))
+    if not hold_out:
+        members["train"] = set(range(len(references)))
+    parts = {
+        part: [i for n, r in enumerate(numbers) if r in among for i in range(n * len(cells), (n + 1) * len(cells))]
+        for part, among in members.items()
+    }
+    if not parts["train"] or not (parts["val"] or parts["test"]):
+        counts = ", ".join(f"{len(indices) // len(cells)} {part}" for part, indices in parts.items())
+        raise DataError(
+            f"saqt: of {len(numbers)} pictures too few are like references of every part of {about['dataset']}, round "
+            f"{round} ({counts}); transfer labels to more pictures, or take another round"
+        )
+    records = _Records(paths, [references[r] for r in numbers], cells, [mos_RC[r].tolist() for r in numbers])
+    scale = tuple(about["score_range"]), about["higher_is_better"]
+    return Dataset("saqt", records, *scale, official_split=parts, note=_note(about, round, hold_out))
+
+
+def to_render(data_dir: str | os.PathLike, pictures: str, types: Sequence[int]) -> tuple[list[str], Sequence[Record]]:
+    """Paths of the N pristine pictures in their order, and all records, whatever part they are in; see load."""
+    _, references, cells, mos_RC, paths, numbers = _read(data_dir, pictures, types)
+    labels = [mos_RC[r].tolist() for r in numbers]
+    return paths, _Records(paths, [references[r] for r in numbers], cells, labels)
+
+
+def write(
+    folder: str | os.PathLike,
+    sources: Sequence[str],
+    number_N: np.ndarray,
+    references: Sequence[str],
+    cells: Sequence[tuple[int, int]],
+    mos_RC: np.ndarray,
+    about: Mapping,
+) -> None:
+    """Writes the dataset.
+
+    Args:
+      folder: that is there.
+      sources: N names, paths below about["pictures"].
+      number_N: the reference that each is taken to be like.
+      references: R names, in the order that the rated dataset's splits are drawn from.
+      cells: C pairs (type, level).
+      mos_RC: their scores on the rated dataset's scale.
+      about: dataset, labels (top1, random or cell_mean), matches (a dict, what made them), trained (whether their
+        similarity has a meaning), score_range, higher_is_better, pictures (folder); more is kept.
+    """
+    rows = ((name, references[r]) for name, r in zip(sources, np.asarray(number_N).tolist(), strict=True))
+    scores = (
+        (reference, *cell, repr(mos))
+        for reference, row in zip(references, np.asarray(mos_RC).tolist(), strict=True)
+        for cell, mos in zip(cells, row, strict=True)
+    )
+    last = os.path.join(folder, FILES[2])
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(last)  # without it the others are no dataset, should this be interrupted
+    with writing_csv(os.path.join(folder, FILES[0]), _SOURCES) as writer:
+        writer.writerows(rows)
+    with writing_csv(os.path.join(folder, FILES[1]), _LABELS) as writer:
+        writer.writerows(scores)
+    with open(f"{last}.tmp", "w", encoding="utf-8") as file:
+        json.dump(about, file, indent=1)
+    os.replace(f"{last}.tmp", last)
+
+
+class _Records(Sequence):
+    """A record for every source at every cell, made when it is asked for: 50,000 sources have 6,250,000."""
+
+    def __init__(self, paths, references, cells, mos_NC):
+        self._stems = [stem(path) for path in paths]
+        self._paths, self._references, self._cells, self._mos_NC = paths, references, cells, mos_NC
+
+    def __len__(self) -> int:
+        return len(self._paths) * len(self._cells)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = operator.index(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        n, c = divmod(index % len(self), len(self._cells))
+        type_, level = cell = self._cells[c]
+        return Record(
+            self._paths[n],
+            self._mos_NC[n][c],
+            f"{self._stems[n]}_{type_:02d}_{level:02d}",
+            self._references[n],
+            DISTORTIONS[type_ - 1],
+            level,
+            apply=cell,
+        )
+
+
+def _read(data_dir, pictures: str, types: Sequence[int]) -> tuple:
+    """What saqt.json says, R references, C cells of these types, scores (R, C), N paths, N numbers of references."""
+    folder = checks.open_folder("saqt", data_dir, HOW_TO_GET)
+    for file in FILES:
+        checks.find_one("saqt", folder, (file,), HOW_TO_GET)
+    about = read_about(folder)
+    faults = checks.Faults("saqt", folder, "pictures that are elsewhere now are named by the option pictures=FOLDER")
+    references, cells, mos_RC = _read_labels(folder, tuple(about["score_range"]), faults)
+    wanted = [c for c, (type_, _) in enumerate(cells) if type_ in set(types)]
+    if not wanted:
+        there = ", ".join(map(str, sorted({type_ for type_, _ in cells})))
+        raise ConfigError(f"saqt: there are no labels for types {list(types)!r}; there are for {there}")
+    home = os.path.expanduser(pictures) or about["pictures"]
+    paths, numbers = _read_sources(folder, home, references, faults)
+    faults.refuse()
+    return about, references, [cells[c] for c in wanted], mos_RC[:, wanted], paths, numbers
+
+
+def read_about(folder: str | os.PathLike) -> dict:
+    """What saqt.json says, as it was given to write. Raises DataError where it cannot be read."""
+    path = os.path.join(folder, FILES[2])
+    kinds = {"dataset": str, "labels": str, "matches": dict, "trained": bool, "score_range": list}
+    try:
+        about = json.loads(tables.read_text(path))
+        wrong = [
+            key
+            for key, kind in (kinds | {"higher_is_better": bool, "pictures": str}).items()
+            if not isinstance(about.get(key), kind)
+        ]
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{path} is damaged ({error}); run jaxiqa.transfer again") from error
+    if wrong or about["labels"] not in _MODES:
+        raise DataError(f"{path}: bad {', '.join(wrong) or 'labels'}; run jaxiqa.transfer of this version again")
+    return about
+
+
+def _read_labels(
+    folder: str, score_range: tuple[float, float], faults: checks.Faults
+) -> tuple[list[str], list[tuple[int, int]], np.ndarray]:
+    """R references, C cells (type, level), and scores (R, C)."""
+    found: dict[str, dict[tuple[int, int], float]] = {}
+    for where, row in tables.read_csv(os.path.join(folder, FILES[1]), _LABELS, faults):
+        reference, *numbers, text = (row[c] for c in _LABELS)
+        if not all(n.isascii() and n.isdigit() for n in numbers) or not 1 <= int(numbers[0]) <= len(DISTORTIONS):
+            faults.add(f"rows that are no type 1..{len(DISTORTIONS)} and level", f"{where} {' '.join(numbers)}")
+            continue
+        found.setdefault(reference, {})[int(numbers[0]), int(numbers[1])] = faults.label(text, where, score_range)
+    cells = sorted({cell for scores in found.values() for cell in scores})
+    faults.add_all(
+        "references without a label for every type and level", (r for r in found if len(found[r]) < len(cells))
+    )
+    faults.refuse()
+    return list(found), cells, np.array([[scores[cell] for cell in cells] for scores in found.values()])
+
+
+def _read_sources(folder: str, home: str, references: list[str], faults: checks.Faults) -> tuple[list[str], list[int]]:
+    """Paths of the N sources, and the number of the reference that each is like."""
+    number_of, seen = {reference: r for r, reference in enumerate(references)}, {}
+    paths, numbers = [], []
+    for where, row in tables.read_csv(os.path.join(folder, FILES[0]), _SOURCES, faults):
+        name = posixpath.normpath(row["source_image"])
+        path = os.path.join(home, name)
+        if checks.leaves(name):
+            faults.add("paths that leave the folder", f"{where} {name}")
+        elif not os.path.isfile(path):
+            faults.add("missing pictures", path)
+        if stem(name) in seen:  # the same content must not be in two parts, nor two pictures have one id
+            faults.add("pictures of one name", f"{where} {name} (as {seen[stem(name)]})")
+        seen[stem(name)] = where
+        if row["reference"] not in number_of:
+            faults.add("references without labels", f"{where} {row['reference']!r}")
+        paths.append(path)
+        numbers.append(number_of.get(row["reference"], -1))
+    return paths, numbers
+
+
+def _note(about: dict, round_: int, hold_out: bool) -> str:
+    how = _MODES[about["labels"]].format(about["dataset"])
+    note = f"its labels are transferred ({how}): nobody rated these pictures"
+    if not about["trained"]:
+        note += "; the matches are of an untrained network and have no meaning"
+    if not hold_out:
+        note += f"; references of every part train, so {about['dataset']} must not be tested on"
+    else:
+        note += f"; its parts are those of round {round_} of {about['dataset']}"
+    return note

@@ -1,0 +1,236 @@
+"""Semantic features: the pooled last stage of a ResNet, at each picture's own size. B batch, H W sides, D features.
+
+Pictures are padded below and on the right to one of a few shapes, so that few shapes are compiled. The convolutions of
+every layer pad their own input with zeros, so what lies beyond a picture's own grid is set to zero again after each
+BatchNorm, and the mean at the end is over that grid: the features are those of the picture without the padding.
+"""
+
+import collections
+import dataclasses
+import functools
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+
+import flax.linen as nn
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from jaxiqa.errors import CheckpointError, DataError
+from jaxiqa.inputs.decode import image_size, read_image
+from jaxiqa.inputs.transforms import normalise
+from jaxiqa.models import create_model, resnet
+from jaxiqa.models.layers import BatchNorm
+from jaxiqa.retrieval.feature_file import FeatureFile, read_features, write_features
+from jaxiqa.training import sharding
+from jaxiqa.training.checkpoint import Saved
+
+_STRIDE = 32  # of the last stage
+_TYPICAL = 384 * 512  # pixels of a picture of which a batch holds batch_size; fewer of larger ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A ResNet without its classifier, on the devices.
+
+    Attributes:
+      model, variables: of it.
+      about: plain values that say which weights these are: "network", and "source", {} where they are untrained.
+    """
+
+    model: nn.Module
+    variables: dict
+    about: dict
+
+
+def load_backbone(checkpoint: str, mesh) -> Backbone:
+    """The ResNet of a converted checkpoint. Raises CheckpointError where it is anything else."""
+    saved = Saved(checkpoint)
+    named = saved.meta.get("card", {}).get("model", {})
+    is_resnet = named.get("name") in ("resnet", *resnet.VARIANTS) and named.get("variant") in resnet.VARIANTS
+    if not is_resnet or not saved.meta.get("source"):
+        holds = named.get("name", "no model") + ("" if saved.meta.get("source") else " that was trained here")
+        raise CheckpointError(
+            f"checkpoint {saved.workdir} holds {holds}; features need a converted ResNet: python -m jaxiqa.convert "
+            "--model resnet101 --source FILE --output DIR"
+        )
+    variables = saved.load(("params", "batch_stats"), sharding.replicated(mesh))
+    return Backbone(_create(named["variant"]), variables, {"network": named["variant"], "source": saved.meta["source"]})
+
+
+def untrained_backbone(variant: str, mesh) -> Backbone:
+    """A ResNet with random weights, always the same; the similarity of its features has no meaning."""
+    model = _create(variant)
+    init = jax.jit(model.init, out_shardings=sharding.replicated(mesh))
+    variables = init(jax.random.key(0), jnp.zeros((1, model.crop_size, model.crop_size, 3)))
+    return Backbone(model, variables, {"network": variant, "source": {}})
+
+
+def _create(variant: str) -> nn.Module:
+    return create_model("resnet", variant, num_classes=0)
+
+
+def pooled_features(model: nn.Module, variables, images_BHWC, sizes_B2):
+    """Features of padded pictures.
+
+    Args:
+      model, variables: of a Backbone.
+      images_BHWC: uint8 (B, H, W, 3), H and W multiples of 32; the pictures are in the upper left corners.
+      sizes_B2: int (B, 2), height and width of each picture; zeros for a place without one.
+
+    Returns:
+      fp32 (B, D) of length 1: the mean of out["stage4"] over the picture's grid, as without padding.
+    """
+
+    def cut(x_BHWC):
+        """Zeros beyond the pictures, whatever the stride of the grid."""
+        reach_B2 = -(-sizes_B2 * x_BHWC.shape[1] // images_BHWC.shape[1])
+        rows, columns = (jnp.arange(n)[None] < reach_B2[:, i, None] for i, n in enumerate(x_BHWC.shape[1:3]))
+        return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x_BHWC, 0)
+
+    def cut_after_norm(layer, args, kwargs, context):
+        y = layer(*args, **kwargs)
+        return cut(y) if isinstance(context.module, BatchNorm) else y
+
+    images_BHWC = cut(normalise(images_BHWC, model.mean, model.std))
+    # In fp32 throughout, as the public features are: near-ties decide matches.
+    with nn.intercept_methods(cut_after_norm), jax.default_matmul_precision("highest"):
+        _, out = model.apply(variables, images_BHWC, train=False)
+    reach_B2 = -(-sizes_B2 // _STRIDE)
+    pooled_BD = out["stage4"].sum((1, 2)) / jnp.maximum(reach_B2.prod(1), 1)[:, None]
+    return pooled_BD / jnp.maximum(jnp.linalg.norm(pooled_BD, axis=1, keepdims=True), 1e-12)
+
+
+def padded_side(side: int) -> int:
+    """The smallest of four lengths per doubling (..., 256, 320, 384, 448, 512, 640, ...) that holds `side` pixels."""
+    step = max(_STRIDE, 2 ** ((side - 1).bit_length() - 3))
+    return -(-side // step) * step
+
+
+class Extractor:
+    """Features of picture files, batch by batch over all devices.
+
+    Args:
+      backbone: that computes them.
+      mesh: of the devices.
+      batch_size: pictures of 384 x 512 in a batch.
+    """
+
+    def __init__(self, backbone: Backbone, mesh, batch_size: int):
+        self.about = backbone.about
+        self._variables, self._batch_size, self._devices = backbone.variables, batch_size, mesh.size
+        self._sharding = sharding.batch_sharding(mesh)
+        self._forward = jax.jit(functools.partial(pooled_features, backbone.model))
+
+    @property
+    def compiled_shapes(self) -> int:
+        """How many shapes have been compiled so far."""
+        return self._forward._cache_size()
+
+    def __call__(self, paths: Sequence[str], title: str) -> tuple[np.ndarray, dict[int, str]]:
+        """Features of N files, with a progress bar.
+
+        Returns:
+          fp32 (N, D) of length 1, and {index: why} of the pictures that could not be read, whose rows are zeros.
+        """
+        shapes, refused = {}, {}
+        for i, path in enumerate(paths):
+            try:
+                shapes[i] = tuple(map(padded_side, image_size(path)))
+            except DataError as error:
+                refused[i] = str(error)
+        order = sorted(shapes, key=shapes.get)  # pictures of one shape together
+        features, in_flight = None, collections.deque()
+
+        def collect():
+            nonlocal features
+            members, result_BD = in_flight.popleft()
+            result_BD = jax.device_get(result_BD)[: len(members)]
+            if features is None:
+                features = np.zeros((len(paths), result_BD.shape[1]), np.float32)
+            features[members] = result_BD
+            bar.update(len(members))
+
+        with tqdm(total=len(paths), desc=title, unit=" pictures", mininterval=1, disable=None) as bar:
+            for members, images, sizes in self._batches(paths, order, shapes, refused):
+                images, sizes = jax.device_put((images, sizes), self._sharding)
+                in_flight.append((members, self._forward(self._variables, images, sizes)))
+                if len(in_flight) > 2:
+                    collect()
+            while in_flight:
+                collect()
+        if features is None:
+            raise DataError(f"{title}: not one of {len(paths)} pictures can be used; {next(iter(refused.values()))}")
+        return features, refused
+
+    def _batches(self, paths, order: list[int], shapes: dict[int, tuple[int, int]], refused: dict[int, str]):
+        """(indices of the members, uint8 (B, H, W, 3), int32 (B, 2)); what cannot be read is put into `refused`."""
+        threads = max(2, os.cpu_count() or 1)
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)  # a picture may be large
+        pictures = iter(grain.MapDataset.source(_Pictures([paths[i] for i in order])).to_iter_dataset(options))
+        try:
+            members, images, sizes = [], None, None
+            for place, (i, picture) in enumerate(zip(order, pictures, strict=True), 1):
+                if isinstance(picture, DataError):
+                    refused[i] = str(picture)
+                else:
+                    if not members:
+                        count = self._count(shapes[i])
+                        images, sizes = np.zeros((count, *shapes[i], 3), np.uint8), np.zeros((count, 2), np.int32)
+                    height, width = sizes[len(members)] = picture.shape[:2]
+                    images[len(members), :height, :width] = picture
+                    members.append(i)
+                last = place == len(order) or shapes[order[place]] != shapes[i]
+                if members and (last or len(members) == len(images)):
+                    yield members, images, sizes
+                    members = []
+        finally:
+            pictures.close()
+
+    def _count(self, shape: tuple[int, int]) -> int:
+        """Pictures of this shape in a batch, a multiple of the devices."""
+        most = self._batch_size * _TYPICAL // max(_TYPICAL, shape[0] * shape[1])
+        return max(1, most // self._devices) * self._devices
+
+
+class _Pictures:
+    """Files as Grain reads them; a DataError in the place of one that cannot be read."""
+
+    def __init__(self, paths: list[str]):
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> np.ndarray | DataError:
+        try:
+            return read_image(self._paths[index])
+        except DataError as error:
+            return error
+
+
+def features_of(pictures: Mapping[str, str], file: str, extractor: Extractor, title: str) -> FeatureFile:
+    """Features of pictures, from `file` where it holds those of the same pictures by the same network, else computed.
+
+    Args:
+      pictures: {name: path}.
+      file: .npz, which is written; `about["refused"]` of it is {name: why} of the pictures that could not be read.
+      extractor: that computes them.
+      title: of the progress bar.
+    """
+    lines = (f"{name}\t{os.path.getsize(path)}" for name, path in pictures.items())
+    digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    about = {**extractor.about, "pictures": digest}
+    if os.path.exists(file):
+        there = read_features(file)
+        if about.items() <= there.about.items():
+            return there
+    names = list(pictures)
+    features_ND, refused = extractor(list(pictures.values()), title)
+    usable = [i for i in range(len(names)) if i not in refused]
+    about["refused"] = {names[i]: reason for i, reason in sorted(refused.items())}
+    write_features(file, [names[i] for i in usable], features_ND[usable] if refused else features_ND, about)
+    return read_features(file)

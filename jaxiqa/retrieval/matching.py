@@ -1,0 +1,86 @@
+"""Which reference each picture of a pool is most like: computed from features, or read from a file."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from jaxiqa.errors import DataError
+from jaxiqa.retrieval.feature_file import FeatureFile
+from jaxiqa.retrieval.features import Extractor, features_of
+from jaxiqa.retrieval.neighbours import BLOCK, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The K best matches of N pictures in one set of references.
+
+    Attributes:
+      names: of the pictures, N.
+      number_NK: int, which references, the most similar first.
+      cosine_NK: how similar they are.
+    """
+
+    names: list[str]
+    number_NK: np.ndarray
+    cosine_NK: np.ndarray
+
+    def take(self, rows: Sequence[int]) -> "Found":
+        """Some of the pictures, in this order."""
+        return Found([self.names[i] for i in rows], self.number_NK[rows], self.cosine_NK[rows])
+
+
+class Matcher:
+    """Finds matches of one pool of pictures in several sets of references.
+
+    Args:
+      pool: {name: path} of the pictures.
+      extractor: of features.
+      mesh: of the devices.
+      folder: features are kept here, as features_NAME.npz.
+
+    Attributes:
+      features: of the pool; what could not be read is in features.about["refused"].
+    """
+
+    def __init__(self, pool: Mapping[str, str], extractor: Extractor, mesh, folder: str):
+        self._file = lambda name: os.path.join(folder, f"features_{name}.npz")
+        self._of: Callable[..., FeatureFile] = functools.partial(features_of, extractor=extractor)
+        self._mesh = mesh
+        self.features = self._of(pool, self._file("pictures"), title="features of the pictures")
+
+    def __call__(self, dataset: str, references: Mapping[str, str], k: int) -> Found:
+        """The k best matches of every picture.
+
+        Args:
+          dataset: name of the references' dataset.
+          references: {name: path}; all must be readable.
+          k: matches per picture, or all references where they are fewer.
+
+        Raises:
+          DataError: a reference cannot be read.
+        """
+        features = self._of(references, self._file(dataset), title=f"features of {dataset}'s references")
+        if refused := features.about["refused"]:
+            raise DataError(
+                f"{len(refused)} reference pictures of {dataset} cannot be used: {next(iter(refused.values()))}"
+            )
+        k = min(k, len(references))
+        return Found(self.features.names, *nearest(self.features.blocks(BLOCK), features.read(), k, self._mesh))
+
+
+def number_references(names: Sequence[str], references: Sequence[str], where: str) -> np.ndarray:
+    """Numbers of the references that pictures are named after (I01.png is I01): int (N,).
+
+    Raises:
+      DataError: names of none; the first are listed, after `where` they stand.
+    """
+    number_of = {reference.lower(): r for r, reference in enumerate(references)}
+    numbers = {name: number_of.get(os.path.splitext(name)[0].lower(), -1) for name in set(names)}
+    if unknown := sorted(name for name, number in numbers.items() if number < 0):
+        raise DataError(
+            f"{where}: {len(unknown)} names of references that the rated dataset has not ({', '.join(unknown[:10])})"
+        )
+    return np.array([numbers[name] for name in names])

@@ -1,0 +1,214 @@
+"""SAQT as a dataset: records yet to be distorted, their labels by mode, and no leak from the rated dataset's split."""
+
+import dataclasses
+import json
+import os
+import random
+
+import numpy as np
+import pytest
+
+from jaxiqa.datasets import load, saqt
+from jaxiqa.datasets.kadid10k import DISTORTIONS
+from jaxiqa.datasets.saqt_files import read_matches
+from jaxiqa.datasets.shared_types import kadid_types
+from jaxiqa.datasets.splits import make_split
+from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.retrieval.labels import make_table
+from jaxiqa.retrieval.matching import number_references
+
+CELLS = [(1, 1), (1, 2), (10, 1), (10, 2)]
+REFERENCES = [f"R{i:02d}" for i in range(20)]
+LABELS = np.round(1 + 4 * np.random.default_rng(0).random((20, 4)), 2)
+NUMBERS = np.random.default_rng(1).integers(0, 19, 200)  # nothing is like R19
+
+
+@pytest.fixture
+def make(tmp_path):
+    """make(**changes) writes a dataset of 200 sources and gives its folder."""
+    pool = tmp_path / "pool"
+    (pool / "sub").mkdir(parents=True)
+    names = [f"sub/p{i}.png" if i % 2 else f"p{i}.png" for i in range(200)]
+    for name in names:
+        (pool / name).touch()
+
+    def write(names=names, numbers=NUMBERS, **changes):
+        folder = tmp_path / "saqt"
+        folder.mkdir(exist_ok=True)
+        about = {"dataset": "folder", "labels": "top1", "trained": True, "matches": {}, "pictures": str(pool)}
+        about |= {"score_range": [1.0, 5.0], "higher_is_better": True} | changes
+        saqt.write(folder, names, numbers, REFERENCES, CELLS, LABELS, about)
+        return folder
+
+    return write
+
+
+def test_records(make):
+    d = load("saqt", make())
+    assert len(d) == 800 and len({r.id for r in d.records}) == 800
+    r = d.records[4 * 33 + 2]
+    assert r.path.endswith("/pool/sub/p33.png") and os.path.isfile(r.path)
+    assert (r.id, r.reference, r.distortion, r.level, r.apply) == (
+        "p33_10_01", f"R{NUMBERS[33]:02d}", "jpeg", 1, (10, 1)
+    )  # fmt: skip
+    assert r.mos == LABELS[NUMBERS[33], 2]
+    assert d.records[-1] == d.records[799] and d.records[10:13] == [d.records[i] for i in (10, 11, 12)]
+    assert len(list(d.records)) == 800
+    for bad in (800, -801):
+        with pytest.raises(IndexError):
+            d.records[bad]
+    assert d.score_range == (1.0, 5.0) and d.higher_is_better and d.rated
+    assert "transferred" in d.note and "most similar picture of folder" in d.note and "round 1" in d.note
+    assert {r.apply for r in load("saqt", make(), types=(10, 3)).records} == {(10, 1), (10, 2)}
+    assert load("saqt", make()).fingerprint == d.fingerprint
+
+
+def parts_of_the_rated_dataset(round_):
+    """Names of the references in each part of the rated dataset's random split, by its published rule."""
+    order = list(REFERENCES)
+    random.Random(12345 * round_).shuffle(order)
+    return {"train": set(order[:14]), "val": set(order[14:16]), "test": set(order[16:])}
+
+
+@pytest.mark.parametrize("round_", [1, 2, 7])
+@pytest.mark.parametrize("selection", ["val", "legacy"])
+def test_sources_of_held_out_references_never_train(make, round_, selection):
+    """Although R19 has no source, which would make the split by the records alone another one."""
+    d = load("saqt", make(), round=round_)
+    s, held = make_split(d, selection=selection), parts_of_the_rated_dataset(round_)
+    found = {part: {d.records[i].reference for i in getattr(s, part)} for part in ("train", "val", "test")}
+    there = {f"R{i:02d}" for i in NUMBERS}
+    trained = held["train"] | held["val"] if selection == "legacy" else held["train"]
+    assert found["train"] == trained & there and found["test"] == held["test"] & there
+    assert not found["train"] & (found["test"] | found["val"])
+    assert len(s.train) + len(s.test) + (selection == "val") * len(s.val) == 800
+    pictures = [{d.records[i].path for i in part} for part in (s.train, s.test)]
+    assert not pictures[0] & pictures[1]
+    by_records = make_split(dataclasses.replace(d, official_split=None), round_, selection)
+    assert {d.records[i].reference for i in by_records.test} != found["test"]
+
+
+def test_every_reference_may_train_if_asked_for(make):
+    d = load("saqt", make(), hold_out=False)
+    s = make_split(d)
+    assert len(s.train) == 800 and s.val and s.test and "folder must not be tested on" in d.note
+
+
+def test_mean_labels_know_nothing_of_held_out_references(make):
+    folder = make(labels="cell_mean")
+    for round_ in (1, 2):
+        d = load("saqt", folder, round=round_)
+        trained = [REFERENCES.index(r) for r in parts_of_the_rated_dataset(round_)["train"]]
+        expected = LABELS[sorted(trained)].mean(0)
+        found = np.array([r.mos for r in d.records]).reshape(200, 4)
+        np.testing.assert_allclose(found, np.tile(expected, (200, 1)))
+        assert np.abs(expected - LABELS.mean(0)).max() > 0.01
+    assert "means over pictures of folder" in d.note
+
+
+def test_notes_say_what_is_not_to_be_believed(make):
+    assert "drawn by lot" in load("saqt", make(labels="random")).note
+    assert "untrained network and have no meaning" in load("saqt", make(trained=False)).note
+    assert "untrained" not in load("saqt", make()).note
+
+
+def test_pictures_may_move(make, tmp_path):
+    folder = make()
+    os.rename(tmp_path / "pool", tmp_path / "moved")
+    with pytest.raises(DataError, match=r"200 missing pictures(.|\n)*named by the option pictures=FOLDER"):
+        load("saqt", folder)
+    d = load("saqt", folder, pictures=str(tmp_path / "moved"))
+    assert d.records[0].path == str(tmp_path / "moved" / "p0.png") and len(d) == 800
+
+
+def test_all_faults_at_once(make):
+    folder = make()
+    lines = (folder / "sources.csv").read_text().splitlines()
+    lines[1:5] = ["../p0.png,R01", "sub/p0.png,R01", "p1.png,R77", "sub/p3.png,R01"]
+    (folder / "sources.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError) as e:
+        load("saqt", folder)
+    for expected in (
+        "paths that leave the folder: sources.csv:2 ../p0.png",
+        "pictures of one name: sources.csv:3 sub/p0.png (as sources.csv:2)",
+        "references without labels: sources.csv:4 'R77'",
+        "pool/p1.png",
+    ):
+        assert expected in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("reference_labels.csv", "R03,10,2,", "R03,26,2,", "no type 1..25 and level: reference_labels.csv:17 26 2"),
+        ("reference_labels.csv", "R03,10,2,", "R03,10,x,", "reference_labels.csv:17 10 x"),
+        ("reference_labels.csv", "R03,10,2,", "R03,10,2,9", "labels outside 1..5"),
+        ("reference_labels.csv", "R03,10,2,", "R03,10,1,", "references without a label for every type and level: R03"),
+        ("saqt.json", '"top1"', '"top2"', "bad labels"),
+        ("saqt.json", '"trained": true', '"trained": 1', "bad trained"),
+        ("saqt.json", "{", "[", "saqt.json is damaged"),
+    ],
+)
+def test_damage_is_named(make, file, old, new, words):
+    folder = make()
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new, 1))
+    with pytest.raises(DataError, match=words):
+        load("saqt", folder)
+
+
+def test_what_cannot_be_trained_on_is_refused(make):
+    with pytest.raises(ConfigError, match=r"no labels for types \[3\]; there are for 1, 10"):
+        load("saqt", make(), types=(3,))
+    with pytest.raises(ConfigError, match="round of a split is 1 or more"):
+        load("saqt", make(), round=0)
+    few = make(names=["p0.png", "p2.png"], numbers=np.array([0, 0]))
+    with pytest.raises(DataError, match=r"of 2 pictures too few are like references .* take another round"):
+        load("saqt", few)
+    paths, records = saqt.to_render(few, "", range(1, 26))  # but they can be rendered
+    assert [os.path.basename(p) for p in paths] == ["p0.png", "p2.png"] and len(records) == 8
+    os.remove(few / "saqt.json")
+    with pytest.raises(DataError, match=r"has no saqt\.json"):
+        load("saqt", few)
+
+
+@pytest.fixture
+def released(shared, tree, tmp_path, monkeypatch):
+    """The released matches with KADID-10k's labels, as transfer writes them; the pictures are not at hand."""
+    kadid = load("kadid10k", tree("kadid10k"))
+    table = make_table(kadid, kadid_types("kadid10k"))
+    path = str(shared / "data/saqt_public/similarity_img_in_iqadataset.csv")
+    matches = read_matches(path)["kadid-10k"]
+    numbers = number_references(matches.references, table.references, path)
+    about = {"dataset": "kadid10k", "labels": "top1", "trained": True, "pictures": "/pool"}
+    about |= {"score_range": [1.0, 5.0], "higher_is_better": True, "matches": {}}
+    saqt.write(tmp_path, matches.sources, numbers, table.references, table.cells, table.mos_RC, about)
+    monkeypatch.setattr(os.path, "isfile", lambda path: True)
+    return tmp_path, kadid
+
+
+def test_round_1_of_the_released_set(released):
+    """37,960 of the 50,000 sources may pretrain a model that is tested on round 1 of KADID-10k."""
+    folder, kadid = released
+    d = load("saqt", folder, types=(1,))
+    assert len(d) == 250_000
+    s, theirs = make_split(d, selection="legacy"), make_split(kadid, selection="legacy")
+    assert len(s.train) == 5 * 37_960 and len(s.test) == 5 * (50_000 - 37_960)
+    assert len(make_split(d).train) == 5 * 29_735  # and 8 references less to select by
+    tested = {kadid.records[i].reference for i in theirs.test}
+    assert {d.records[i].reference for i in s.test} == tested and len(tested) == 16
+    assert not tested & {d.records[i].reference for i in s.train}
+    scores = {(r.reference, r.distortion, r.level): r.mos for r in kadid.records}
+    for i in range(0, len(d), 997):
+        r = d.records[i]
+        assert r.mos == scores[r.reference, r.distortion, r.level] and DISTORTIONS[r.apply[0] - 1] == r.distortion
+
+
+@pytest.mark.slow
+def test_the_whole_released_set(released):
+    folder, _ = released
+    d = load("saqt", folder)
+    assert len(d) == 6_250_000 and len(d.official_split["train"]) == 125 * 29_735
+    assert d.records[6_249_999].apply == (25, 5)
+    assert json.loads((folder / "saqt.json").read_text())["dataset"] == "kadid10k"

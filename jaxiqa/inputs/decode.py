@@ -52,6 +52,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from jaxiqa.datasets import prepared
 from jaxiqa.errors import DataError
 
 MAX_PIXELS = 178_000_000  # height * width; more is refused before a pixel is decoded
@@ -86,7 +87,8 @@ def read_image(source) -> np.ndarray:
     """The picture in a file as RGB, upright.
 
     Args:
-      source: path (str or os.PathLike), the file's bytes, or a binary file object (read from where it stands).
+      source: path (str or os.PathLike; also the address of a picture in a prepared set, datasets/prepared.py), the
+        file's bytes, or a binary file object (read from where it stands).
 
     Returns:
       uint8 (height, width, 3), 0..255, contiguous and writable. The table above says what becomes of each kind.
@@ -121,6 +123,12 @@ def image_size(source) -> tuple[int, int]:
     with _opened(source) as (file, name):
         _, _, (height, width), orientation = _header(file, name)
     return (width, height) if orientation >= 5 else (height, width)
+
+
+def read_file(source) -> bytes:
+    """The file of a picture, undecoded. Takes what read_image takes; raises DataError where it cannot be read."""
+    with _opened(source) as (file, name), _refusing("unreadable file", name):
+        return file.read()
 
 
 def from_pil(image: Image.Image) -> np.ndarray:
@@ -162,6 +170,11 @@ def _opened(source) -> Iterator[tuple[BinaryIO, str]]:
         yield file, name
     elif isinstance(source, str | os.PathLike):
         name = repr(os.fspath(source))
+        if prepared.is_address(source):
+            with _refusing("damaged prepared set", name):
+                file = io.BytesIO(prepared.read_bytes(source))
+            yield file, name
+            return
         with _refusing("no readable file", name):
             # Without O_NONBLOCK, opening a pipe that nobody writes to never returns.
             descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)

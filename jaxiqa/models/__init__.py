@@ -1,13 +1,12 @@
 """Models by name. A model is one file in this folder with Model, VARIANTS, MEAN, STD, TEST_CROPS, NAMES and PAPER."""
 
-import difflib
 import importlib
 import pkgutil
 from types import ModuleType
 
 import flax.linen as nn
 
-from jaxiqa.errors import ConfigError
+from jaxiqa.errors import ConfigError, suggest
 
 
 def _modules() -> dict[str, ModuleType]:
@@ -36,10 +35,7 @@ def find_model(name: str) -> ModuleType:
     for module in modules.values():
         if name != "test" and name in module.VARIANTS and _is_backbone(module):
             return module
-    known = list_models()
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f'did you mean "{near[0]}"?' if near else f"choose one of: {', '.join(known)}"
-    raise ConfigError(f'there is no model "{name}"; {hint}')
+    raise ConfigError(f'there is no model "{name}"; {suggest(name, list_models())}')
 
 
 def create_model(name: str, variant: str | None = None, **options) -> nn.Module:
@@ -60,7 +56,5 @@ def create_model(name: str, variant: str | None = None, **options) -> nn.Module:
     fields = [f for f in module.Model.__dataclass_fields__ if f not in ("parent", "name")]
     for key in options:
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, 1)
-            hint = f'did you mean "{near[0]}"?' if near else f"it has: {', '.join(fields)}"
-            raise ConfigError(f'model {name} has no option "{key}"; {hint}')
+            raise ConfigError(f'model {name} has no option "{key}"; {suggest(key, fields)}')
     return module.Model(**{**module.VARIANTS[variant], **options})

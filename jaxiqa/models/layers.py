@@ -80,11 +80,12 @@ class BatchNorm(nn.Module):
     momentum: float = 0.1
     eps: float = 1e-5
     dtype: jnp.dtype = jnp.float32
+    scale_init: Callable = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x, train: bool):
         shape = (1,) * (x.ndim - 1) + (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, shape[-1:])
+        scale = self.param("scale", self.scale_init, shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, shape[-1:])
         ra_mean = self.variable("batch_stats", "mean", jnp.zeros, shape[-1:], jnp.float32)
         ra_var = self.variable("batch_stats", "var", jnp.ones, shape[-1:], jnp.float32)

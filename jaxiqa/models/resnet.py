@@ -20,7 +20,7 @@ VARIANTS = {
     "test": dict(stage_sizes=(1, 1, 1, 1), width=8, num_classes=10, crop_size=64),
 }
 
-# torchvision's and timm's names -> ours.
+# torchvision's and timm's names -> ours. CONTRIQUE ("encoder.") and ARNIQA ("model.") number the trunk's layers.
 NAMES = {
     "mapped": (
         ("conv1", "conv1", "conv"),
@@ -32,6 +32,11 @@ NAMES = {
         ("fc", "fc", "linear"),
     ),
     "carried": (),
+    "legacy": (
+        (r"(encoder|model)\.0\.", "conv1."),
+        (r"(encoder|model)\.1\.", "bn1."),
+        *((rf"(encoder|model)\.{s + 3}\.", f"layer{s}.") for s in (1, 2, 3, 4)),
+    ),
 }
 
 _INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")

@@ -11,7 +11,7 @@ from jaxiqa.models import find_model
 from jaxiqa.weights import load_torch, names
 
 
-@pytest.mark.parametrize("name", ["glintiqa", "vit", "resnet", "van", "cnniqa"])
+@pytest.mark.parametrize("name", ["glintiqa", "mfen", "vit", "resnet", "van", "cnniqa"])
 def test_round_trip(name):
     """Every leaf has exactly one foreign name, and reading what was written gives the same arrays."""
     tensors = foreign_state_dict(name, "test")
@@ -44,6 +44,22 @@ def test_everything_wrong_is_listed_at_once():
     assert "1 missing tensors: local_projection.bias" in message
     assert "1 tensors of another shape: siem1.conv.weight (3, 2, 64, 32) for (3, 3, 64, 32)" in message
     assert "1 tensors that are not finite: cwsa2.norm.bias" in message
+
+
+@pytest.mark.parametrize("prefix", ["encoder", "model"])
+def test_resnets_with_numbered_layers(prefix):
+    """CONTRIQUE's and ARNIQA's files number the layers of the trunk; torchvision's names give the same variables."""
+    tensors = foreign_state_dict("resnet", "test")
+    numbers = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
+    numbered = {}
+    for name, array in tensors.items():
+        layer, rest = name.split(".", 1)
+        numbered[f"{prefix}.{numbers[layer]}.{rest}" if layer in numbers else name] = array
+    assert f"{prefix}.4.0.downsample.1.running_mean" in numbered and f"{prefix}.0.weight" in numbered
+    np.testing.assert_equal(load_torch("resnet", numbered, "test"), load_torch("resnet", tensors, "test"))
+    numbered[f"{prefix}.2.weight"] = np.zeros(3, np.float32)
+    with pytest.raises(CheckpointError, match=rf"1 unknown tensors: {prefix}\.2\.weight"):
+        load_torch("resnet", numbered, "test")
 
 
 def test_legacy_and_wrapped_files(tmp_path):

@@ -35,8 +35,8 @@ from jaxiqa.models import create_model, find_model
 from jaxiqa.scoring.card import Card
 from jaxiqa.training.checkpoint import Saved, save_once
 from jaxiqa.training.state import scoring_variables
-from jaxiqa.weights.files import read_tensors, write_tensors
-from jaxiqa.weights.manifest import FILE, file_sha256, make_manifest, read_manifest
+from jaxiqa.weights.files import file_sha256, read_tensors, write_tensors
+from jaxiqa.weights.manifest import FILE, make_manifest, read_manifest
 from jaxiqa.weights.mapping import export_tensors, import_tensors
 from jaxiqa.weights.verify import TOLERANCE, verify
 
@@ -72,13 +72,14 @@ def convert(source: str, output: epath.Path) -> None:
         raise ConfigError("--model is missing; name the model that the weights are of, e.g. --model resnet50")
     if (output / "checkpoints").exists():
         raise ConfigError(f"--output {output} holds a checkpoint already; name another folder or remove it")
+    _check_ignore()
     model = create_model(_MODEL.value, _VARIANT.value)
     module = find_model(_MODEL.value)
     variant = _VARIANT.value or next(k for k in (_MODEL.value, *module.VARIANTS) if k in module.VARIANTS)
-    tensors = read_tensors(source, _KEY.value)
     sha256 = file_sha256(source)
     if _SHA256.value and _SHA256.value.lower() != sha256:
         raise CheckpointError(f"--source {source} has SHA-256 {sha256}, not {_SHA256.value}; fetch the right file")
+    tensors = read_tensors(source, _KEY.value)
     one_by_one = ((name, tensors.pop(name)) for name in list(tensors))  # so that no two copies of all are in memory
     imported = import_tensors(_MODEL.value, one_by_one, variant, _IGNORE.value)
     _verify(_MODEL.value, variant, imported.variables)
@@ -123,6 +124,16 @@ def export(folder: str, target: epath.Path) -> None:
     if made_up:
         stems = sorted({re.sub(r"\d+", "N", n) for n in made_up})
         print(f"note: {len(made_up)} of them are zeros, because the model has no such parameters ({', '.join(stems)})")
+
+
+def _check_ignore() -> None:
+    for pattern in _IGNORE.value:
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError) as error:
+            raise ConfigError(
+                f"--ignore {pattern} is no regular expression ({error}); put \\ before a character that means itself"
+            ) from error
 
 
 def _verify(name: str, variant: str, variables: dict) -> None:

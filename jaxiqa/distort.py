@@ -18,6 +18,7 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import zlib
 
 import numpy as np
@@ -33,7 +34,7 @@ from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.decode import image_size, read_image
 from jaxiqa.inputs.files import find_pictures
-from jaxiqa.inputs.render import write_png
+from jaxiqa.inputs.render import remove_scratch, write_png
 from jaxiqa.training import compile_cache
 
 LEVELS = (1, 2, 3, 4, 5)
@@ -93,10 +94,6 @@ def _read(path: str):
     return read_image(path)
 
 
-def _start_worker() -> None:
-    compile_cache.enable()
-
-
 def sheet(path: str, name: str, folder: str, types: list[int], levels: list[int]) -> None:
     """NAME_sheet.png of the files that were rendered: a row per type, a column per level."""
     images, captions = [], []
@@ -154,16 +151,26 @@ def _run(jobs: list[tuple], processes: int) -> dict[str, str]:
         return refused
     context = multiprocessing.get_context("spawn")  # forked JAX hangs
     os.environ["JAX_PLATFORMS"] = "cpu"  # for the children: the exact form is the host's
-    pool = concurrent.futures.ProcessPoolExecutor(processes, context, _start_worker)
+    pool = concurrent.futures.ProcessPoolExecutor(processes, context, compile_cache.enable)
     try:
         chunk = max(1, min(len(LEVELS), len(jobs) // processes))  # the levels of a type share its compiled function
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it: Ctrl-C is for this process
         results = pool.map(render_one, *zip(*jobs, strict=True), chunksize=chunk)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         bar = tqdm(results, "distorting", len(jobs), unit=" pictures", mininterval=1, disable=None)
         for job, reason in zip(jobs, bar, strict=True):
             if reason:
                 refused[job[0]] = reason
-    finally:
+    except BaseException as error:
+        workers = multiprocessing.active_children()
+        for worker in workers:  # else they would finish what they have been given, compilations included
+            worker.terminate()
         pool.shutdown(cancel_futures=True)
+        for worker in workers:
+            remove_scratch(os.path.dirname(jobs[0][-1]), worker.pid)
+        error.add_note("the same command goes on where it stopped")
+        raise
+    pool.shutdown()
     return refused
 
 
@@ -179,7 +186,10 @@ def _claim(folder: epath.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     note, ours = folder / "distort.json", {"jaxiqa": jaxiqa.__version__, "seed": _SEED.value}
     if note.exists():
-        theirs = json.loads(note.read_text())
+        try:
+            theirs = json.loads(note.read_text())
+        except ValueError as error:
+            raise ConfigError(f"{note} is damaged ({error}); remove it, or name another folder") from error
         if theirs != ours:
             raise ConfigError(f"--output {folder} holds pictures of {theirs}, not {ours}; name another folder")
     report.write_json(note, ours)

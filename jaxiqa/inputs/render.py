@@ -56,3 +56,9 @@ def write_png(image_HWC: np.ndarray, target: str | os.PathLike) -> None:
     scratch = Path(f"{os.fspath(target)}.{os.getpid()}.tmp")
     Image.fromarray(image_HWC).save(scratch, format="PNG", compress_level=1)
     os.replace(scratch, target)
+
+
+def remove_scratch(folder: str | os.PathLike, pid: int) -> None:
+    """Removes what the process `pid`, stopped in the middle of write_png, left unfinished in `folder`."""
+    for scratch in Path(folder).glob(f"*.{pid}.tmp"):
+        scratch.unlink()

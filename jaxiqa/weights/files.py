@@ -4,13 +4,14 @@ The safetensors format is read here and not by its package, which drops one of t
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import math
 import os
 import pathlib
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 import numpy as np
@@ -55,19 +56,14 @@ def read_tensors(path: str | os.PathLike, key: str | None = None) -> dict[str, n
     Raises:
       CheckpointError: the file cannot be read, is damaged, or asks for anything but tensors. One line, with the path.
     """
-    try:
-        info = os.stat(path)
-        if not stat.S_ISREG(info.st_mode):
-            raise CheckpointError("it is no file: give the path of one weight file")
-        with open(path, "rb") as file:
-            return _without_prefix(_read(file, info.st_size, key))
-    except CheckpointError as error:
-        raise _refusal(path, str(error)) from error
-    except OSError as error:
-        raise _refusal(path, f"cannot be read ({error.strerror}): check the path") from error
-    except Exception as error:  # whatever damaged bytes may cause, from struct.error to MemoryError
-        what = f"{type(error).__name__}: {str(error)[:200]}"
-        raise _refusal(path, f"the file is damaged ({what}): download or save it again") from error
+    with _opened(path) as (file, size):
+        return _without_prefix(_read(file, size, key))
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """64 hex digits over a file's bytes. Raises CheckpointError where it cannot be read."""
+    with _opened(path) as (file, _):
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
@@ -95,6 +91,24 @@ def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) ->
     finally:
         with contextlib.suppress(OSError, ValueError):
             beside.unlink()
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, int]]:
+    """A regular file and its size; whatever goes wrong with it becomes one line."""
+    try:
+        info = os.stat(path)
+        if not stat.S_ISREG(info.st_mode):
+            raise CheckpointError("it is no file: give the path of one weight file")
+        with open(path, "rb") as file:
+            yield file, info.st_size
+    except CheckpointError as error:
+        raise _refusal(path, str(error)) from error
+    except OSError as error:
+        raise _refusal(path, f"cannot be read ({error.strerror}): check the path") from error
+    except Exception as error:  # whatever damaged bytes may cause, from struct.error to MemoryError
+        what = f"{type(error).__name__}: {str(error)[:200]}"
+        raise _refusal(path, f"the file is damaged ({what}): download or save it again") from error
 
 
 def _refusal(path: str | os.PathLike, message: str) -> CheckpointError:

@@ -1,13 +1,12 @@
 """Where a training run starts: parameters of converted backbones, or of a whole model, in place of random ones."""
 
-import difflib
 from collections.abc import Mapping
 
 import jax
 import numpy as np
 from flax import traverse_util
 
-from jaxiqa.errors import CheckpointError, ConfigError
+from jaxiqa.errors import CheckpointError, ConfigError, suggest
 from jaxiqa.models import find_model
 
 
@@ -16,9 +15,7 @@ def check_init(name: str, init: Mapping[str, str]) -> None:
     parts = ["model", *getattr(find_model(name), "BACKBONES", {})]
     for key in init:
         if key not in parts:
-            near = difflib.get_close_matches(key, parts, 1)
-            hint = f'did you mean "{near[0]}"?' if near else f"it has {', '.join(parts)}"
-            raise ConfigError(f"config.init.{key}: {name} has no such part; {hint}")
+            raise ConfigError(f"config.init.{key}: {name} has no such part; {suggest(key, parts)}")
     if init.get("model") and any(path for key, path in init.items() if key != "model"):
         raise ConfigError("config.init.model starts the whole model; leave its other parts empty")
 

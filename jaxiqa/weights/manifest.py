@@ -1,7 +1,6 @@
 """The manifest beside a converted checkpoint: where its weights come from and what became of every tensor."""
 
 import collections
-import hashlib
 import json
 import os
 
@@ -12,12 +11,6 @@ from jaxiqa.errors import CheckpointError
 from jaxiqa.models import create_model, find_model
 
 FILE = "manifest.json"
-
-
-def file_sha256(path: str | os.PathLike) -> str:
-    """64 hex digits over a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def make_manifest(source: str | os.PathLike, sha256: str, name: str, variant: str, licence: str, coverage) -> dict:

@@ -108,6 +108,9 @@ def export_tensors(
       variables: of the model, arrays of any kind.
       carried, coverage: of the import, for the file's own order, types and untouched tensors; where the model was
         trained here there are none, and the carried tensors become zeros, so that PyTorch loads the file strictly.
+
+    Raises:
+      CheckpointError: tensors of the coverage that are neither in the variables nor carried; all are listed.
     """
     rules, tensors = names.rules(find_model(name).NAMES), {}
     flat = traverse_util.flatten_dict({k: v for k, v in variables.items() if v}, sep="/")
@@ -119,6 +122,9 @@ def export_tensors(
         return tensors | zeros, sorted(zeros)
     tensors |= carried
     rows = {row["as"]: row for row in coverage if row["ours"] != "ignored"}
+    if absent := [k for k in rows if k not in tensors]:
+        problem = _report("tensors that the manifest lists are absent", absent)
+        raise CheckpointError(f"{problem}; convert the weights again")
     ordered = {k: np.asarray(tensors.pop(k), order="C").astype(_dtype(rows[k]["dtype"]), copy=False) for k in rows}
     return ordered | tensors, []
 

@@ -124,9 +124,9 @@ def test_table_is_in_kadid_order_and_resolves_names_and_numbers():
 @pytest.mark.parametrize(
     ("type", "message"),
     [
-        ("gausian_blur", "did you mean 'gaussian_blur'"),
-        ("color_diffusion", "did you mean 'colour_diffusion'"),
-        ("zzz", "known: gaussian_blur"),
+        ("gausian_blur", 'did you mean "gaussian_blur"'),
+        ("color_diffusion", 'did you mean "colour_diffusion"'),
+        ("zzz", "choose one of: gaussian_blur"),
         (26, "unknown distortion number 26"),
         (0, "unknown distortion number 0"),
     ],

@@ -78,10 +78,14 @@ def run_program(name: str, *arguments, **options) -> subprocess.CompletedProcess
     )
 
 
-# Imports once, then runs the program in a child for each command line; JAX starts no threads before it is used.
+# Imports the rooms once, then runs the program in a child for each command line; JAX starts no threads before it is
+# used. No program is imported here: their flags share names.
 _FORKS = """
-import json, os, runpy, sys, tempfile
-import jaxiqa.train
+import importlib, json, os, pkgutil, runpy, sys, tempfile
+import jaxiqa
+for module in pkgutil.walk_packages(jaxiqa.__path__, "jaxiqa."):
+    if module.name.count(".") == 2:
+        importlib.import_module(module.name)
 results = []
 for arguments in json.loads(sys.argv[2]):
     files = [tempfile.TemporaryFile() for _ in range(2)]

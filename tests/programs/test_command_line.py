@@ -1,13 +1,11 @@
 """Every program: --help, mistyped keys, exit codes."""
 
-import json
-import pathlib
 import subprocess
 import sys
 
 import pytest
+from tiny_run import ROOT, run_many, run_program
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROGRAMS = sorted(p.stem for p in (ROOT / "jaxiqa").glob("*.py") if "program.run(" in p.read_text())
 CONFIG = "--config=configs/glintiqa_sample.py"
 
@@ -38,41 +36,15 @@ TYPOS = {
     "mesh.fdsp=1": "mesh.fsdp",
 }
 
-# Starts train once per command line in children of one process, because importing takes seconds.
-_RUNNER = """
-import json, os, sys
-import jaxiqa.train as train, jaxiqa.program as program
-results = []
-for arguments in json.loads(sys.argv[1]):
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        os.dup2(write, 2)
-        sys.argv = ["train.py", *arguments]
-        sys.modules["__main__"] = train
-        train.train = lambda *_: os._exit(99)  # accepted
-        program.run(train.main)
-        os._exit(98)
-    os.close(write)
-    text = os.fdopen(read).read()
-    results.append((os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text))
-print(json.dumps(results))
-"""
-
-
-def run_all(command_lines) -> list[tuple[int, str]]:
-    """Exit code and standard error of train for each list of arguments."""
-    command = [sys.executable, "-W", "ignore", "-c", _RUNNER, json.dumps(list(command_lines))]
-    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return json.loads(output)
-
 
 def overrides(arguments) -> list[list[str]]:
-    return [[CONFIG, "--workdir=/nonexistent/w", f"--config.{a}"] for a in arguments]
+    """Command lines of train with these overrides, and with a workdir that cannot be: good ones go no further."""
+    return [[CONFIG, "--workdir=README.md/w", f"--config.{argument}"] for argument in arguments]
 
 
 def test_mistyped_keys_are_refused_with_the_right_suggestion():
-    for (argument, key), (code, text) in zip(TYPOS.items(), run_all(overrides(TYPOS)), strict=True):
+    results = run_many("train", overrides(TYPOS))
+    for (argument, key), (code, _, text) in zip(TYPOS.items(), results, strict=True):
         assert code == 2, (argument, code, text)
         assert len(text.strip().splitlines()) == 1, (argument, text)
         assert f'did you mean "{key}"?' in text, (argument, text)
@@ -80,9 +52,9 @@ def test_mistyped_keys_are_refused_with_the_right_suggestion():
 
 def test_values_of_the_wrong_type_are_refused():
     arguments = ["seed=1", "batch_size=1.5", "batch_size=many", "optimizer.learning_rate=fast"]
-    accepted, *refused = run_all(overrides(arguments))
-    assert accepted[0] == 99
-    for argument, (code, text) in zip(arguments[1:], refused, strict=True):
+    accepted, *refused = run_many("train", overrides(arguments))
+    assert "--workdir README.md/w cannot be written" in accepted[2]
+    for argument, (code, _, text) in zip(arguments[1:], refused, strict=True):
         assert code == 2 and argument.split("=")[0] in text and len(text.strip().splitlines()) == 1, (argument, text)
 
 
@@ -95,14 +67,23 @@ def test_missing_and_unknown_arguments():
         ("--config=configs/none.py", "--workdir=w"): "configs/none.py",
         (CONFIG + ":fast", "--workdir=w"): 'takes no argument or "smoke", not "fast"',
     }
-    for (arguments, words), (code, text) in zip(cases.items(), run_all(cases), strict=True):
+    for (arguments, words), (code, _, text) in zip(cases.items(), run_many("train", cases), strict=True):
         assert code == 2, (arguments, code, text)
         assert words in text and len(text.strip().splitlines()) == 1, (arguments, text)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_help(name):
-    command = [sys.executable, "-m", f"jaxiqa.{name}", "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = run_program(name, "--help")
     assert done.returncode == 0
     assert "python -m jaxiqa" in done.stdout and "Exit codes" in done.stdout and "debug" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["evaluate", "score", "train"])
+def test_help_does_not_wait_for_what_it_does_not_need(name):
+    """Importing any of these takes a quarter of a second or more."""
+    command = [sys.executable, "-X", "importtime", "-m", f"jaxiqa.{name}", "--help"]
+    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr.splitlines()
+    imported = {line.split("|")[-1].strip() for line in lines}
+    assert "jax" in imported
+    assert not imported & {"matplotlib", "scipy.stats", "skimage"}

@@ -77,7 +77,7 @@ REFUSED = [
     (
         ["{folder}", "--output={out}", "--types=jpeg,jpg"],
         2,
-        "--types: unknown distortion 'jpg'; did you mean 'jpeg'",
+        '--types: unknown distortion "jpg"; did you mean "jpeg"',
     ),
     (["{folder}", "--output={out}", "--types=26"], 2, "--types: unknown distortion number 26"),
     (["{folder}", "--output={out}", "--levels=1-6"], 2, '--levels: "1-6" is no list of levels'),
@@ -85,14 +85,18 @@ REFUSED = [
     (["{folder}", "--output={out}", "--seed=1", "--types=18", "--levels=1"], 2, "name another folder"),
     (["{folder}/a.png", "{folder}/../twin/a.jpg", "--output={out}"], 3, "rename one of them"),
     (["none", "--output={out}"], 3, "'none': no such file"),
+    (["{folder}", "--output={damaged}"], 2, "distort.json is damaged (Expecting value"),
 ]
 
 
-def test_refusals(rendered, pristine):
+def test_refusals(rendered, pristine, tmp_path):
+    (tmp_path / "distort.json").write_text("")
     twin = pristine.parent / "twin"
     twin.mkdir(exist_ok=True)
     (twin / "a.jpg").write_bytes(b"x")
-    lines = [[a.format(folder=pristine, out=rendered) for a in arguments] for arguments, *_ in REFUSED]
+    lines = [
+        [a.format(folder=pristine, out=rendered, damaged=tmp_path) for a in arguments] for arguments, *_ in REFUSED
+    ]
     for (arguments, code, words), (got, _, error) in zip(REFUSED, run_many("distort", lines), strict=True):
         assert got == code and words in error, (arguments, error)
         assert len(error.strip().splitlines()) == 1, (arguments, error)

@@ -51,6 +51,13 @@ def test_round_trip_is_bit_exact(tensors):
     assert rows["cwsa2.norm.bias"]["dtype"] == "bfloat16" and len(rows["cwsa2.norm.bias"]["sha256"]) == 64
 
 
+def test_a_manifest_that_lists_what_is_not_there(tensors):
+    imported = import_tensors("glintiqa", tensors.items(), "test")
+    imported.carried.pop("vgfe.backbone.head.weight")
+    with pytest.raises(CheckpointError, match=r"1 tensors .* are absent: vgfe\.backbone\.head\.weight; convert the"):
+        export_tensors("glintiqa", imported.variables, "test", imported.carried, imported.coverage)
+
+
 def test_ignore_is_explicit(tensors):
     tensors["head.weight"] = np.zeros(3, np.float32)
     with pytest.raises(CheckpointError, match=r"1 unknown tensors: head\.weight"):

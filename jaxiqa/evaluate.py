@@ -6,7 +6,8 @@
       --option label_column=dmos --option higher_is_better=False --option "score_range=(0, 100)"
 
 The first takes the dataset, its options and the split from the checkpoint's own config and scores its test part.
-Another dataset is scored whole, which is what "cross-dataset" means; --part chooses otherwise.
+Another dataset is scored whole, which is what "cross-dataset" means; --part chooses otherwise. Pictures that were
+trained on are refused unless --part asks for them.
 
 Printed and written: SRCC and PLCC with 95 % bootstrap intervals (whole contents are drawn), PLCC after least-squares
 fits of the logistic curves with 4 and 5 parameters (from many starts; "not converged" is said), KRCC, RMSE on the
@@ -18,13 +19,15 @@ curve, residuals_PART.png, contact_sheet_PART.png, and report.html with all of i
 Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint.
 """
 
+import json
+
 from absl import flags
 from etils import epath
 from tqdm import tqdm
 
 from jaxiqa import datasets, program
 from jaxiqa.datasets.options import parse_options
-from jaxiqa.datasets.records import Dataset
+from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.datasets.splits import Split, make_split
 from jaxiqa.errors import CheckpointError, ConfigError, DataError
 from jaxiqa.inputs.pictures import Pictures
@@ -65,6 +68,7 @@ def main() -> None:
         )
     chosen = range(len(dataset)) if part == "all" else getattr(split, part)
     records = [dataset.records[i] for i in chosen]
+    refuse_trained(scorer, dataset, records)
     pictures = Pictures(records, scorer.model.crop_size, scorer.card.resize)
     print(f"{scorer.card.model['name']} {scorer.card.model['variant']}, step {scorer.step} of {scorer.workdir}")
     if dataset.note:
@@ -83,6 +87,20 @@ def main() -> None:
     except OSError as error:
         raise ConfigError(f"--output {folder} cannot be written ({error.strerror}); name another folder") from error
     print(f"report.html, report.json, predictions_{part}.csv, scatter and contact sheet are in {folder}")
+
+
+def refuse_trained(scorer: Scorer, dataset: Dataset, records: list[Record]) -> None:
+    """DataError where some of the records were trained on or picked the step, unless --part was given."""
+    path = scorer.workdir / "split.json"
+    if _PART.value or not path.exists():
+        return
+    seen = json.loads(path.read_text())
+    used = {*seen["train"], *seen["val"]} if seen["dataset"] == dataset.name else set()
+    if found := [r.id for r in records if r.id in used]:
+        raise DataError(
+            f"{len(found):,} of {len(records):,} pictures, such as {found[0]}, were trained on or picked the step, so "
+            "the result would flatter; leave --dataset out to test as training did, or ask for it by --part all"
+        )
 
 
 def _data(scorer: Scorer) -> tuple[Dataset, str, Split, bool]:

@@ -3,9 +3,10 @@
   python -m jaxiqa.train --config configs/glintiqa_sample.py --workdir workdir/quickstart
 
 Any value of the config can be given on the command line: --config.batch_size=32 --config.total="20 epochs".
-The same command again goes on from the last checkpoint. The workdir receives config.json, metrics.jsonl, TensorBoard
-event files, checkpoints (the latest and the best), and at the end test scores (report.html, report.json,
-predictions.csv) with a loss curve, a scatter plot and a contact sheet of the best and the worst predictions.
+The same command again goes on from the last checkpoint. The workdir receives config.json, split.json (what trains, what
+tests), metrics.jsonl, TensorBoard event files, checkpoints (the latest and the best), and at the end test scores
+(report.html, report.json, predictions.csv) with a loss curve, a scatter plot and a contact sheet of the best and the
+worst predictions.
 
 Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 130 / 143 stopped by
 Ctrl-C / SIGTERM after a good save.
@@ -25,6 +26,7 @@ from ml_collections import ConfigDict
 
 import jaxiqa
 from jaxiqa import datasets, program
+from jaxiqa.datasets.split_files import write_split
 from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import ConfigError, Stopped
 from jaxiqa.evaluation import report
@@ -151,6 +153,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     ):
         start = checkpoints.latest_step or 0
         save_config(config, split.fingerprint, workdir, resumes=start > 0)
+        write_split(workdir / "split.json", split, dataset)
         if start:
             state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")

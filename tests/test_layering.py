@@ -14,7 +14,7 @@ COMMON = {"jaxiqa", "jaxiqa.errors"}  # the package itself (its version), and er
 ALLOWED = {
     "models": ((), {"flax", "jax", "numpy"}),
     "distortions": ((), {"flax", "jax", "numpy", "PIL"}),
-    "datasets": ((), {"numpy", "tensorflow_datasets", "PIL", "scipy", "skimage"}),
+    "datasets": ((), {"numpy", "tensorflow_datasets", "PIL", "scipy", "skimage", "etils"}),
     "inputs": (("datasets", "distortions", "training.sharding"), None),
     "weights": (("models",), None),
     "training": ((), None),

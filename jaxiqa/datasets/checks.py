@@ -10,10 +10,13 @@ from collections.abc import Iterable, Sequence
 from jaxiqa.errors import ConfigError, DataError
 
 SHOWN = 10  # faults of one kind that are written out
-PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+PICTURES = (  # what inputs/decode.py reads
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pnm", ".pbm", ".jp2",
+    ".j2k", ".jpf", ".avif",
+)  # fmt: skip
 
 # A label file that only this dataset has tells which folder one was given by mistake.
-_MARKERS = {
+MARKERS = {
     "dmos.csv": "kadid10k",
     "koniq10k_distributions_sets.csv": "koniq10k",
     "koniq10k_scores_and_distributions.csv": "koniq10k",
@@ -124,7 +127,7 @@ def find_one(name: str, folder: str, candidates: tuple[str, ...], how_to_get: st
             return candidate
     hint = ""
     inner = [d for d in sorted(os.listdir(folder)) if os.path.exists(os.path.join(folder, d, candidates[0]))]
-    others = [key for marker, key in _MARKERS.items() if os.path.exists(os.path.join(folder, marker))]
+    others = [key for marker, key in MARKERS.items() if os.path.exists(os.path.join(folder, marker))]
     if inner:
         hint = f"; did you mean {os.path.join(folder, inner[0])}?"
     elif others and name not in others[0]:

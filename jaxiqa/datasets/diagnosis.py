@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxiqa.datasets import load, prepared, reader, tables
-from jaxiqa.datasets.checks import _MARKERS
+from jaxiqa.datasets.checks import MARKERS
 from jaxiqa.datasets.known import KNOWN, compare_labels
 from jaxiqa.datasets.records import Dataset
 from jaxiqa.errors import DataError, UserError
@@ -67,7 +67,7 @@ def recognise(folder: str | os.PathLike) -> str:
         return prepared.read_manifest(folder)["dataset"]
     if not os.path.isdir(folder):
         raise DataError(f"there is no folder {folder}")
-    found = {name for marker, name in _MARKERS.items() if os.path.exists(os.path.join(folder, marker))}
+    found = {name for marker, name in MARKERS.items() if os.path.exists(os.path.join(folder, marker))}
     if "tid2013 or tid2008" in found:
         words = tables.read_text(os.path.join(folder, "mos_with_names.txt")).split()
         found = {"tid2013" if len(words) > 2 * KNOWN["tid2008"].count else "tid2008"}

@@ -3,7 +3,7 @@
 import os
 
 import numpy as np
-import scipy.io
+import scipy
 
 from jaxiqa.errors import DataError
 

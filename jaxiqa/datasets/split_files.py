@@ -28,6 +28,7 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
+from etils import epath
 
 from jaxiqa.datasets import tables
 from jaxiqa.datasets.checks import Faults
@@ -103,9 +104,7 @@ def write_split(path: str | os.PathLike, split, dataset: Dataset) -> None:
     about = {"dataset": dataset.name, "name": split.name, "seed": split.seed, "round": split.round}
     about |= {"selection": split.selection, "fingerprint": split.fingerprint}
     try:
-        with open(path, "w", encoding="utf-8") as f:
-            json.dump(about | ids, f, indent=1)
-            f.write("\n")
+        epath.Path(path).write_text(json.dumps(about | ids, indent=1) + "\n")
     except OSError as e:
         raise ConfigError(f"{os.fspath(path)} cannot be written ({e.strerror}); name another file") from e
 

@@ -2,12 +2,8 @@
 
 import os
 
+from jaxiqa.datasets.checks import PICTURES
 from jaxiqa.errors import DataError
-
-EXTENSIONS = (
-    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pnm", ".pbm", ".jp2",
-    ".j2k", ".jpf", ".avif",
-)  # fmt: skip
 
 
 def find_pictures(paths: list[str]) -> list[str]:
@@ -23,13 +19,24 @@ def find_pictures(paths: list[str]) -> list[str]:
                 os.path.join(folder, name)
                 for folder, _, names in os.walk(path)
                 for name in names
-                if name.lower().endswith(EXTENSIONS)
+                if name.lower().endswith(PICTURES)
             ]
             if not inside:
-                raise DataError(f"{path!r}: no picture in this folder (names ending in {', '.join(EXTENSIONS)})")
+                raise DataError(f"{path!r}: no picture in this folder (names ending in {', '.join(PICTURES)})")
             found.update(dict.fromkeys(sorted(inside)))
         elif os.path.exists(path):
             found[path] = None
         else:
             raise DataError(f"{path!r}: no such file or folder")
     return list(found)
+
+
+def by_stem(folder: str) -> dict[str, list[str]]:
+    """{name in lower case without its ending: pictures of that name anywhere below the folder}."""
+    found: dict[str, list[str]] = {}
+    for inside, _, names in os.walk(folder):
+        for name in sorted(names):
+            stem, ending = os.path.splitext(name.lower())
+            if ending in PICTURES:
+                found.setdefault(stem, []).append(os.path.join(inside, name))
+    return found

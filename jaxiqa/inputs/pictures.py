@@ -21,7 +21,9 @@ class Pictures:
       cache_gb: decoded pictures are kept in memory up to this many GiB, so that later epochs decode nothing.
     """
 
-    def __init__(self, records: Sequence[Record], min_side: int, resize: int | Sequence[int] = 0, cache_gb: float = 0.0):
+    def __init__(
+        self, records: Sequence[Record], min_side: int, resize: int | Sequence[int] = 0, cache_gb: float = 0.0
+    ):
         self.records = records
         self._min_side, self._resize = min_side, resize
         self._room = cache_gb * 2**30

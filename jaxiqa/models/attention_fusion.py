@@ -19,7 +19,7 @@ def _identity_kernel(key, shape, dtype=jnp.float32):
 
 
 class ChannelAttention(nn.Module):
-    """1x1 to C / 4, BatchNorm, ReLU, 1x1 back to C, BatchNorm: (B, H, W, C) -> (B, H, W, C). Equations 6 and 7.
+    """1x1 to C / 4, BatchNorm, ReLU, 1x1 back to C, BatchNorm: (B, H, W, C) -> (B, H, W, C).
 
     With `zero_start` the last BatchNorm's scale is 0 at the start, so the output is.
     """
@@ -42,14 +42,14 @@ class ChannelAttention(nn.Module):
 class Fusion(nn.Module):
     """Main X and guest Y, both (B, H, W, C) -> (B, H, W, C), in one of four forms.
 
-    aff           M X + (1 - M) Y, times `factor`, with M = sigmoid(L(U) + G(mean of U over the grid)), U = X + Y, and L
-                  and G a ChannelAttention each (equations 5 to 8 of MFEN's spec)
-    spatial_gate  X + X sigmoid(7x7 convolution of Y's mean and maximum over channels)
-    concat        1x1 convolution of both
-    add           X + Y
+      aff           M X + (1 - M) Y, times `factor`, with M = sigmoid(L(U) + G(mean of U over the grid)), U = X + Y, and
+                    L and G a ChannelAttention each
+      spatial_gate  X + X sigmoid(7x7 convolution of Y's mean and maximum over channels)
+      concat        1x1 convolution of both
+      add           X + Y
 
-    With `identity_start` and a guest that is 0 at the start, the output starts as X, to the bit: in "aff" (with factor
-    2) the mask starts as 1/2, in "concat" the kernel passes X and drops Y. A "spatial_gate" cannot start so.
+    With `identity_start` the output starts as X, to the bit: in "aff" (with factor 2) and "add" where the guest starts
+    as 0, because the mask starts as 1/2; in "concat" with any guest. A "spatial_gate" cannot start so.
     """
 
     form: str = "aff"

@@ -1,7 +1,6 @@
 """Labels to transfer: the scores of every reference by distortion type and level. R references, C cells, N sources."""
 
 import dataclasses
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from jaxiqa.datasets.records import Dataset, Scale
 from jaxiqa.errors import ConfigError, DataError
-from jaxiqa.inputs.files import EXTENSIONS
+from jaxiqa.inputs.files import by_stem
 
 MODES = ("top1", "random", "cell_mean")
 
@@ -95,16 +94,12 @@ def find_references(references: Sequence[str], folder: str) -> dict[str, str]:
     Raises:
       DataError: a reference has no picture, or several; all are listed.
     """
-    by_stem: dict[str, list[str]] = {reference.lower(): [] for reference in references}
-    for inside, _, files in os.walk(folder):
-        for file in sorted(files):
-            stem, ending = os.path.splitext(file.lower())
-            if stem in by_stem and ending in EXTENSIONS:
-                by_stem[stem].append(os.path.join(inside, file))
-    wrong = [f"{r} ({len(by_stem[r.lower()])})" for r in references if len(by_stem[r.lower()]) != 1]
+    named = by_stem(folder)
+    there = {reference: named.get(reference.lower(), []) for reference in references}
+    wrong = [f"{reference} ({len(paths)})" for reference, paths in there.items() if len(paths) != 1]
     if wrong:
         raise DataError(
             f"{folder} must hold one picture named after each reference, and has another number for "
             f"{', '.join(wrong[:10])}{', ...' if len(wrong) > 10 else ''}; name their folder by --references"
         )
-    return {reference: by_stem[reference.lower()][0] for reference in references}
+    return {reference: paths[0] for reference, paths in there.items()}

@@ -9,7 +9,6 @@ from skimage import metrics
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.decode import read_image
-from jaxiqa.inputs.files import EXTENSIONS
 
 ORACLES = ("none", "mos", "psnr", "ssim")
 PSNR_RANGE = (10.0, 50.0)  # dB that become 0 and 100
@@ -63,7 +62,7 @@ def fidelities(records: Sequence[Record], folder: str, metric: str) -> list[floa
     Raises:
       DataError: a reference is not named, not found or found twice, or its size is another one.
     """
-    folder, by_stem, found = os.path.expanduser(folder), None, []
+    folder, named, found = os.path.expanduser(folder), None, []
     for record in records:
         path = os.path.join(folder, record.reference)
         if not record.reference:
@@ -71,8 +70,8 @@ def fidelities(records: Sequence[Record], folder: str, metric: str) -> list[floa
                 f"{record.id} names no reference picture, which {metric} needs; judge by --oracle mos or none"
             )
         if not os.path.isfile(path):
-            by_stem = _by_stem(folder) if by_stem is None else by_stem
-            candidates = by_stem.get(record.reference.lower(), [])
+            named = by_stem(folder) if named is None else named
+            candidates = named.get(record.reference.lower(), [])
             if len(candidates) != 1:
                 what = "no picture" if not candidates else " and ".join(candidates[:2])
                 raise DataError(
@@ -86,15 +85,4 @@ def fidelities(records: Sequence[Record], folder: str, metric: str) -> list[floa
             sizes = " and ".join(f"{x.shape[1]} x {x.shape[0]}" for x in (image, reference))
             raise DataError(f"{record.path} and its reference {path} have different sizes ({sizes})")
         found.append(fidelity(image, reference, metric))
-    return found
-
-
-def _by_stem(folder: str) -> dict[str, list[str]]:
-    """{name in lower case without ending: pictures of that name anywhere below the folder}."""
-    found: dict[str, list[str]] = {}
-    for inside, _, names in os.walk(folder):
-        for name in sorted(names):
-            stem, ending = os.path.splitext(name.lower())
-            if ending in EXTENSIONS:
-                found.setdefault(stem, []).append(os.path.join(inside, name))
     return found

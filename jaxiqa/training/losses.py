@@ -1,11 +1,10 @@
 """Training losses on scores and labels of one global batch, both (B,), fp32. Every loss is a mean, lower is better."""
 
-import difflib
 import re
 
 import jax.numpy as jnp
 
-from jaxiqa.errors import ConfigError
+from jaxiqa.errors import ConfigError, suggest
 
 
 def l1(score_B, label_B):
@@ -60,8 +59,8 @@ def parse_loss(text: str):
         match = re.fullmatch(r"(?:([0-9.]+)\*)?(\w+)", term)
         name = match[2] if match else term
         if not match or name not in _LOSSES:
-            near = difflib.get_close_matches(name, _LOSSES, 1)
-            hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(_LOSSES)}, e.g. huber+0.5*plcc"
-            raise ConfigError(f'config.loss: there is no loss "{term}"; {hint}')
+            raise ConfigError(
+                f'config.loss: there is no loss "{term}"; {suggest(name, _LOSSES)} Sums are written huber+0.5*plcc'
+            )
         terms.append((float(match[1] or 1.0), _LOSSES[name]))
     return lambda score_B, label_B: sum(weight * f(score_B, label_B) for weight, f in terms)

@@ -1,6 +1,5 @@
 """Optimisers, learning-rate schedules and frozen parameters."""
 
-import difflib
 import re
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 import optax
 from flax import traverse_util
 
-from jaxiqa.errors import ConfigError
+from jaxiqa.errors import ConfigError, suggest
 
 SCHEDULES = ("constant", "cosine", "cosine_wave", "steps")
 OPTIMIZERS = ("adam", "adamw")
@@ -34,7 +33,7 @@ def make_schedule(
       ConfigError: unknown name, or a duration that cannot be.
     """
     if name not in SCHEDULES:
-        raise ConfigError(f'config.schedule.name: there is no schedule "{name}"; {_hint(name, SCHEDULES)}')
+        raise ConfigError(f'config.schedule.name: there is no schedule "{name}"; {suggest(name, SCHEDULES)}')
     if name == "cosine_wave":
         if warmup or half_period < 1:
             raise ConfigError("config.schedule: cosine_wave takes no warm-up and a half_period of at least 1 step")
@@ -63,7 +62,7 @@ def make_optimizer(config, schedule) -> optax.GradientTransformation:
     """
     if config.name not in OPTIMIZERS:
         raise ConfigError(
-            f'config.optimizer.name: there is no optimizer "{config.name}"; {_hint(config.name, OPTIMIZERS)}'
+            f'config.optimizer.name: there is no optimizer "{config.name}"; {suggest(config.name, OPTIMIZERS)}'
         )
     decay = optax.add_decayed_weights(
         config.weight_decay, mask=lambda params: {path: bool(re.search(config.decay_on, path)) for path in params}
@@ -136,8 +135,3 @@ def freeze_report(params: dict, frozen: tuple[str, ...]) -> str:
     return f"{count(trainable):,} of {count(params):,} parameters train" + (
         f"; frozen: {count(held):,} in {len(held)} tensors ({', '.join(frozen)})" if held else ""
     )
-
-
-def _hint(name: str, known) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    return f'did you mean "{near[0]}"?' if near else f"choose one of: {', '.join(known)}"

@@ -119,7 +119,7 @@ def upsample(x, H, W):
 @pytest.mark.parametrize("sides", [(8, 8), (7, 10), (5, 7)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_octave_convolution(stride, sides):
-    """Equations 1 and 2 position by position, and the strided form, on even and odd grids."""
+    """The definition position by position, plain and strided, on even and odd grids, with and without a low part."""
     H, W = sides
     rng = np.random.default_rng(0)
     high = rng.standard_normal((2, H, W, 3)).astype(np.float32)
@@ -156,7 +156,7 @@ def test_octave_convolution(stride, sides):
 
 
 def channel_attention(x, p, stats):
-    """Equations 6 and 7: 1x1, BatchNorm, ReLU, 1x1, BatchNorm; with running statistics, or those of x for None."""
+    """1x1, BatchNorm, ReLU, 1x1, BatchNorm; with running statistics, or those of x for None."""
     for k in (1, 2):
         x = x @ np.float64(p[f"conv{k}"]["kernel"][0, 0]) + p[f"conv{k}"]["bias"].reshape(1, 1, 1, -1)
         mean, var = (
@@ -178,7 +178,7 @@ def pair(C=8):
 @pytest.mark.parametrize("factor", [1.0, 2.0])
 @pytest.mark.parametrize("train", [False, True])
 def test_attention_fusion(train, factor):
-    """Equations 5 to 8."""
+    """The definition in float64, with running and with batch statistics."""
     x, y = pair()
     layer = Fusion("aff", factor)
     variables = random_variables(layer, x, y, train=False)

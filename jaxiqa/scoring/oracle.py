@@ -9,6 +9,7 @@ from skimage import metrics
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.decode import read_image
+from jaxiqa.inputs.files import by_stem
 
 ORACLES = ("none", "mos", "psnr", "ssim")
 PSNR_RANGE = (10.0, 50.0)  # dB that become 0 and 100

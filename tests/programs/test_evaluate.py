@@ -65,6 +65,21 @@ def test_a_dataset_that_has_changed_is_not_tested_on(trained, pictures, tmp_path
     assert done.returncode == 3 and "is not as it was in training" in done.stderr and "--part all" in done.stderr
 
 
+def test_pictures_that_were_trained_on_are_refused_unasked(trained, pictures):
+    done = run_program(
+        "evaluate",
+        "--checkpoint",
+        trained[0],
+        "--dataset",
+        "folder",
+        "--data_dir",
+        pictures,
+        "--option",
+        "group_column=",
+    )
+    assert done.returncode == 3 and "12 of 15 pictures" in done.stderr and "ask for it by --part all" in done.stderr
+
+
 REFUSED = [
     ([], 2, "--checkpoint is missing"),
     (["--checkpoint=none"], 4, "does not exist"),

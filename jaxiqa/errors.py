@@ -36,6 +36,12 @@ class NonFiniteError(UserError):
     exit_code = 5
 
 
+class DiskFull(UserError):
+    """There is no room left; what is done stays (exit 75: make room, then the same command again)."""
+
+    exit_code = 75
+
+
 class Stopped(UserError):
     """Stopped by a signal after a good save (exit 128 + signal number)."""
 

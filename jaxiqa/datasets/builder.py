@@ -27,19 +27,13 @@ import numpy as np
 import jaxiqa
 from jaxiqa.datasets import prepared, reader
 from jaxiqa.datasets.records import Dataset
-from jaxiqa.errors import ConfigError, UserError
+from jaxiqa.errors import ConfigError, DiskFull
 
 SHARD_BYTES = 2**28  # 256 MiB: a few hundred files for the largest dataset, and little to do again after a cut
 UNFINISHED = "unfinished.json"
 TFDS_FILES = ("dataset_info.json", "features.json", "LICENSE")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class DiskFull(UserError):
-    """There is no room for what is to be written; try again when there is (exit 75)."""
-
-    exit_code = 75
 
 
 @dataclasses.dataclass(frozen=True)

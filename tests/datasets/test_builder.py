@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from jaxiqa.datasets import builder, load, prepared
-from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.errors import ConfigError, DataError, DiskFull
 from jaxiqa.inputs.decode import image_size, read_file, read_image
 
 OPTIONS = {"group_column": "content"}
@@ -251,7 +251,7 @@ def test_a_full_disk(folder, tmp_path, monkeypatch, small_shards):
     output.mkdir()
     # array_record writes the second shard to a device that is always full.
     (output / f"{plan.shard_file(1)}.{os.getpid()}.tmp").symlink_to("/dev/full")
-    with pytest.raises(builder.DiskFull, match="no space left on device; make room") as e:
+    with pytest.raises(DiskFull, match="no space left on device; make room") as e:
         write(plan, output)
     assert e.value.exit_code == 75 and not prepared.is_prepared(output)
     assert [p.name for p in shards(output)] == [plan.shard_file(0)]
@@ -261,7 +261,7 @@ def test_a_full_disk(folder, tmp_path, monkeypatch, small_shards):
 
     with monkeypatch.context() as patch:
         patch.setattr(pathlib.Path, "write_text", no_space)
-        with pytest.raises(builder.DiskFull):
+        with pytest.raises(DiskFull):
             write(plan, output)
     write(plan, output)
     assert faults(output) == []

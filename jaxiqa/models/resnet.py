@@ -5,7 +5,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxiqa.models.layers import BatchNorm, Conv
+from jaxiqa.models.layers import BatchNorm, Conv, normal_fan_out
 
 PAPER = """He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385; the stride is on the
 3x3 convolution, as in torchvision. Public weights: torchvision IMAGENET1K_V1 (resnet50-19c8e357, resnet101-5d3b4d8f),
@@ -17,6 +17,7 @@ TEST_CROPS = "grid"
 VARIANTS = {
     "resnet50": dict(stage_sizes=(3, 4, 6, 3), num_classes=1000),
     "resnet101": dict(stage_sizes=(3, 4, 23, 3), num_classes=1000),
+    "resnet50_trunk": dict(stage_sizes=(3, 4, 6, 3), num_classes=0),  # for files without a classifier
     "test": dict(stage_sizes=(1, 1, 1, 1), width=8, num_classes=10, crop_size=64),
 }
 
@@ -39,7 +40,7 @@ NAMES = {
     ),
 }
 
-_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+_INIT = normal_fan_out()
 
 
 def max_pool_3x3_s2(x_BHWC):

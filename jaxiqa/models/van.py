@@ -49,7 +49,7 @@ NAMES = {
 # Initialised as the authors do.
 Conv = functools.partial(
     layers.Conv,
-    kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+    kernel_init=layers.normal_fan_out(),
     bias_init=nn.initializers.zeros,
 )
 
@@ -64,8 +64,7 @@ class DepthwiseConv(nn.Module):
     @nn.compact
     def __call__(self, x_BHWC):
         K, C = self.kernel, x_BHWC.shape[-1]
-        init = nn.initializers.normal(2.0**0.5 / K)  # the fan-out of one group is K K
-        kernel = self.param("kernel", init, (K, K, 1, C)).astype(self.dtype)
+        kernel = self.param("kernel", layers.normal_fan_out(groups=C), (K, K, 1, C)).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (C,)).astype(self.dtype)
         return depthwise(x_BHWC.astype(self.dtype), kernel, self.dilation) + bias.reshape(1, 1, 1, C)
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxiqa.models.layers import BatchNorm, Conv
+from jaxiqa.models.layers import BatchNorm, Conv, normal_fan_out, uniform_fan_in
 from jaxiqa.models.resnet import max_pool_3x3_s2
 
 
@@ -22,6 +22,17 @@ def test_conv(kernel, stride, padding):
         np.testing.assert_allclose(ours.apply(variables, x), theirs.apply(variables, x), atol=1e-5)
     limit = 1 / np.sqrt(kernel * kernel * 3)
     assert 0.8 * limit < np.abs(variables["params"]["kernel"]).max() <= limit
+
+
+def test_initialisers():
+    """The numbers of jax.random for the whole shape; the normal one is He's for what a unit gives to."""
+    key, shape = jax.random.key(3), (3, 3, 5, 8)
+    expected = jax.random.uniform(key, shape, minval=-0.25, maxval=0.25)
+    np.testing.assert_array_equal(uniform_fan_in(16)(key, shape), expected)
+    he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")(key, shape)
+    np.testing.assert_allclose(normal_fan_out()(key, shape), he, rtol=1e-6)
+    depthwise = jax.random.normal(key, (5, 5, 1, 8)) * np.sqrt(2) / 5  # each group gives to 5 x 5
+    np.testing.assert_allclose(normal_fan_out(groups=8)(key, (5, 5, 1, 8)), depthwise, rtol=1e-6)
 
 
 def test_batch_norm_keeps_the_unbiased_variance():

@@ -9,14 +9,16 @@ import pytest
 from etils import epath
 from jax.sharding import AxisType
 from PIL import Image
-from tiny_run import ROOT
+from tiny_run import ROOT, options
 
 from jaxiqa.distortions import CONTRASTIVE
-from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.errors import CheckpointError, ConfigError, DataError
 from jaxiqa.evaluation.probe import Probe
 from jaxiqa.models import create_model
 from jaxiqa.models.contrastive import Contrastive
 from jaxiqa.pretrain import make_pretrain_step, pretrain, split_pictures
+from jaxiqa.scoring.scorer import Scorer
+from jaxiqa.train import initial_weights
 from jaxiqa.training import optim, sharding
 from jaxiqa.training.checkpoint import Saved
 from jaxiqa.training.logging import MetricLog, read_metrics
@@ -71,6 +73,31 @@ def test_what_a_run_leaves(pretrained):
         assert (workdir / name).stat().length > 5000
     saved = Saved(workdir)
     assert saved.step == report["step"] and saved.meta["pretrained"]["crop_size"] == 64
+
+
+@pytest.mark.slow
+def test_it_goes_into_a_dan_and_into_nothing_else(pretrained, pictures, tmp_path):
+    """MFEN's frozen branch becomes the encoder, bit for bit; as another part it is refused, and so is scoring."""
+    workdir, _ = pretrained
+    namespace: dict = {}
+    exec(compile((ROOT / "configs" / "mfen_folder.py").read_text(), "mfen_folder.py", "exec"), namespace)
+    config = namespace["get_config"]("smoke")
+    config.update_from_flattened_dict(options(pictures, **{"init.dan": str(workdir), "model.dan_frozen": True}))
+    shapes = jax.eval_shape(create_model(**config.model).init, jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32))
+    loaded = initial_weights(config, TrainState(0, shapes["params"], shapes["batch_stats"], {}, {}))
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    saved = Saved(workdir).load(("params", "batch_stats"), device)
+    kernel = saved["params"]["encoder"]["layer2_0"]["conv2"]["kernel"]
+    np.testing.assert_array_equal(loaded["params/dan/layer2_0/conv2/kernel"], kernel)
+    assert {path.split("/")[1] for path in loaded} == {"dan"}
+    for part in ("qen", "model"):
+        config.init.update(dict(model="", qen="", dan="") | {part: str(workdir)})
+        with pytest.raises(
+            ConfigError, match=rf"init.{part}: .* is a run of jaxiqa.pretrain; it can be config.init.dan"
+        ):
+            initial_weights(config, TrainState(0, shapes["params"], shapes["batch_stats"], {}, {}))
+    with pytest.raises(CheckpointError, match="has no card"):
+        Scorer(workdir)
 
 
 @pytest.mark.slow

@@ -62,6 +62,17 @@ def test_resnets_with_numbered_layers(prefix):
         load_torch("resnet", numbered, "test")
 
 
+@pytest.mark.slow
+def test_a_trunk_without_a_classifier():
+    """What CONTRIQUE and ARNIQA publish; with a classifier it is another model's file."""
+    tensors = foreign_state_dict("resnet", "resnet50_trunk")
+    variables = load_torch("resnet50_trunk", tensors)
+    assert "fc" not in variables["params"] and len(tensors) == 265
+    np.testing.assert_array_equal(variables["params"]["conv1"]["kernel"], tensors["conv1.weight"].transpose(2, 3, 1, 0))
+    with pytest.raises(CheckpointError, match=r"2 missing tensors: fc\.bias, fc\.weight"):
+        load_torch("resnet50", tensors)
+
+
 def test_legacy_and_wrapped_files(tmp_path):
     """Old names, a module. prefix, an entry of a training checkpoint, PyTorch's old container: the same variables."""
     tensors = {key: np.ascontiguousarray(array) for key, array in foreign_state_dict("glintiqa", "test").items()}

@@ -8,8 +8,8 @@ Round R trains with --config.split.round=R --config.seed=12345*R, in WORKDIR/CON
 again goes on where it stopped, also inside a run.
 
 --config may be repeated; a config file that lists ROWS (configs/mfen_ablations.py) stands for all of them.
---selection val,legacy puts both rules side by side: val picks the epoch on validation pictures and touches the test
-part once, legacy trains on them too and picks the epoch on the test part, as papers do.
+Both selection rules stand side by side: val picks the epoch on validation pictures and touches the test part once,
+legacy trains on them too and picks the epoch on the test part, as papers do. --selection val halves the time.
 --cross tid2013=/path/to/tid2013 also tests every trained model on all of another dataset.
 
 Printed and written to WORKDIR: protocol.md and protocol.csv (medians, means, standard deviations), by_distortion.csv,
@@ -38,7 +38,7 @@ from jaxiqa.evaluation.report import write_json
 _CONFIG = flags.DEFINE_multi_string("config", [], "Config file[:argument] of a row; may be repeated.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all rounds; is made, or gone on in.")
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "Rounds of each row.", lower_bound=1)
-_SELECTION = flags.DEFINE_list("selection", ["val"], "val, legacy, or both: val,legacy.")
+_SELECTION = flags.DEFINE_list("selection", ["val", "legacy"], "val, legacy, or both.")
 _CROSS = flags.DEFINE_multi_string("cross", [], "DATASET=FOLDER, another dataset to test on; may be repeated.")
 _SAME_SPLIT = flags.DEFINE_bool(
     "same_split", False, "All rounds take split 1 and differ in the seed only; needed where the split is official."

@@ -1,7 +1,8 @@
 """Ablations of MFEN: what each part adds. One row of the table is one argument of this file.
 
   python -m jaxiqa.protocol --config configs/mfen_ablations.py --workdir workdir/ablations --rounds 3 \
-      --selection val -- --config.dataset.data_dir=/path/to/folder --config.dataset.group_column=content --config.init.dan=workdir/dan
+      --selection val -- --config.dataset.data_dir=/path/to/folder --config.dataset.group_column=content \
+      --config.init.dan=workdir/dan
 
 trains and tests every row of ROWS three times and prints the table. mfen_ablations.py:tid2013 (sample, kadid10k,
 koniq10k) does so on that dataset, mfen_ablations.py:full,tid2013 is one row of it, which jaxiqa.train takes as well.

@@ -19,7 +19,6 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from etils import epath
 from flax import traverse_util
 from ml_collections import ConfigDict
@@ -33,7 +32,7 @@ from jaxiqa.evaluation import report
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.pipeline import to_device, train_batches
 from jaxiqa.inputs.render import render
-from jaxiqa.inputs.transforms import normalise
+from jaxiqa.inputs.transforms import images_of
 from jaxiqa.models import create_model
 from jaxiqa.models.contrastive import encoder_variables
 from jaxiqa.scoring.card import Card
@@ -42,12 +41,12 @@ from jaxiqa.scoring.explain import keep_probe
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.scoring.results import write_results
 from jaxiqa.training import compile_cache, optim, sharding
-from jaxiqa.training.accumulate import accumulate
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
-from jaxiqa.training.state import TrainState, jit_once, scoring_variables, update_ema
+from jaxiqa.training.state import TrainState, jit_once, scoring_variables
+from jaxiqa.training.step import make_train_step
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import check_init, place
 
@@ -119,7 +118,9 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     batch_sharding = sharding.batch_sharding(mesh)
 
     train_step = jax.jit(
-        make_train_step(model, tx, schedule, parse_loss(config.loss), frozen, key, config.accumulate, config.ema),
+        make_train_step(
+            model, tx, schedule, parse_loss(config.loss), frozen, key, images_of(model), config.accumulate, config.ema
+        ),
         donate_argnums=0,
         out_shardings=(state_sharding, sharding.replicated(mesh)),
     )
@@ -240,40 +241,6 @@ def initial_weights(config: ConfigDict, shapes: TrainState) -> dict[str, np.ndar
             loaded |= arrays
             print(report_line)
     return loaded
-
-
-def make_train_step(model, tx, schedule, loss_fn, frozen: tuple[str, ...], key, parts: int = 1, ema: float = 0.0):
-    """step(state, batch) -> (state, metrics): one optimiser step; batch as from train_batches, images still uint8.
-
-    The gradient is accumulated over `parts` of the batch; `ema` is the decay of the averaged parameters, 0 for none.
-    """
-
-    def train_step(state: TrainState, batch):
-        trainable, held = optim.split_frozen(state.params, frozen)
-
-        def gradients(batch_stats, batch, key):
-            def objective(trainable):
-                (score_B, _), updated = model.apply(
-                    {"params": optim.merge(trainable, held), "batch_stats": batch_stats},
-                    normalise(batch["image"], model.mean, model.std, model.dtype),
-                    train=True,
-                    rngs={"dropout": key},
-                    mutable=["batch_stats"],
-                )
-                return loss_fn(score_B, batch["label"]), updated.get("batch_stats", {})
-
-            (loss, batch_stats), grads = jax.value_and_grad(objective, has_aux=True)(trainable)
-            return loss, batch_stats, grads
-
-        step_key = jax.random.fold_in(key, state.step)
-        loss, batch_stats, grads = accumulate(gradients, parts, state.batch_stats, batch, step_key)
-        updates, opt_state = tx.update(grads, state.opt_state, trainable)
-        trainable = optax.apply_updates(trainable, updates)
-        averaged = update_ema(state.ema, trainable, ema, state.step) if ema else {}
-        metrics = {"loss": loss, "learning_rate": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
-        return TrainState(state.step + 1, optim.merge(trainable, held), batch_stats, opt_state, averaged), metrics
-
-    return train_step
 
 
 def check_config(config: ConfigDict) -> None:

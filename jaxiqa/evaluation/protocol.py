@@ -85,12 +85,12 @@ def by_group(cells: Iterable[Cell], column: str) -> list[dict]:
                 both = sign * srcc(pred, mos), sign * plcc(pred, mos)
             found.setdefault((cell.row, cell.selection, cell.target, value), []).append((len(pictures), *both))
     names = ("row", "selection", "target", column)
-    return [
-        dict(zip(names, key, strict=True))
-        | {"rounds": len(values)}
-        | dict(zip(("pictures", "srcc", "plcc"), np.median(values, axis=0).tolist(), strict=True))
-        for key, values in found.items()
-    ]
+    rows = []
+    for key, values in found.items():
+        pictures, *both = np.median(values, axis=0).tolist()
+        row = dict(zip(names, key, strict=True)) | {"rounds": len(values), "pictures": round(pictures)}
+        rows.append(row | dict(zip(("srcc", "plcc"), both, strict=True)))
+    return rows
 
 
 def markdown(rows: Sequence[dict], digits: int = 4) -> str:

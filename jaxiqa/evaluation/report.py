@@ -196,7 +196,8 @@ def draw_rounds(path, values: Mapping[str, Sequence[float]], title: str):
       values: {what is compared: SRCC of its rounds}; names may have line breaks, what is not finite is left out.
       title: heading.
     """
-    figure, axes = new_figure(max(4.0, 1.5 + 1.1 * len(values)), 4.5)
+    longest = max(len(line) for name in values for line in name.split("\n"))
+    figure, axes = new_figure(max(4.0, 1.2 + max(0.9, 0.1 * longest) * len(values)), 4.5)
     for position, rounds in enumerate(values.values()):
         rounds = [value for value in rounds if math.isfinite(value)]
         axes.plot([position] * len(rounds), rounds, "o", color=BLUE, alpha=0.5, markersize=6, markeredgewidth=0)

@@ -70,3 +70,8 @@ def normalise(images_u8, mean: tuple[float, ...], std: tuple[float, ...], dtype=
 def to_uint8(images):
     """Floats in 0..1 to the nearest 8 bits, on the device: a distorted picture is as coarse as the file of one."""
     return jnp.rint(255 * images).astype(jnp.uint8)
+
+
+def images_of(model):
+    """batch -> the normalised images that the model takes, of a batch whose images are uint8."""
+    return lambda batch: normalise(batch["image"], model.mean, model.std, model.dtype)

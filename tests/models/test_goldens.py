@@ -11,10 +11,10 @@ import torch_writer
 from flax import traverse_util
 
 from jaxiqa.models import create_model
-from jaxiqa.train import make_train_step
 from jaxiqa.training import optim
 from jaxiqa.training.losses import l1
 from jaxiqa.training.state import TrainState
+from jaxiqa.training.step import make_train_step
 from jaxiqa.weights import load_torch
 from jaxiqa.weights.files import read_tensors, write_tensors
 from jaxiqa.weights.verify import verify
@@ -60,12 +60,10 @@ def test_training(goldens, capsys):
     trainable, _ = optim.split_frozen(variables["params"], FROZEN)
     assert sum(x.size for x in jax.tree.leaves(trainable)) == 30_589_333
     state = TrainState.create(jax.tree.map(jnp.asarray, variables), tx, trainable, with_ema=False)
-    # The golden's input is normalised already: give the step a model whose normalisation is undone.
-    batch = {
-        "image": (goldens.seeded.seeded_input(seed, n=4) * 0.5 + 0.5) * 255.0,
-        "label": np.array(golden["targets"], np.float32),
-    }
-    step = jax.jit(make_train_step(model, tx, lambda _: golden["learning_rate"], l1, FROZEN, jax.random.key(0)))
+    batch = {"image": goldens.seeded.seeded_input(seed, n=4), "label": np.array(golden["targets"], np.float32)}
+    images_of = lambda batch: batch["image"]  # noqa: E731 - they are normalised already
+    rate = golden["learning_rate"]
+    step = jax.jit(make_train_step(model, tx, lambda _: rate, l1, FROZEN, jax.random.key(0), images_of))
     losses, norms = [], []
     with jax.default_matmul_precision("highest"):
         for _ in range(golden["steps"]):

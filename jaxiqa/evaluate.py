@@ -20,6 +20,7 @@ Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint.
 """
 
 import json
+import os
 
 from absl import flags
 from etils import epath
@@ -38,6 +39,7 @@ from jaxiqa.scoring.scorer import Scorer
 from jaxiqa.training import compile_cache
 
 PARTS = ("train", "val", "test", "all")
+ANYONES = ("folder", "pyiqa")  # keys of datasets that are other pictures in every folder
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of a training run, or a converted checkpoint.")
 _STEP = flags.DEFINE_integer("step", None, "Step of the checkpoint; default: the best one, else the latest.")
@@ -68,7 +70,7 @@ def main() -> None:
         )
     chosen = range(len(dataset)) if part == "all" else getattr(split, part)
     records = [dataset.records[i] for i in chosen]
-    refuse_trained(scorer, dataset, records)
+    refuse_trained(scorer, dataset, data_dir, records)
     pictures = Pictures(records, scorer.model.crop_size, scorer.card.resize)
     print(f"{scorer.card.model['name']} {scorer.card.model['variant']}, step {scorer.step} of {scorer.workdir}")
     if dataset.note:
@@ -89,11 +91,14 @@ def main() -> None:
     print(f"report.html, report.json, predictions_{part}.csv, scatter and contact sheet are in {folder}")
 
 
-def refuse_trained(scorer: Scorer, dataset: Dataset, records: list[Record]) -> None:
+def refuse_trained(scorer: Scorer, dataset: Dataset, data_dir: str, records: list[Record]) -> None:
     """DataError where some of the records were trained on or picked the step, unless --part was given."""
     path = scorer.workdir / "split.json"
     if _PART.value or not path.exists():
         return
+    own = scorer.meta["config"]["dataset"]["data_dir"]
+    if dataset.name in ANYONES and os.path.realpath(data_dir) != os.path.realpath(own):
+        return  # other pictures may have the same names
     seen = json.loads(path.read_text())
     used = {*seen["train"], *seen["val"]} if seen["dataset"] == dataset.name else set()
     if found := [r.id for r in records if r.id in used]:
@@ -111,7 +116,7 @@ def _data(scorer: Scorer) -> tuple[Dataset, str, Split, bool]:
     if name is None:
         raise CheckpointError(f"checkpoint {scorer.workdir} says nothing of its dataset; give --dataset and --data_dir")
     same_key = bool(own) and name == datasets.find(own["name"])
-    another_folder = same_key and name == "folder" and _DATASET.value is not None
+    another_folder = same_key and name in ANYONES and _DATASET.value is not None
     options = (own if same_key and not another_folder else {}) | parse_options(_OPTION.value)
     options["data_dir"] = _DATA_DIR.value if _DATA_DIR.value is not None else options.get("data_dir", "")
     dataset = datasets.load(**{**options, "name": name})

@@ -18,35 +18,32 @@ Ctrl-C / SIGTERM after a good save.
 import contextlib
 import functools
 import hashlib
-import os
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from etils import epath
 from flax import traverse_util
 from ml_collections import ConfigDict
 
 import jaxiqa
 from jaxiqa import program
-from jaxiqa.datasets.records import Record
-from jaxiqa.distortions import CONTRASTIVE, distort_batch, draw_classes, label_classes
+from jaxiqa.distortions import label_classes
 from jaxiqa.distortions.draw import LABEL_MODES
 from jaxiqa.errors import ConfigError, Stopped
 from jaxiqa.evaluation import probe as probes
 from jaxiqa.evaluation import report
-from jaxiqa.inputs.files import find_pictures
+from jaxiqa.inputs.contrastive import make_views, split_pictures, with_distortions
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.pipeline import to_device, train_batches
 from jaxiqa.inputs.probe_set import CLASSES, FAMILIES, PARTS, make_probe_set
-from jaxiqa.inputs.transforms import normalise, to_uint8
+from jaxiqa.inputs.transforms import normalise
 from jaxiqa.models import create_model
 from jaxiqa.models.contrastive import Contrastive
 from jaxiqa.training import compile_cache, optim, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
-from jaxiqa.training.contrastive import supervised_contrastive
+from jaxiqa.training.contrastive import make_pretrain_step
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.state import TrainState, jit_once, scoring_variables
@@ -106,7 +103,7 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
     train_step = jax.jit(
-        make_pretrain_step(model, tx, schedule, config.temperature, instance, key, mesh),
+        make_pretrain_step(model, tx, schedule, config.temperature, key, make_views(encoder, instance, mesh)),
         donate_argnums=0,
         out_shardings=(state_sharding, sharding.replicated(mesh)),
     )
@@ -226,34 +223,6 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     return accuracy
 
 
-def split_pictures(folder: str, held_out: int) -> tuple[list[Record], list[Record]]:
-    """Records of the pictures in a folder: those that train, and `held_out` others for the probe.
-
-    Raises:
-      ConfigError: no folder named, or nothing is left to train on. DataError: no pictures there.
-    """
-    if not folder:
-        raise ConfigError("config.pictures is empty; name a folder of pristine pictures: --config.pictures=/path")
-    paths = find_pictures([os.path.expanduser(folder)])
-    records = [Record(path, float("nan"), os.path.relpath(path, folder)) for path in paths]
-    if held_out < 4 or len(records) <= held_out:
-        raise ConfigError(
-            f"config.probe_pictures={held_out} must be 4 or more and leave some of the {len(records)} pictures in "
-            f"{folder} to train on"
-        )
-    order = np.random.default_rng(0).permutation(len(records))
-    return [records[i] for i in sorted(order[held_out:])], [records[i] for i in order[:held_out]]
-
-
-def with_distortions(batches, seed: int, start: int, size: int, classes):
-    """The batches with the type, level and label of each picture's distortion: batch k is a function of (seed, k)."""
-    for number, batch in enumerate(batches, start):
-        type_B, level_B, label_B = draw_classes(seed, number, size, classes)
-        hosts, host = jax.process_count(), jax.process_index()
-        mine = slice(host * size // hosts, (host + 1) * size // hosts)
-        yield {"image": batch["image"], "type": type_B[mine], "level": level_B[mine], "label": label_B[mine]}
-
-
 def initial_weights(config: ConfigDict, shapes: TrainState) -> dict[str, np.ndarray]:
     """{"params/encoder/...": array} of the converted backbone that config.init.encoder names."""
     if not config.init.encoder:
@@ -265,50 +234,6 @@ def initial_weights(config: ConfigDict, shapes: TrainState) -> dict[str, np.ndar
     arrays, line = place("model", variables, leaves, config.model.name, config.init.encoder)
     print(line.replace("init.model", "init.encoder"))
     return {path.replace("/", "/encoder/", 1): array for path, array in arrays.items()}
-
-
-def make_pretrain_step(
-    model: Contrastive, tx, schedule, temperature: float, instance: bool, key, mesh, bank=CONTRASTIVE
-):
-    """step(state, batch) -> (state, metrics): distort, project, one optimiser step; images of the batch are uint8.
-
-    With `instance` the batch holds regions larger than the model's crop: two crops are cut out of each once it is
-    distorted, and only they are alike.
-    """
-    encoder = model.encoder
-
-    def two_crops(images_BHWC, key_B):
-        def cut(image_HWC, key):
-            free = image_HWC.shape[0] - encoder.crop_size + 1
-            top, left = jax.random.randint(key, (2,), 0, free)
-            return jax.lax.dynamic_slice(image_HWC, (top, left, 0), (encoder.crop_size, encoder.crop_size, 3))
-
-        pairs = jax.vmap(lambda image, key: jnp.stack([cut(image, k) for k in jax.random.split(key)]))
-        return pairs(images_BHWC, key_B).reshape(-1, encoder.crop_size, encoder.crop_size, 3)
-
-    def pretrain_step(state: TrainState, batch):
-        keys_B = jax.random.split(jax.random.fold_in(key, state.step), batch["label"].size)
-        images = batch["image"].astype(jnp.float32) / 255
-        images = distort_batch(images, batch["type"], batch["level"], keys_B, stretch=False, bank=bank, mesh=mesh)
-        label = batch["label"]
-        if instance:
-            images = two_crops(images, jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys_B))
-            label = jnp.repeat(jnp.arange(label.size), 2)
-        images = normalise(to_uint8(images), encoder.mean, encoder.std, encoder.dtype)
-        trainable, _ = optim.split_frozen(state.params, ())
-
-        def objective(trainable):
-            variables = {"params": optim.merge(trainable, {}), "batch_stats": state.batch_stats}
-            (z_BD, _), updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
-            return supervised_contrastive(z_BD, label, temperature), updated["batch_stats"]
-
-        (loss, batch_stats), grads = jax.value_and_grad(objective, has_aux=True)(trainable)
-        updates, opt_state = tx.update(grads, state.opt_state, trainable)
-        params = optim.merge(optax.apply_updates(trainable, updates), {})
-        metrics = {"loss": loss, "learning_rate": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
-        return TrainState(state.step + 1, params, batch_stats, opt_state, {}), metrics
-
-    return pretrain_step
 
 
 def check_config(config: ConfigDict) -> None:

@@ -10,7 +10,8 @@ again goes on where it stopped, also inside a run.
 --config may be repeated; a config file that lists ROWS (configs/mfen_ablations.py) stands for all of them.
 Both selection rules stand side by side: val picks the epoch on validation pictures and touches the test part once,
 legacy trains on them too and picks the epoch on the test part, as papers do. --selection val halves the time.
---cross tid2013=/path/to/tid2013 also tests every trained model on all of another dataset.
+--cross tid2013=/path/to/tid2013 also tests every trained model on all of another dataset; it may be repeated, and
+folders of anyone's pictures (folder=/path/to/mine) are told apart by their names.
 
 Printed and written to WORKDIR: protocol.md and protocol.csv (medians, means, standard deviations), by_distortion.csv,
 by_level.csv, protocol.json and rounds.png.
@@ -55,7 +56,9 @@ def main(overrides: list[str]) -> None:
             raise ConfigError(f"--selection {selection} must be val, legacy or val,legacy")
     if stray := [word for word in overrides if not word.startswith("--config.")]:
         raise ConfigError(f"{stray[0]!r} is no option of training; after -- write --config.KEY=VALUE")
-    cross = dict(_target(text) for text in _CROSS.value)
+    cross = [_target(text) for text in _CROSS.value]
+    if twice := [name for i, (name, _, _) in enumerate(cross) if name in [n for n, _, _ in cross[:i]]]:
+        raise ConfigError(f"--cross names {twice[0]} twice; give the folders names that differ")
     workdir = epath.Path(_WORKDIR.value)
     plan = [(row, s, r) for r in range(1, _ROUNDS.value + 1) for row in rows for s in _SELECTION.value]
     cells, crossed = [], []
@@ -70,12 +73,12 @@ def main(overrides: list[str]) -> None:
             ]
             _run("train", "--config", rows[row], "--workdir", str(folder), *overrides, *split)
         cells.append(protocol.read_cell(folder, row, selection, round_))
-        for name, data_dir in cross.items():
-            target = folder / "evaluation" / name
-            if not (target / "report.json").exists():
+        for target, name, data_dir in cross:
+            output = folder / "evaluation" / target
+            if not (output / "report.json").exists():
                 _run("evaluate", "--checkpoint", str(folder), "--dataset", name, "--data_dir", data_dir, "--part",
-                     "all", "--output", str(target))  # fmt: skip
-            crossed.append(protocol.read_cell(target, row, selection, round_))
+                     "all", "--output", str(output))  # fmt: skip
+            crossed.append(protocol.read_cell(output, row, selection, round_, target))
     write(workdir, cells, crossed)
 
 
@@ -129,11 +132,14 @@ def write(workdir: epath.Path, cells, crossed) -> None:
     print(f"protocol.md, protocol.csv, protocol.json, by_distortion.csv, by_level.csv and rounds.png are in {workdir}")
 
 
-def _target(text: str) -> tuple[str, str]:
+def _target(text: str) -> tuple[str, str, str]:
+    """What tables call another dataset, its key and its folder."""
     name, equals, data_dir = text.partition("=")
     if not equals:
         raise ConfigError(f"--cross {text}: write it as DATASET=FOLDER, e.g. --cross tid2013=/path/to/tid2013")
-    return datasets.find(name), data_dir
+    name = datasets.find(name)
+    own = os.path.basename(os.path.abspath(data_dir)) if name in ("folder", "pyiqa") else ""  # anyone's pictures
+    return f"{name}_{own}" if own else name, name, data_dir
 
 
 def _run(name: str, *arguments: str) -> None:

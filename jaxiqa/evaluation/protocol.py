@@ -42,11 +42,14 @@ class Cell:
     pictures: list[dict[str, str]]
 
 
-def read_cell(folder: epath.Path, row: str, selection: str, round: int) -> Cell:
-    """The cell whose files are in `folder`. Raises OSError or ValueError where they are not whole."""
+def read_cell(folder: epath.Path, row: str, selection: str, round: int, target: str = "") -> Cell:
+    """The cell whose files are in `folder`; its target is the dataset's name unless one is given.
+
+    Raises OSError or ValueError where they are not whole.
+    """
     report = json.loads((folder / "report.json").read_text())
     text = (folder / f"predictions_{report['part']}.csv").read_bytes().decode("utf-8", "surrogateescape")
-    return Cell(row, selection, round, report["dataset"], report, list(csv.DictReader(io.StringIO(text))))
+    return Cell(row, selection, round, target or report["dataset"], report, list(csv.DictReader(io.StringIO(text))))
 
 
 def summarise(cells: Iterable[Cell]) -> list[dict]:

@@ -1,7 +1,11 @@
-"""The loss of contrastive pretraining. B pictures, D features."""
+"""The loss and the step of contrastive pretraining. B pictures, D features."""
 
 import jax
 import jax.numpy as jnp
+import optax
+
+from jaxiqa.training import optim
+from jaxiqa.training.state import TrainState
 
 
 def supervised_contrastive(z_BD, label_B, temperature: float):
@@ -26,3 +30,32 @@ def supervised_contrastive(z_BD, label_B, temperature: float):
     normaliser_B = jax.nn.logsumexp(jnp.where(itself_BB, -jnp.inf, similarity_BB), axis=1)
     attraction_B = jnp.where(positive_BB, similarity_BB, 0.0).sum(1) / jnp.maximum(count_B, 1)
     return jnp.where(count_B > 0, normaliser_B - attraction_B, 0.0).sum() / jnp.maximum((count_B > 0).sum(), 1)
+
+
+def make_pretrain_step(model, tx, schedule, temperature: float, key, views):
+    """step(state, batch) -> (state, metrics): one optimiser step of the supervised contrastive loss.
+
+    Args:
+      model: a Contrastive; all of it trains.
+      tx, schedule: from training.optim.
+      temperature: of the loss.
+      key: of what `views` draws, folded with the step.
+      views: (batch, key) -> (images as the model takes them, labels).
+    """
+
+    def pretrain_step(state: TrainState, batch):
+        images, label = views(batch, jax.random.fold_in(key, state.step))
+        trainable, _ = optim.split_frozen(state.params, ())
+
+        def objective(trainable):
+            variables = {"params": optim.merge(trainable, {}), "batch_stats": state.batch_stats}
+            (z_BD, _), updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+            return supervised_contrastive(z_BD, label, temperature), updated["batch_stats"]
+
+        (loss, batch_stats), grads = jax.value_and_grad(objective, has_aux=True)(trainable)
+        updates, opt_state = tx.update(grads, state.opt_state, trainable)
+        params = optim.merge(optax.apply_updates(trainable, updates), {})
+        metrics = {"loss": loss, "learning_rate": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
+        return TrainState(state.step + 1, params, batch_stats, opt_state, {}), metrics
+
+    return pretrain_step

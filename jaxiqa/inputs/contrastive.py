@@ -1,0 +1,70 @@
+"""What contrastive pretraining sees: pristine pictures, and the distortions that the device gives their crops."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxiqa.datasets.records import Record
+from jaxiqa.distortions import CONTRASTIVE, distort_batch, draw_classes
+from jaxiqa.errors import ConfigError
+from jaxiqa.inputs.files import find_pictures
+from jaxiqa.inputs.transforms import normalise, to_uint8
+
+
+def split_pictures(folder: str, held_out: int) -> tuple[list[Record], list[Record]]:
+    """Records of the pictures in a folder: those that train, and `held_out` others for the probe.
+
+    Raises:
+      ConfigError: no folder named, or nothing is left to train on. DataError: no pictures there.
+    """
+    if not folder:
+        raise ConfigError("config.pictures is empty; name a folder of pristine pictures: --config.pictures=/path")
+    paths = find_pictures([os.path.expanduser(folder)])
+    records = [Record(path, float("nan"), os.path.relpath(path, folder)) for path in paths]
+    if held_out < 4 or len(records) <= held_out:
+        raise ConfigError(
+            f"config.probe_pictures={held_out} must be 4 or more and leave some of the {len(records)} pictures in "
+            f"{folder} to train on"
+        )
+    order = np.random.default_rng(0).permutation(len(records))
+    return [records[i] for i in sorted(order[held_out:])], [records[i] for i in order[:held_out]]
+
+
+def with_distortions(batches, seed: int, start: int, size: int, classes):
+    """The batches with the type, level and label of each picture's distortion: batch k is a function of (seed, k)."""
+    for number, batch in enumerate(batches, start):
+        type_B, level_B, label_B = draw_classes(seed, number, size, classes)
+        hosts, host = jax.process_count(), jax.process_index()
+        mine = slice(host * size // hosts, (host + 1) * size // hosts)
+        yield {"image": batch["image"], "type": type_B[mine], "level": level_B[mine], "label": label_B[mine]}
+
+
+def make_views(encoder, instance: bool, mesh, bank=CONTRASTIVE):
+    """views(batch, key) -> (normalised images, labels): the batch's crops, distorted on the device.
+
+    With `instance` the batch holds regions larger than the model's crop: two crops are cut out of each once it is
+    distorted, and only they have one label.
+    """
+
+    def two_crops(images_BHWC, key_B):
+        def cut(image_HWC, key):
+            free = image_HWC.shape[0] - encoder.crop_size + 1
+            top, left = jax.random.randint(key, (2,), 0, free)
+            return jax.lax.dynamic_slice(image_HWC, (top, left, 0), (encoder.crop_size, encoder.crop_size, 3))
+
+        pairs = jax.vmap(lambda image, key: jnp.stack([cut(image, k) for k in jax.random.split(key)]))
+        return pairs(images_BHWC, key_B).reshape(-1, encoder.crop_size, encoder.crop_size, 3)
+
+    def views(batch, key):
+        label = batch["label"]
+        keys_B = jax.random.split(key, label.size)
+        images = batch["image"].astype(jnp.float32) / 255
+        images = distort_batch(images, batch["type"], batch["level"], keys_B, stretch=False, bank=bank, mesh=mesh)
+        if instance:
+            images = two_crops(images, jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys_B))
+            label = jnp.repeat(jnp.arange(label.size), 2)
+        return normalise(to_uint8(images), encoder.mean, encoder.std, encoder.dtype), label
+
+    return views

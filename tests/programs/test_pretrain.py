@@ -127,7 +127,7 @@ def test_the_loss_is_the_same_on_one_two_and_four_devices(instance):
     """Similarities are over the global batch; three types are enough, one of them random."""
     bank = tuple(row for row in CONTRASTIVE if row.name in ("gaussian_blur", "white_noise", "mean_shift"))
     model = Contrastive(create_model("resnet50", "test", num_classes=0), 32, 16)
-    tx = optax.sgd(0.03)  # Adam's first step is a sign: it would turn the rounding of a zero gradient into a whole step
+    tx = optax.sgd(1e-3)  # Adam's first step is a sign: it would turn the rounding of a zero gradient into a whole step
     rng = np.random.default_rng(0)
     batch = {
         "image": rng.integers(0, 256, (8, 91 if instance else 64, 91 if instance else 64, 3), np.uint8),
@@ -142,7 +142,7 @@ def test_the_loss_is_the_same_on_one_two_and_four_devices(instance):
     for devices in (1, 4) if instance else (1, 2, 4):
         mesh = jax.make_mesh((devices, 1), sharding.AXES, (AxisType.Auto,) * 2, devices=jax.devices()[:devices])
         views = make_views(model.encoder, instance, mesh, bank)
-        step = jax.jit(make_pretrain_step(model, tx, lambda _: 0.03, 0.1, jax.random.key(1), views))
+        step = jax.jit(make_pretrain_step(model, tx, lambda _: 1e-3, 0.1, jax.random.key(1), views))
         placed = jax.device_put(state, sharding.replicated(mesh))
         losses = []
         for _ in range(2):

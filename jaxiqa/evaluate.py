@@ -69,8 +69,9 @@ def main() -> None:
             "now), so test pictures may have been trained on; restore its pictures and labels, or take --part all"
         )
     chosen = range(len(dataset)) if part == "all" else getattr(split, part)
+    refuse_trained(scorer, dataset, data_dir, [dataset.records[i] for i in chosen])
+    dataset = render(dataset, data_dir, chosen)
     records = [dataset.records[i] for i in chosen]
-    refuse_trained(scorer, dataset, data_dir, records)
     pictures = Pictures(records, scorer.model.crop_size, scorer.card.resize)
     print(f"{scorer.card.model['name']} {scorer.card.model['variant']}, step {scorer.step} of {scorer.workdir}")
     if dataset.note:
@@ -123,7 +124,7 @@ def _data(scorer: Scorer) -> tuple[Dataset, str, Split, bool]:
     how = config.get("split", {"selection": "val"})
     split = make_split(dataset, **(how if same_key else {"selection": how["selection"]}))
     is_own = same_key and (not another_folder or split.fingerprint == scorer.meta["split"])
-    return render(dataset, options["data_dir"]), options["data_dir"], split, is_own
+    return dataset, options["data_dir"], split, is_own
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from jaxiqa.evaluation import report
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.pipeline import to_device, train_batches
 from jaxiqa.inputs.render import render
+from jaxiqa.inputs.transferred import Sources, distorting, make_crops
 from jaxiqa.inputs.transforms import images_of
 from jaxiqa.models import create_model
 from jaxiqa.models.contrastive import encoder_variables
@@ -72,7 +73,10 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     # ---- Data --------------------------------------------------------------------------------------------------------
     dataset = datasets.load(**config.dataset)
     split = make_split(dataset, **config.split)
-    dataset = render(dataset, config.dataset.data_dir)
+    sources = None  # pictures that the step distorts, anew in every epoch
+    if dataset.transferred:
+        sources = Sources(dataset, split.train, config.labels == "native", config.cache_gb)
+    dataset = render(dataset, config.dataset.data_dir, sources and {*split.val, *split.test})
     print(
         f"{dataset.name}: {len(split.train)} pictures train, {len(split.val)} validate, {len(split.test)} test "
         f"({split.name}, round {split.round}, selection {split.selection}, split {split.fingerprint})"
@@ -117,13 +121,12 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
 
-    train_step = jax.jit(
-        make_train_step(
-            model, tx, schedule, parse_loss(config.loss), frozen, key, images_of(model), config.accumulate, config.ema
-        ),
-        donate_argnums=0,
-        out_shardings=(state_sharding, sharding.replicated(mesh)),
+    one_step = make_train_step(
+        model, tx, schedule, parse_loss(config.loss), frozen, key, images_of(model), config.accumulate, config.ema
     )
+    if sources:
+        one_step = distorting(one_step, make_crops(sources.cells, model.crop_size, mesh), key)
+    train_step = jax.jit(one_step, donate_argnums=0, out_shardings=(state_sharding, sharding.replicated(mesh)))
 
     # ---- Restore, or start -------------------------------------------------------------------------------------------
     predictor = Predictor(model, config.test_crops, batch_sharding, [config.eval_batch_size])
@@ -168,12 +171,13 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
                 print(f"warning: {len(random)} frozen tensors are random, because config.init loads none into them")
         log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, config.batch_size)))
         source = train_batches(
-            pictures["train"],
-            labels[split.train],
+            sources or pictures["train"],
+            sources.labels if sources else labels[split.train],
             crop=model.crop_size,
             batch_size=config.batch_size,
             seed=config.seed,
             start=start,
+            draw=sources and sources.draw,
         )
         stack.callback(source.close)
         batches = to_device(source, batch_sharding)

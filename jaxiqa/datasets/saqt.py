@@ -252,7 +252,7 @@ def _read_sources(folder: str, home: str, references: list[str], faults: checks.
 def _note(about: dict, round_: int, hold_out: bool) -> str:
     how = _MODES[about["labels"]].format(about["dataset"])
     note = f"its labels are transferred ({how}): nobody rated these pictures"
-    if not about["trained"]:
+    if not about["trained"] and about["labels"] == "top1":
         note += "; the matches are of an untrained network and have no meaning"
     if not hold_out:
         note += f"; references of every part train, so {about['dataset']} must not be tested on"

@@ -27,6 +27,7 @@ from etils import epath
 from tqdm import tqdm
 
 from jaxiqa import datasets, program
+from jaxiqa.datasets.leaks import seen_references
 from jaxiqa.datasets.options import parse_options
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.datasets.splits import Split, make_split
@@ -97,6 +98,11 @@ def refuse_trained(scorer: Scorer, dataset: Dataset, data_dir: str, records: lis
     path = scorer.workdir / "split.json"
     if _PART.value or not path.exists():
         return
+    if lent := seen_references(scorer.meta, dataset, records):
+        raise DataError(
+            f"scores of {len(lent)} of the references, such as {lent[0]}, were trained on by label transfer, so the "
+            "result would flatter; test on another dataset, or ask for it by --part all"
+        )
     own = scorer.meta["config"]["dataset"]["data_dir"]
     if dataset.name in ANYONES and os.path.realpath(data_dir) != os.path.realpath(own):
         return  # other pictures may have the same names

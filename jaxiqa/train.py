@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 
 import jaxiqa
 from jaxiqa import datasets, program
+from jaxiqa.datasets.leaks import lent_scores, refuse_leak
 from jaxiqa.datasets.split_files import write_split
 from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import ConfigError, Stopped
@@ -143,6 +144,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     meta = {
         "card": card.to_dict(),
         "split": split.fingerprint,
+        "transferred": lent_scores(dataset, split),
         "config": config.to_dict(),
         "jaxiqa": jaxiqa.__version__,
     }
@@ -162,6 +164,8 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")
         else:
+            for path in filter(None, config.init.values()):
+                refuse_leak(Saved(path).meta, path, dataset, config.dataset, split)
             loaded = initial_weights(config, shapes)
             if config.init.get("dan") and r"^dan/" in frozen:
                 keep_probe(Saved(config.init.dan), workdir)

@@ -127,10 +127,10 @@ def test_the_parent_of_every_picture_is_found_and_lends_its_scores(made, rated, 
     assert all(a >= b >= c for a, b, c in zip(*(similarity[i::3] for i in range(3)), strict=True))
     assert all(os.path.isfile(row[f"{end}_path"]) for row in found[:9] for end in ("source", "target_reference"))
     d, expected = datasets.load("saqt", output), scores(rated)
-    assert len(d) == len(best) * 15 and d.score_range == (1.0, 5.0)
-    for i, r in enumerate(d.records):
-        name = os.path.relpath(r.path, pool)
-        assert f"{r.reference}.png" == best[name] and r.mos == expected[r.reference, *r.apply], i
+    assert len(d) == len(best) and len(d.transferred.cells) == 15 and d.score_range == (1.0, 5.0)
+    for r, mos_C in zip(d.records, d.transferred.mos_NC, strict=True):
+        assert f"{r.reference}.png" == best[os.path.relpath(r.path, pool)]
+        assert mos_C.tolist() == [expected[r.reference, *cell] for cell in d.transferred.cells]
     about = json.loads((output / "saqt.json").read_text())
     assert about["matches"] == {"network": "test", "source": {"file": "resnet.pth", "sha256": "0" * 64}}
     assert about["trained"] and about["sources"] == len(best)

@@ -2,7 +2,8 @@
 
 `python -m jaxiqa.transfer` writes what is read here: sources.csv (pictures, and the reference that each is taken to be
 like), reference_labels.csv (that dataset's scores by reference, type and level) and saqt.json. Nobody rated these
-pictures. An epoch is every source once, at one type and level that are drawn for it (SAQT, the paper's recipe).
+pictures. An epoch is every source once, at one type and level that are drawn for it (ASSUMED: in the public code it is
+all 125 versions of each).
 """
 
 import contextlib

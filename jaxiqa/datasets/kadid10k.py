@@ -83,7 +83,7 @@ def load(data_dir: str | os.PathLike, allow_partial: bool = False, labels_only: 
             faults.add("rows for a picture that has one already", f"{where} {name}")
         path = os.path.join(folder, pictures.get(name.lower(), ""))
         records[name] = Record(path, mos, name, reference, DISTORTIONS[type_ - 1], level)
-    if allow_partial:
+    if allow_partial and not labels_only:
         records = {name: r for name, r in records.items() if name.lower() in pictures}
     else:
         faults.add_all("pictures without a row", (n for n in _NAMES if n not in records))

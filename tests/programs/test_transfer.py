@@ -189,6 +189,28 @@ def test_matches_from_a_file_and_other_modes(made, rated, pool, tmp_path):
     assert "drawn by lot" in datasets.load("saqt", tmp_path / "random", round=2).note
 
 
+def test_labels_that_need_no_matches(rated, pool, tmp_path):
+    """Neither a network nor the references' pictures: only which pictures can be read is looked at."""
+    lines = [f"left/left-{r}.png" for r in range(COUNT)]
+    (tmp_path / "list.txt").write_text("\n".join([*lines, "broken.png"]))
+    modes = ("random", "cell_mean")
+    for mode in modes:
+        (tmp_path / mode).mkdir()
+        (tmp_path / mode / "matches.csv").write_text("of another run")
+    options = (f"--pictures={pool}", f"--list={tmp_path / 'list.txt'}", f"--references={tmp_path}", "--public=old")
+    lines = [(*dataset_flags(rated), *options, f"--labels={m}", f"--output={tmp_path / m}") for m in modes]
+    for mode, (code, said, error) in zip(modes, run_many("transfer", lines), strict=True):
+        assert code == 3 and "are left out: broken.png" in error, error
+        references = {row["reference"] for row in read(tmp_path / mode / "sources.csv")}
+        assert f"14 pictures are like {len(references)} of 14 references of folder, drawn by lot" in said
+        assert f"210 labels, {mode}" in said and "features" not in said
+        files = sorted(path.name for path in (tmp_path / mode).iterdir())
+        assert files == ["public", "reference_labels.csv", "saqt.json", "sources.csv"]
+        assert {path.name for path in (tmp_path / mode / "public").iterdir()} == {"dataset_001.csv", "manifest.json"}
+        d = datasets.load("saqt", tmp_path / mode, hold_out=False)
+        assert len(d) == 14 and "nobody rated" in d.note and "no meaning" not in d.note
+
+
 @pytest.mark.slow
 def test_a_pool_steered_by_other_datasets(made, rated, pool, tmp_path):
     """An untrained network of the house, said to be one; its features are taken up by the second run."""

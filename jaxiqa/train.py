@@ -106,15 +106,15 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         drops=tuple(steps(at, "schedule.drops", total=total) for at in config.schedule.drops),
     )
     tx = optim.make_optimizer(config.optimizer, schedule)
-    key = jax.random.key(config.seed)
+    key = jax.device_put(jax.random.key(config.seed), sharding.replicated(mesh))
 
-    def init(loaded):
+    def init(key, loaded):
         variables = model.init(key, jnp.zeros((1, model.crop_size, model.crop_size, 3)))
         variables = optim.merge(traverse_util.flatten_dict(variables, sep="/"), loaded)
         trainable, _ = optim.split_frozen(variables["params"], frozen)
         return TrainState.create(variables, tx, trainable, with_ema=config.ema > 0)
 
-    shapes = jax.eval_shape(init, {})
+    shapes = jax.eval_shape(init, key, {})
     print(f"{config.model.name} {config.model.variant}: {optim.freeze_report(shapes.params, frozen)}")
     trainable, _ = optim.split_frozen(shapes.params, frozen)
     if config.optimizer.lr_multipliers:
@@ -123,10 +123,10 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     batch_sharding = sharding.batch_sharding(mesh)
 
     one_step = make_train_step(
-        model, tx, schedule, parse_loss(config.loss), frozen, key, images_of(model), config.accumulate, config.ema
+        model, tx, schedule, parse_loss(config.loss), frozen, images_of(model), config.accumulate, config.ema
     )
     if sources:
-        one_step = distorting(one_step, make_crops(sources.cells, model.crop_size, mesh), key)
+        one_step = distorting(one_step, make_crops(sources.cells, model.crop_size, mesh))
     train_step = jax.jit(one_step, donate_argnums=0, out_shardings=(state_sharding, sharding.replicated(mesh)))
 
     # ---- Restore, or start -------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             loaded = initial_weights(config, shapes)
             if config.init.get("dan") and r"^dan/" in frozen:
                 keep_probe(Saved(config.init.dan), workdir)
-            state = jit_once(init, out_shardings=state_sharding)(loaded)
+            state = jit_once(init, out_shardings=state_sharding)(key, loaded)
             random = [p for p in optim.split_frozen(shapes.params, frozen)[1] if f"params/{p}" not in loaded]
             if random:
                 print(f"warning: {len(random)} frozen tensors are random, because config.init loads none into them")
@@ -206,7 +206,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
                 break
             batch = next(batches)
             with jax.transfer_guard("disallow"):
-                state, metrics = train_step(state, batch)
+                state, metrics = train_step(state, batch, key)
             log.write_step(last, every["log"])
             last = (step + 1, metrics)
 

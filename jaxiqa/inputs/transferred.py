@@ -81,10 +81,10 @@ def make_crops(cells, crop: int, mesh, bank=DISTORTIONS):
     return crops_of
 
 
-def distorting(step, crops_of, key):
-    """step(state, batch) of batches that crops_of distorts first; `key` is that of the step's own random numbers."""
+def distorting(step, crops_of):
+    """step(state, batch, key) of batches that crops_of distorts first."""
 
-    def distorting_step(state, batch):
-        return step(state, crops_of(batch, jax.random.fold_in(jax.random.fold_in(key, state.step), _DISTORTS)))
+    def distorting_step(state, batch, key):
+        return step(state, crops_of(batch, jax.random.fold_in(jax.random.fold_in(key, state.step), _DISTORTS)), key)
 
     return distorting_step

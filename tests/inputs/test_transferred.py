@@ -116,14 +116,12 @@ def test_the_step_is_the_same_on_any_mesh_and_in_parts(dataset):
     batch = take(dataset, 1, start=2, batch_size=8, native=False)[0] | OF_ALL
     found = {}
     for devices, parts in ((1, 1), (2, 1), (4, 1), (2, 2)):
-        mesh, key = mesh_of(devices), jax.random.key(1)
-        one = make_train_step(
-            model, tx, lambda _: jnp.float32(0.03), parse_loss("l2"), (), key, images_of(model), parts
-        )
-        step = jax.jit(distorting(one, make_crops(CELLS, CROP, mesh), key))
+        mesh = mesh_of(devices)
+        one = make_train_step(model, tx, lambda _: jnp.float32(0.03), parse_loss("l2"), (), images_of(model), parts)
+        step = jax.jit(distorting(one, make_crops(CELLS, CROP, mesh)))
         placed, losses = jax.device_put(state, sharding.replicated(mesh)), []
         for _ in range(2):
-            placed, metrics = step(placed, jax.device_put(batch, sharding.batch_sharding(mesh)))
+            placed, metrics = step(placed, jax.device_put(batch, sharding.batch_sharding(mesh)), jax.random.key(1))
             losses.append(float(metrics["loss"]))
         found[devices, parts] = losses
     print(found)

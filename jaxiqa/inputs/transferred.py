@@ -63,17 +63,16 @@ class Sources(Pictures):
         return {**example, **drawn, "mirror": rng.random(2) < 0.5}
 
 
-def make_crops(cells, crop: int, mesh, bank=DISTORTIONS):
+def make_crops(cells, crop: int, mesh):
     """crops_of(batch, key) -> {"image": uint8 (B, crop, crop, 3), "label", "index"}, for batches of Sources.draw.
 
     Args:
       cells: (C, 2), the types and levels that may come.
       crop: side in pixels.
       mesh: that the batch is spread over.
-      bank: the table that the types are numbers of.
     """
     types = {int(type_) for type_, _ in cells}
-    bank = tuple(row for row in bank if row.id in types)  # what cannot come is not compiled
+    bank = tuple(row for row in DISTORTIONS if row.id in types)  # what cannot come is not compiled
 
     def cut(image_HWC, corner, mirror):
         image_HWC = jax.lax.dynamic_slice(image_HWC, (corner[0], corner[1], 0), (crop, crop, 3))

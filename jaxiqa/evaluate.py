@@ -19,6 +19,7 @@ curve, residuals_PART.png, contact_sheet_PART.png, and report.html with all of i
 Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint.
 """
 
+import dataclasses
 import json
 import os
 
@@ -70,7 +71,11 @@ def main() -> None:
             "now), so test pictures may have been trained on; restore its pictures and labels, or take --part all"
         )
     chosen = range(len(dataset)) if part == "all" else getattr(split, part)
-    refuse_trained(scorer, dataset, data_dir, [dataset.records[i] for i in chosen])
+    records = [dataset.records[i] for i in chosen]
+    refuse_trained(scorer, dataset, data_dir, records)
+    if lent := seen_references(scorer.meta, dataset, records):
+        note = f"scores of {len(lent)} of its references were trained on by label transfer"
+        dataset = dataclasses.replace(dataset, note="; ".join(filter(None, (dataset.note, note))))
     dataset = render(dataset, data_dir, chosen)
     records = [dataset.records[i] for i in chosen]
     pictures = Pictures(records, scorer.model.crop_size, scorer.card.resize)

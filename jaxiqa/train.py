@@ -76,7 +76,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     split = make_split(dataset, **config.split)
     sources = None  # pictures that the step distorts, anew in every epoch
     if dataset.transferred:
-        sources = Sources(dataset, split.train, config.labels == "native", config.cache_gb)
+        sources = Sources(dataset, split.train, config.labels == "native", config.cache_gb, config.resize)
     dataset = render(dataset, config.dataset.data_dir, sources and {*split.val, *split.test})
     print(
         f"{dataset.name}: {len(split.train)} pictures train, {len(split.val)} validate, {len(split.test)} test "

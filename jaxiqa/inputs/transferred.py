@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.distortions import DISTORTIONS, distort_batch
+from jaxiqa.errors import ConfigError
 from jaxiqa.inputs.decode import read_image
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.transforms import to_uint8
@@ -25,14 +26,22 @@ class Sources(Pictures):
       dataset: with `transferred`; its records as they were read, not rendered.
       indices: of the n records that train.
       native: whether labels are on the dataset's own scale, and not 0..1.
-      cache_gb: as of Pictures.
+      cache_gb, resize: as of Pictures; another size is refused.
 
     Attributes:
       cells: C pairs (type, level).
       labels: float32 (n, C).
+
+    Raises:
+      ConfigError: a size that is not that of the rated pictures.
     """
 
-    def __init__(self, dataset: Dataset, indices: list[int], native: bool, cache_gb: float):
+    def __init__(self, dataset: Dataset, indices: list[int], native: bool, cache_gb: float, resize=0):
+        if resize:
+            raise ConfigError(
+                f"config.resize={resize}: {dataset.name} trains on pictures of {HEIGHT}x{WIDTH}, at which its labels "
+                "were given; leave it at 0"
+            )
         super().__init__([dataset.records[i] for i in indices], min(HEIGHT, WIDTH), cache_gb=cache_gb)
         self.cells = np.array(dataset.transferred.cells, np.int32)
         mos_NC = dataset.transferred.mos_NC[indices]
@@ -54,17 +63,16 @@ class Sources(Pictures):
         return {**example, **drawn, "mirror": rng.random(2) < 0.5}
 
 
-def make_crops(cells, crop: int, mesh, bank=DISTORTIONS):
+def make_crops(cells, crop: int, mesh):
     """crops_of(batch, key) -> {"image": uint8 (B, crop, crop, 3), "label", "index"}, for batches of Sources.draw.
 
     Args:
       cells: (C, 2), the types and levels that may come.
       crop: side in pixels.
       mesh: that the batch is spread over.
-      bank: the table that the types are numbers of.
     """
     types = {int(type_) for type_, _ in cells}
-    bank = tuple(row for row in bank if row.id in types)  # what cannot come is not compiled
+    bank = tuple(row for row in DISTORTIONS if row.id in types)  # what cannot come is not compiled
 
     def cut(image_HWC, corner, mirror):
         image_HWC = jax.lax.dynamic_slice(image_HWC, (corner[0], corner[1], 0), (crop, crop, 3))

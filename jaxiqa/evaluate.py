@@ -19,6 +19,7 @@ curve, residuals_PART.png, contact_sheet_PART.png, and report.html with all of i
 Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint.
 """
 
+import dataclasses
 import json
 import os
 
@@ -27,6 +28,7 @@ from etils import epath
 from tqdm import tqdm
 
 from jaxiqa import datasets, program
+from jaxiqa.datasets.leaks import seen_references
 from jaxiqa.datasets.options import parse_options
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.datasets.splits import Split, make_split
@@ -71,6 +73,11 @@ def main() -> None:
     chosen = range(len(dataset)) if part == "all" else getattr(split, part)
     records = [dataset.records[i] for i in chosen]
     refuse_trained(scorer, dataset, data_dir, records)
+    if lent := seen_references(scorer.meta, dataset, records):
+        note = f"scores of {len(lent)} of its references were trained on by label transfer"
+        dataset = dataclasses.replace(dataset, note="; ".join(filter(None, (dataset.note, note))))
+    dataset = render(dataset, data_dir, chosen)
+    records = [dataset.records[i] for i in chosen]
     pictures = Pictures(records, scorer.model.crop_size, scorer.card.resize)
     print(f"{scorer.card.model['name']} {scorer.card.model['variant']}, step {scorer.step} of {scorer.workdir}")
     if dataset.note:
@@ -96,6 +103,11 @@ def refuse_trained(scorer: Scorer, dataset: Dataset, data_dir: str, records: lis
     path = scorer.workdir / "split.json"
     if _PART.value or not path.exists():
         return
+    if lent := seen_references(scorer.meta, dataset, records):
+        raise DataError(
+            f"scores of {len(lent)} of the references, such as {lent[0]}, were trained on by label transfer, so the "
+            "result would flatter; test on another dataset, or ask for it by --part all"
+        )
     own = scorer.meta["config"]["dataset"]["data_dir"]
     if dataset.name in ANYONES and os.path.realpath(data_dir) != os.path.realpath(own):
         return  # other pictures may have the same names
@@ -123,7 +135,7 @@ def _data(scorer: Scorer) -> tuple[Dataset, str, Split, bool]:
     how = config.get("split", {"selection": "val"})
     split = make_split(dataset, **(how if same_key else {"selection": how["selection"]}))
     is_own = same_key and (not another_folder or split.fingerprint == scorer.meta["split"])
-    return render(dataset, options["data_dir"]), options["data_dir"], split, is_own
+    return dataset, options["data_dir"], split, is_own
 
 
 if __name__ == "__main__":

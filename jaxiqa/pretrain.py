@@ -90,20 +90,20 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         warmup=steps(config.schedule.warmup, "schedule.warmup", total=total),
     )
     tx = optim.make_optimizer(config.optimizer, schedule)
-    key = jax.random.key(config.seed)
+    key = jax.device_put(jax.random.key(config.seed), sharding.replicated(mesh))
 
-    def init(loaded):
+    def init(key, loaded):
         variables = model.init(key, jnp.zeros((1, crop, crop, 3)))
         variables = optim.merge(traverse_util.flatten_dict(variables, sep="/"), loaded)
         trainable, _ = optim.split_frozen(variables["params"], ())
         return TrainState.create(variables, tx, trainable, with_ema=False)
 
-    shapes = jax.eval_shape(init, {})
+    shapes = jax.eval_shape(init, key, {})
     print(f"{config.model.name} {config.model.variant}: {optim.freeze_report(shapes.params, ())}")
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
     train_step = jax.jit(
-        make_pretrain_step(model, tx, schedule, config.temperature, key, make_views(encoder, instance, mesh)),
+        make_pretrain_step(model, tx, schedule, config.temperature, make_views(encoder, instance, mesh)),
         donate_argnums=0,
         out_shardings=(state_sharding, sharding.replicated(mesh)),
     )
@@ -146,9 +146,9 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             untrained = {part: read_metrics(workdir)[0][f"untrained_{part}_accuracy"] for part in ("val", "test")}
         else:
             make = jit_once(init, out_shardings=state_sharding)
-            untrained = probed(make({}))[2]
+            untrained = probed(make(key, {}))[2]
             log.write(0, **{f"untrained_{part}_accuracy": value for part, value in untrained.items()})
-            state = make(initial_weights(config, shapes))
+            state = make(key, initial_weights(config, shapes))
         print(f"linear probe of {len(CLASSES) - 1} types, untrained encoder: val accuracy {untrained['val']:.4f}")
         source = train_batches(
             pictures, np.zeros(len(pictures)), crop=region, batch_size=drawn, seed=config.seed, start=start
@@ -180,7 +180,7 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
                 break
             batch = next(batches)
             with jax.transfer_guard("disallow"):
-                state, metrics = train_step(state, batch)
+                state, metrics = train_step(state, batch, key)
             log.write_step(last, every["log"])
             last = (step + 1, metrics)
 

@@ -4,8 +4,9 @@
       -- --config.dataset.data_dir=/path/to/folder --config.dataset.group_column=content
 
 Everything after -- goes to python -m jaxiqa.train, which runs once for each cell: config, selection rule and round.
-Round R trains with --config.split.round=R --config.seed=12345*R, in WORKDIR/CONFIG/SELECTION/round_R. The same command
-again goes on where it stopped, also inside a run.
+Round R trains with --config.split.round=R --config.seed=12345*R, in WORKDIR/CONFIG/SELECTION/round_R (a config of saqt
+with --config.dataset.round=R, as its parts are those of the rated dataset). The same command again goes on where it
+stopped, also inside a run.
 
 --config may be repeated; a config file that lists ROWS (configs/mfen_ablations.py) stands for all of them.
 Both selection rules stand side by side: val picks the epoch on validation pictures and touches the test part once,
@@ -67,7 +68,7 @@ def main(overrides: list[str]) -> None:
         print(f"== {number}/{len(plan)}: {row}, selection {selection}, round {round_}", flush=True)
         if not (folder / "report.json").exists():  # written once all is trained and tested
             split = [
-                f"--config.split.round={1 if _SAME_SPLIT.value else round_}",
+                f"--config.{_round_key(rows[row])}={1 if _SAME_SPLIT.value else round_}",
                 f"--config.split.selection={selection}",
                 f"--config.seed={12345 * round_}",
             ]
@@ -104,6 +105,16 @@ def find_rows(configs: list[str]) -> dict[str, str]:
     if not rows:
         raise ConfigError("--config is missing; give a config file, e.g. --config configs/glintiqa_folder.py")
     return rows
+
+
+def _round_key(config: str) -> str:
+    """The key of a row's config that says which round of a split is meant."""
+    path, _, argument = config.partition(":")
+    try:
+        data = runpy.run_path(path)["get_config"](argument).dataset
+    except ValueError:  # no such argument, as training will say
+        return "split.round"
+    return "dataset.round" if "round" in data else "split.round"
 
 
 def write(workdir: epath.Path, cells, crossed) -> None:

@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 
 import jaxiqa
 from jaxiqa import datasets, program
+from jaxiqa.datasets.leaks import lent_scores, refuse_leak
 from jaxiqa.datasets.split_files import write_split
 from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import ConfigError, Stopped
@@ -32,6 +33,7 @@ from jaxiqa.evaluation import report
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.pipeline import to_device, train_batches
 from jaxiqa.inputs.render import render
+from jaxiqa.inputs.transferred import Sources, distorting, make_crops
 from jaxiqa.inputs.transforms import images_of
 from jaxiqa.models import create_model
 from jaxiqa.models.contrastive import encoder_variables
@@ -72,7 +74,10 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     # ---- Data --------------------------------------------------------------------------------------------------------
     dataset = datasets.load(**config.dataset)
     split = make_split(dataset, **config.split)
-    dataset = render(dataset, config.dataset.data_dir)
+    sources = None  # pictures that the step distorts, anew in every epoch
+    if dataset.transferred:
+        sources = Sources(dataset, split.train, config.labels == "native", config.cache_gb, config.resize)
+    dataset = render(dataset, config.dataset.data_dir, sources and {*split.val, *split.test})
     print(
         f"{dataset.name}: {len(split.train)} pictures train, {len(split.val)} validate, {len(split.test)} test "
         f"({split.name}, round {split.round}, selection {split.selection}, split {split.fingerprint})"
@@ -101,15 +106,15 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         drops=tuple(steps(at, "schedule.drops", total=total) for at in config.schedule.drops),
     )
     tx = optim.make_optimizer(config.optimizer, schedule)
-    key = jax.random.key(config.seed)
+    key = jax.device_put(jax.random.key(config.seed), sharding.replicated(mesh))
 
-    def init(loaded):
+    def init(key, loaded):
         variables = model.init(key, jnp.zeros((1, model.crop_size, model.crop_size, 3)))
         variables = optim.merge(traverse_util.flatten_dict(variables, sep="/"), loaded)
         trainable, _ = optim.split_frozen(variables["params"], frozen)
         return TrainState.create(variables, tx, trainable, with_ema=config.ema > 0)
 
-    shapes = jax.eval_shape(init, {})
+    shapes = jax.eval_shape(init, key, {})
     print(f"{config.model.name} {config.model.variant}: {optim.freeze_report(shapes.params, frozen)}")
     trainable, _ = optim.split_frozen(shapes.params, frozen)
     if config.optimizer.lr_multipliers:
@@ -117,13 +122,12 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
 
-    train_step = jax.jit(
-        make_train_step(
-            model, tx, schedule, parse_loss(config.loss), frozen, key, images_of(model), config.accumulate, config.ema
-        ),
-        donate_argnums=0,
-        out_shardings=(state_sharding, sharding.replicated(mesh)),
+    one_step = make_train_step(
+        model, tx, schedule, parse_loss(config.loss), frozen, images_of(model), config.accumulate, config.ema
     )
+    if sources:
+        one_step = distorting(one_step, make_crops(sources.cells, model.crop_size, mesh))
+    train_step = jax.jit(one_step, donate_argnums=0, out_shardings=(state_sharding, sharding.replicated(mesh)))
 
     # ---- Restore, or start -------------------------------------------------------------------------------------------
     predictor = Predictor(model, config.test_crops, batch_sharding, [config.eval_batch_size])
@@ -140,6 +144,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     meta = {
         "card": card.to_dict(),
         "split": split.fingerprint,
+        "transferred": lent_scores(dataset, split),
         "config": config.to_dict(),
         "jaxiqa": jaxiqa.__version__,
     }
@@ -159,21 +164,24 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")
         else:
+            for path in filter(None, config.init.values()):
+                refuse_leak(Saved(path).meta, path, dataset, config.dataset, split)
             loaded = initial_weights(config, shapes)
             if config.init.get("dan") and r"^dan/" in frozen:
                 keep_probe(Saved(config.init.dan), workdir)
-            state = jit_once(init, out_shardings=state_sharding)(loaded)
+            state = jit_once(init, out_shardings=state_sharding)(key, loaded)
             random = [p for p in optim.split_frozen(shapes.params, frozen)[1] if f"params/{p}" not in loaded]
             if random:
                 print(f"warning: {len(random)} frozen tensors are random, because config.init loads none into them")
         log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, config.batch_size)))
         source = train_batches(
-            pictures["train"],
-            labels[split.train],
+            sources or pictures["train"],
+            sources.labels if sources else labels[split.train],
             crop=model.crop_size,
             batch_size=config.batch_size,
             seed=config.seed,
             start=start,
+            draw=sources and sources.draw,
         )
         stack.callback(source.close)
         batches = to_device(source, batch_sharding)
@@ -198,7 +206,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
                 break
             batch = next(batches)
             with jax.transfer_guard("disallow"):
-                state, metrics = train_step(state, batch)
+                state, metrics = train_step(state, batch, key)
             log.write_step(last, every["log"])
             last = (step + 1, metrics)
 

@@ -16,8 +16,9 @@ several datasets in it, or with --steer NAME=FOLDER (their reference pictures), 
 set: the --top pictures most like each of them, filled up to --choose with those most like the rated dataset.
 
 --labels: top1 (the best match), random (any reference, to compare with) or cell_mean (the mean of the references by
-type and level; of those that train, where the dataset is read). Without --checkpoint the network is untrained, its
-similarity has no meaning, and top1 needs --allow_untrained.
+type and level; of those that train, where the dataset is read). The last two need no matches: without --checkpoint none
+are computed, and KADID-10k's dmos.csv is enough (--option labels_only=True). top1 needs --checkpoint or --matches; with
+--allow_untrained a network that has learnt nothing matches, whose similarity has no meaning.
 
 The folder --output receives sources.csv, reference_labels.csv and saqt.json, which are the dataset `saqt`, matches.csv,
 and features as .npz, which the next run takes up. --public writes all labels, 0..9, and the matches as the authors'
@@ -28,7 +29,6 @@ given; files that exist are kept. Both also work alone, on an --output that is t
 Exit codes: 0 done, 2 usage, 3 bad data (pictures that cannot be read are left out and named), 4 unusable checkpoint.
 """
 
-import ast
 import os
 import time
 
@@ -40,6 +40,7 @@ from PIL import Image
 import jaxiqa
 from jaxiqa import datasets, program
 from jaxiqa.datasets import saqt, saqt_files
+from jaxiqa.datasets.options import parse_options
 from jaxiqa.datasets.shared_types import SHARED, kadid_types
 from jaxiqa.distortions import DISTORTIONS, get_distortion
 from jaxiqa.errors import ConfigError, DataError
@@ -50,7 +51,7 @@ from jaxiqa.inputs.whole import render_whole
 from jaxiqa.models.resnet import VARIANTS
 from jaxiqa.retrieval import labels
 from jaxiqa.retrieval.features import Extractor, load_backbone, untrained_backbone
-from jaxiqa.retrieval.matching import Found, Matcher, number_references
+from jaxiqa.retrieval.matching import Found, Matcher, by_lot, number_references
 from jaxiqa.retrieval.selection import choose
 from jaxiqa.training import compile_cache, sharding
 
@@ -80,12 +81,14 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder of the new dataset, or of 
 
 def transfer(folder: epath.Path) -> dict[str, str]:
     """Makes the dataset; returns {name: why} of the pictures that could not be read."""
-    dataset = datasets.load(_DATASET.value, _DATA_DIR.value, **_options())
+    dataset = datasets.load(_DATASET.value, _DATA_DIR.value, **parse_options(_OPTION.value))
     table = labels.make_table(dataset, kadid_types(dataset.name))
     pool, home = _pool()
-    made = _read_matches(table, pool) if _MATCHES.value else _compute_matches(table, pool, folder)
+    compute = _CHECKPOINT.value or _UNTRAINED.value or _STEER.value
+    make = _read_matches if _MATCHES.value else _compute_matches if compute else _by_lot
+    made = make(table, pool, folder)
     found, steering, files, made_by, refused = made
-    trained = made_by.get("source") != {}
+    trained, matched = made_by.get("source") != {}, make is not _by_lot
     if not trained:
         _refuse_untrained()
         print("note: the network is untrained, so the similarity has no meaning")
@@ -97,7 +100,10 @@ def transfer(folder: epath.Path) -> dict[str, str]:
     best = found.number_NK[:, 0]
     number_N = labels.label_sources(_LABELS.value, names, best, len(table.references), _SEED.value)
     places = {name: os.path.join(home, name) if home else "" for name in names}
-    saqt_files.write_matches(folder / "matches.csv", places, files, found.number_NK, found.cosine_NK)
+    if matched:
+        saqt_files.write_matches(folder / "matches.csv", places, files, found.number_NK, found.cosine_NK)
+    else:  # those of another run
+        (folder / "matches.csv").unlink(missing_ok=True)
     if _PUBLIC.value != "none":
         _write_public(folder / "public", found, files, number_N, table)
     about = {
@@ -115,9 +121,10 @@ def transfer(folder: epath.Path) -> dict[str, str]:
     }
     saqt.write(folder, names, number_N, table.references, table.cells, table.mos_RC, about)
     cosine_N = found.cosine_NK[:, 0]
+    how = f"similarity {cosine_N.min():.3f} to {cosine_N.max():.3f}" if matched else "drawn by lot"
     print(
         f"{len(names):,} pictures are like {len(set(best.tolist()))} of {len(table.references)} references of "
-        f"{dataset.name}, similarity {cosine_N.min():.3f} to {cosine_N.max():.3f}\n"
+        f"{dataset.name}, {how}\n"
         f"{len(names) * len(table.cells):,} labels, {_LABELS.value}, for {len(table.cells)} types and levels: {folder}"
     )
     return refused
@@ -138,7 +145,13 @@ def _pool() -> tuple[dict[str, str], str]:
     return pool, home
 
 
-def _read_matches(table: labels.LabelTable, pool: dict[str, str]) -> tuple:
+def _by_lot(table: labels.LabelTable, pool: dict[str, str], _) -> tuple:
+    """What _compute_matches gives, without a network; for labels that ask for no match."""
+    found, refused = by_lot(pool, len(table.references), _SEED.value)
+    return found, {}, [f"{reference}.png" for reference in table.references], {}, refused
+
+
+def _read_matches(table: labels.LabelTable, pool: dict[str, str], _) -> tuple:
     """What _compute_matches gives, from --matches; the pool, where one is given, says which pictures are taken."""
     path = _MATCHES.value
     several = saqt_files.read_matches(path)
@@ -214,7 +227,7 @@ def _write_public(folder: epath.Path, found: Found, files: list[str], number_N, 
     written, rows = saqt_files.write_labels(
         folder, form, found.names, pictures, number_N, table.public(_LABELS.value), table.cells
     )
-    if form == "old":
+    if form == "old" and (folder.parent / "matches.csv").exists():
         matches = {table.dataset: saqt_files.Matches(found.names, *_best(found, pictures))}
         saqt_files.write_similarities(folder / f"similarity_img_in_{table.dataset}.csv", matches)
     lo, hi = table.extremes
@@ -265,20 +278,6 @@ def _render(folder: epath.Path, target: str) -> None:
         error.add_note("the same command goes on where it stopped")
         raise
     print(f"{written:,} pictures written to {target}, {len(records) - written:,} were there")
-
-
-def _options() -> dict:
-    """The --option flags; values as Python literals where they are, else text."""
-    options = {}
-    for text in _OPTION.value:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--option {text}: write it as KEY=VALUE, e.g. --option group_column=content")
-        try:
-            options[key] = ast.literal_eval(value)
-        except (SyntaxError, ValueError):
-            options[key] = value
-    return options
 
 
 def _check_flags() -> None:

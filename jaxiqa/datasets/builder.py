@@ -76,6 +76,8 @@ def make_plan(
       decoded: whether pixels are stored and not the files' bytes.
       size: bytes of the picture at a path, as it will be stored.
     """
+    if dataset.transferred:
+        raise ConfigError(f"{dataset.name} is read as jaxiqa.transfer wrote it; there is nothing to prepare")
     pictures = list(dict.fromkeys(r.path for r in dataset.records))
     home = os.path.abspath(os.path.expanduser(os.fspath(data_dir)))
     names = []

@@ -32,6 +32,7 @@ MARKERS = {
     "CID2013 data - version 12112014.xlsx": "cid2013",
     "Train_Label": "pipal",
     "kadis700k_ref_imgs.csv": "kadis700k",
+    "saqt.json": "saqt",
 }
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)

@@ -71,8 +71,6 @@ def recognise(folder: str | os.PathLike) -> str:
     if "tid2013 or tid2008" in found:
         words = tables.read_text(os.path.join(folder, "mos_with_names.txt")).split()
         found = {"tid2013" if len(words) > 2 * KNOWN["tid2008"].count else "tid2008"}
-    if os.path.exists(os.path.join(folder, "saqt.json")):
-        found.add("saqt")
     if not found and glob.glob(os.path.join(glob.escape(os.fspath(folder)), "meta_info_*.csv")):
         found = {"pyiqa"}
     if not found and os.path.exists(os.path.join(folder, "index.csv")):

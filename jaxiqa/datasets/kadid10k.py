@@ -50,21 +50,25 @@ _NAMES = {  # file name -> (reference, type, level)
 }
 
 
-def load(data_dir: str | os.PathLike, allow_partial: bool = False) -> Dataset:
+def load(data_dir: str | os.PathLike, allow_partial: bool = False, labels_only: bool = False) -> Dataset:
     """Reads the owners' layout: dmos.csv beside images/ (or distorted_images/, as some copies have it).
 
     Args:
       data_dir: the folder with dmos.csv.
       allow_partial: keep the rows whose picture is there, instead of refusing a folder that is not whole.
+      labels_only: dmos.csv is enough, for what needs no picture (python -m jaxiqa.transfer --labels cell_mean).
 
     Raises:
       DataError: the wrong folder, missing or extra pictures or rows, bad labels; all of them listed.
     """
     folder = checks.open_folder("kadid10k", data_dir, HOW_TO_GET)
     checks.find_one("kadid10k", folder, ("dmos.csv",), HOW_TO_GET)
-    images = checks.find_one("kadid10k", folder, ("images", "distorted_images"), HOW_TO_GET)
     faults = checks.Faults("kadid10k", folder, HOW_TO_GET)
-    pictures = checks.list_pictures(folder, [images], faults)
+    if labels_only:
+        pictures = {name.lower(): f"images/{name}" for name in _NAMES}
+    else:
+        images = checks.find_one("kadid10k", folder, ("images", "distorted_images"), HOW_TO_GET)
+        pictures = checks.list_pictures(folder, [images], faults)
 
     records: dict[str, Record] = {}
     for where, row in tables.read_csv(os.path.join(folder, "dmos.csv"), ("dist_img", "ref_img", "dmos"), faults):
@@ -79,7 +83,7 @@ def load(data_dir: str | os.PathLike, allow_partial: bool = False) -> Dataset:
             faults.add("rows for a picture that has one already", f"{where} {name}")
         path = os.path.join(folder, pictures.get(name.lower(), ""))
         records[name] = Record(path, mos, name, reference, DISTORTIONS[type_ - 1], level)
-    if allow_partial:
+    if allow_partial and not labels_only:
         records = {name: r for name, r in records.items() if name.lower() in pictures}
     else:
         faults.add_all("pictures without a row", (n for n in _NAMES if n not in records))

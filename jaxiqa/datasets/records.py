@@ -51,6 +51,22 @@ class Scale:
         return self.lo + (self.hi - self.lo) * (score01 if self.higher_is_better else 1.0 - score01)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Transferred:
+    """Scores that pristine pictures have from a rated dataset, one for every distortion that they may be given.
+
+    Attributes:
+      dataset, fingerprint: the rated dataset's key, and what its records and labels were.
+      cells: C pairs (KADID-10k's type 1..25, level 1..5).
+      mos_NC: float64 (N, C), of the N records of the dataset that has this; a record's own `mos` is one of its row.
+    """
+
+    dataset: str
+    fingerprint: str
+    cells: Sequence[tuple[int, int]]
+    mos_NC: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """The records of one dataset and the meaning of their labels.
@@ -65,6 +81,8 @@ class Dataset:
       note: what everybody who sees a result must know, "" for most.
       listed: ids in the order of the owners' list of labels, which split files of other projects count in; None where
         the records are in that order.
+      transferred: of pristine pictures that train with another distortion in every epoch; their records' `apply` and
+        `mos` are then those with which they validate and test.
     """
 
     name: str
@@ -75,6 +93,7 @@ class Dataset:
     official_split: dict[str, list[int]] | None = None
     note: str = ""
     listed: Sequence[str] | None = None
+    transferred: Transferred | None = None
 
     def __len__(self) -> int:
         return len(self.records)

@@ -2,7 +2,8 @@
 
 `python -m jaxiqa.transfer` writes what is read here: sources.csv (pictures, and the reference that each is taken to be
 like), reference_labels.csv (that dataset's scores by reference, type and level) and saqt.json. Nobody rated these
-pictures.
+pictures. An epoch is every source once, at one type and level that are drawn for it (ASSUMED: in the public code it is
+all 125 versions of each).
 """
 
 import contextlib
@@ -10,13 +11,14 @@ import json
 import operator
 import os
 import posixpath
+import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from jaxiqa.datasets import checks, tables
 from jaxiqa.datasets.kadid10k import DISTORTIONS
-from jaxiqa.datasets.records import Dataset, Record
+from jaxiqa.datasets.records import Dataset, Record, Transferred
 from jaxiqa.datasets.saqt_files import stem, writing_csv
 from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import ConfigError, DataError
@@ -47,7 +49,10 @@ def load(
     round: int = 1,
     hold_out: bool = True,
 ) -> Dataset:
-    """Lists every source at every type and level that there are labels for, yet to be applied to the whole picture.
+    """Lists every source once; `transferred` has its scores at every type and level that there are labels for.
+
+    Sources train at a type and level that are drawn anew in every epoch. A record's own, with which it validates and
+    tests, are drawn once, by its name. They are yet to be applied to the whole picture.
 
     A record's `reference` is the one whose scores it has. The parts are those of the rated dataset's random split, as
     make_split draws it: a source that is taken to be like a reference which validates or tests there is never trained
@@ -59,8 +64,8 @@ def load(
       pictures: folder of the pristine pictures; "" is where they were when it did.
       types: KADID-10k's distortion types, 1..25, of which those with labels are taken.
       round: of the rated dataset's split.
-      hold_out: False trains on the sources of every reference, for models that are tested on other datasets; scores of
-        its val and test part are then of references that were trained on.
+      hold_out: False trains on the sources of every reference, for models that are tested on other datasets; those
+        that validate and test are then trained on too.
 
     Raises:
       ConfigError: no such type, or no such round.
@@ -74,23 +79,28 @@ def load(
         mos_RC = np.tile(mos_RC[split.train].mean(0), (len(references), 1))
     if not hold_out:
         members["train"] = set(range(len(references)))
-    parts = {
-        part: [i for n, r in enumerate(numbers) if r in among for i in range(n * len(cells), (n + 1) * len(cells))]
-        for part, among in members.items()
-    }
+    parts = {part: [n for n, r in enumerate(numbers) if r in among] for part, among in members.items()}
     if not parts["train"] or not (parts["val"] or parts["test"]):
-        counts = ", ".join(f"{len(indices) // len(cells)} {part}" for part, indices in parts.items())
+        counts = ", ".join(f"{len(indices)} {part}" for part, indices in parts.items())
         raise DataError(
             f"saqt: of {len(numbers)} pictures too few are like references of every part of {about['dataset']}, round "
             f"{round} ({counts}); transfer labels to more pictures, or take another round"
         )
-    records = _Records(paths, [references[r] for r in numbers], cells, [mos_RC[r].tolist() for r in numbers])
-    scale = tuple(about["score_range"]), about["higher_is_better"]
-    return Dataset("saqt", records, *scale, official_split=parts, note=_note(about, round, hold_out))
+    all_records = _Records(paths, [references[r] for r in numbers], cells, [mos_RC[r].tolist() for r in numbers])
+    drawn = [zlib.crc32(stem(path).encode("utf-8", "surrogateescape")) % len(cells) for path in paths]
+    return Dataset(
+        "saqt",
+        [all_records[n * len(cells) + c] for n, c in enumerate(drawn)],
+        tuple(about["score_range"]),
+        about["higher_is_better"],
+        official_split=parts,
+        note=_note(about, round, hold_out),
+        transferred=Transferred(about["dataset"], about.get("fingerprint", ""), cells, mos_RC[numbers]),
+    )
 
 
 def to_render(data_dir: str | os.PathLike, pictures: str, types: Sequence[int]) -> tuple[list[str], Sequence[Record]]:
-    """Paths of the N pristine pictures in their order, and all records, whatever part they are in; see load."""
+    """Paths of the N pristine pictures in their order, and a record for each of them at every type and level."""
     _, references, cells, mos_RC, paths, numbers = _read(data_dir, pictures, types)
     labels = [mos_RC[r].tolist() for r in numbers]
     return paths, _Records(paths, [references[r] for r in numbers], cells, labels)
@@ -243,7 +253,7 @@ def _read_sources(folder: str, home: str, references: list[str], faults: checks.
 def _note(about: dict, round_: int, hold_out: bool) -> str:
     how = _MODES[about["labels"]].format(about["dataset"])
     note = f"its labels are transferred ({how}): nobody rated these pictures"
-    if not about["trained"]:
+    if not about["trained"] and about["labels"] == "top1":
         note += "; the matches are of an untrained network and have no meaning"
     if not hold_out:
         note += f"; references of every part train, so {about['dataset']} must not be tested on"

@@ -85,7 +85,7 @@ def make_split(dataset: Dataset, round: int = 1, selection: str = "val", file: s
         parts["val"] = parts["test"]
     elif not parts["val"]:
         parts |= _take_validation(dataset, parts, round * 12345)
-    parts = {part: sorted(parts[part]) for part in ("train", "val", "test")}
+    parts = {part: sorted(set(parts[part])) for part in ("train", "val", "test")}
     return Split(**parts, name=name, seed=seed, round=round, selection=selection, fingerprint=_hash(dataset, parts))
 
 

@@ -1,7 +1,7 @@
 """Pictures to device batches, with Grain. Batch k is a pure function of (seed, k), on any number of hosts."""
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grain
 import jax
@@ -26,7 +26,15 @@ class _Examples:
 
 
 def train_batches(
-    pictures: Pictures, labels, *, crop: int, batch_size: int, seed: int, start: int = 0, threads: int = 2
+    pictures: Pictures,
+    labels,
+    *,
+    crop: int,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+    threads: int = 2,
+    draw: Callable[[dict, np.random.Generator, int], dict] | None = None,
 ) -> grain.DatasetIterator:
     """This host's share of an endless stream of shuffled, augmented batches, from batch `start` on.
 
@@ -37,12 +45,15 @@ def train_batches(
       seed: of order and augmentation.
       start: number of the first batch.
       threads: that decode.
+      draw: another way to make an example for the device of one of the pictures: draw(example, rng, crop).
 
     Returns:
       iterator of {"image": uint8 (b, crop, crop, 3), "label": fp32 (b,), "index": int32 (b,)}, b per host. Close it.
     """
 
     def augment(example, rng):
+        if draw is not None:
+            return draw(example, rng, crop)
         image = random_crop(random_flip(example["image"], rng), crop, rng)
         return {**example, "image": np.ascontiguousarray(image)}
 

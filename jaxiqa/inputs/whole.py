@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,6 @@ from tqdm import tqdm
 from jaxiqa.datasets.records import Record
 from jaxiqa.distortions import distort_exact
 from jaxiqa.inputs.decode import read_image
-from jaxiqa.inputs.render import seed_of
 
 HEIGHT, WIDTH = 384, 512
 
@@ -59,6 +59,11 @@ def render_whole(records: Iterable[Record], target: Callable[[Record], str], tot
                 bar.update()
             written += len(todo)
     return written
+
+
+def seed_of(record: Record) -> int:
+    """The seed of a record's random distortion."""
+    return zlib.crc32(record.id.encode("utf-8", "surrogateescape"))
 
 
 def _write_bmp(image_HWC: np.ndarray, target: str) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from jaxiqa.errors import DataError
+from jaxiqa.inputs.content import decode_all
 from jaxiqa.retrieval.feature_file import FeatureFile
 from jaxiqa.retrieval.features import Extractor, features_of
+from jaxiqa.retrieval.labels import label_sources
 from jaxiqa.retrieval.neighbours import BLOCK, nearest
 
 
@@ -30,6 +32,20 @@ class Found:
     def take(self, rows: Sequence[int]) -> "Found":
         """Some of the pictures, in this order."""
         return Found([self.names[i] for i in rows], self.number_NK[rows], self.cosine_NK[rows])
+
+
+def by_lot(pool: Mapping[str, str], count: int, seed: int) -> tuple[Found, dict[str, str]]:
+    """One of `count` references for every picture of a pool {name: path}, where no similarity is asked for (it is NaN).
+
+    Also returns {name: why} of the pictures that cannot be read, which are left out.
+    """
+    contents = dict(zip(pool, decode_all(list(pool.values()), max(2, os.cpu_count() or 1)), strict=True))
+    refused = {name: content.reason for name, content in contents.items() if content.reason}
+    names = [name for name in pool if name not in refused]
+    if not names:
+        raise DataError(f"not one of {len(pool)} pictures can be used; {next(iter(refused.values()))}")
+    number_N1 = label_sources("random", names, None, count, seed)[:, None]
+    return Found(names, number_N1, np.full(number_N1.shape, np.nan)), refused
 
 
 class Matcher:

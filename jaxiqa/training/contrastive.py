@@ -32,18 +32,19 @@ def supervised_contrastive(z_BD, label_B, temperature: float):
     return jnp.where(count_B > 0, normaliser_B - attraction_B, 0.0).sum() / jnp.maximum((count_B > 0).sum(), 1)
 
 
-def make_pretrain_step(model, tx, schedule, temperature: float, key, views):
-    """step(state, batch) -> (state, metrics): one optimiser step of the supervised contrastive loss.
+def make_pretrain_step(model, tx, schedule, temperature: float, views):
+    """step(state, batch, key) -> (state, metrics): one optimiser step of the supervised contrastive loss.
+
+    The key is that of the run, of what `views` draws; it is folded with the step.
 
     Args:
       model: a Contrastive; all of it trains.
       tx, schedule: from training.optim.
       temperature: of the loss.
-      key: of what `views` draws, folded with the step.
       views: (batch, key) -> (images as the model takes them, labels).
     """
 
-    def pretrain_step(state: TrainState, batch):
+    def pretrain_step(state: TrainState, batch, key):
         images, label = views(batch, jax.random.fold_in(key, state.step))
         trainable, _ = optim.split_frozen(state.params, ())
 

@@ -8,21 +8,23 @@ from jaxiqa.training.accumulate import accumulate
 from jaxiqa.training.state import TrainState, update_ema
 
 
-def make_train_step(model, tx, schedule, loss_fn, frozen, key, images_of, parts: int = 1, ema: float = 0.0):
-    """step(state, batch) -> (state, metrics): one optimiser step.
+def make_train_step(model, tx, schedule, loss_fn, frozen, images_of, parts: int = 1, ema: float = 0.0):
+    """step(state, batch, key) -> (state, metrics): one optimiser step.
+
+    The key is that of the run, of dropout; it is folded with the step. As an argument it is no constant of the program,
+    so that runs which differ in their seed share what is compiled.
 
     Args:
       model: from create_model.
       tx, schedule: from training.optim.
       loss_fn: (score_B, label_B) -> loss.
       frozen: patterns of the parameters that do not train.
-      key: of dropout, folded with the step.
       images_of: what the model takes, of a batch {"image", "label", ...}.
       parts: the gradient is accumulated over so many parts of the batch.
       ema: decay of the averaged parameters, 0 for none.
     """
 
-    def train_step(state: TrainState, batch):
+    def train_step(state: TrainState, batch, key):
         trainable, held = optim.split_frozen(state.params, frozen)
 
         def gradients(batch_stats, batch, key):

@@ -36,6 +36,19 @@ def test_full_size(tree, shared):
     assert {r.id: r.mos for r in d.records} == other
 
 
+def test_labels_alone(tree, tmp_path):
+    """dmos.csv without a picture, for the transfer of labels; it says the same."""
+    (tmp_path / "dmos.csv").write_bytes((tree("kadid10k") / "dmos.csv").read_bytes())
+    d = load("kadid10k", tmp_path, labels_only=True)
+    assert d.fingerprint == load("kadid10k", tree("kadid10k")).fingerprint
+    with pytest.raises(DataError, match="has no images or distorted_images"):
+        load("kadid10k", tmp_path)
+    edited = (tmp_path / "dmos.csv").read_text().splitlines()
+    (tmp_path / "dmos.csv").write_text("\n".join(edited[:-1]))
+    with pytest.raises(DataError, match=r"1 pictures without a row(.|\n)*I81_25_05\.png"):
+        load("kadid10k", tmp_path, labels_only=True)
+
+
 def test_dmos_is_higher_better(tree):
     d = load("kadid10k", tree("kadid10k"))
     blur = [r.mos for r in d.records if r.reference == "I01" and r.distortion == "gaussian_blur"]

@@ -44,22 +44,24 @@ def make(tmp_path):
 
 
 def test_records(make):
+    """Every source once, at a type and level that are drawn by its name."""
     d = load("saqt", make())
-    assert len(d) == 800 and len({r.id for r in d.records}) == 800
-    r = d.records[4 * 33 + 2]
-    assert r.path.endswith("/pool/sub/p33.png") and os.path.isfile(r.path)
-    assert (r.id, r.reference, r.distortion, r.level, r.apply) == (
-        "p33_10_01", f"R{NUMBERS[33]:02d}", "jpeg", 1, (10, 1)
-    )  # fmt: skip
-    assert r.mos == LABELS[NUMBERS[33], 2]
-    assert d.records[-1] == d.records[799] and d.records[10:13] == [d.records[i] for i in (10, 11, 12)]
-    assert len(list(d.records)) == 800
-    for bad in (800, -801):
-        with pytest.raises(IndexError):
-            d.records[bad]
+    assert len(d) == 200 and len({r.id for r in d.records}) == 200
+    assert d.transferred.cells == CELLS and d.transferred.dataset == "folder"
+    np.testing.assert_array_equal(d.transferred.mos_NC, LABELS[NUMBERS])
+    for n, r in enumerate(d.records):
+        type_, level = r.apply
+        assert r.path.endswith(f"/pool/sub/p{n}.png" if n % 2 else f"/pool/p{n}.png") and os.path.isfile(r.path)
+        assert r.id == f"p{n}_{type_:02d}_{level:02d}" and r.level == level and r.reference == f"R{NUMBERS[n]:02d}"
+        assert r.distortion == DISTORTIONS[type_ - 1] and r.mos == LABELS[NUMBERS[n], CELLS.index(r.apply)]
+    count = [sum(r.apply == cell for r in d.records) for cell in CELLS]
+    assert min(count) > 30
+    fewer = load("saqt", make(names=["sub/p33.png", "sub/p35.png"], numbers=NUMBERS[:2]), hold_out=False)
+    assert [r.apply for r in fewer.records] == [d.records[i].apply for i in (33, 35)]
     assert d.score_range == (1.0, 5.0) and d.higher_is_better and d.rated
     assert "transferred" in d.note and "most similar picture of folder" in d.note and "round 1" in d.note
-    assert {r.apply for r in load("saqt", make(), types=(10, 3)).records} == {(10, 1), (10, 2)}
+    jpeg = load("saqt", make(), types=(10, 3))
+    assert {r.apply for r in jpeg.records} == {(10, 1), (10, 2)} and jpeg.transferred.mos_NC.shape == (200, 2)
     assert load("saqt", make()).fingerprint == d.fingerprint
 
 
@@ -81,7 +83,7 @@ def test_sources_of_held_out_references_never_train(make, round_, selection):
     trained = held["train"] | held["val"] if selection == "legacy" else held["train"]
     assert found["train"] == trained & there and found["test"] == held["test"] & there
     assert not found["train"] & (found["test"] | found["val"])
-    assert len(s.train) + len(s.test) + (selection == "val") * len(s.val) == 800
+    assert len(s.train) + len(s.test) + (selection == "val") * len(s.val) == 200
     pictures = [{d.records[i].path for i in part} for part in (s.train, s.test)]
     assert not pictures[0] & pictures[1]
     by_records = make_split(dataclasses.replace(d, official_split=None), round_, selection)
@@ -91,7 +93,8 @@ def test_sources_of_held_out_references_never_train(make, round_, selection):
 def test_every_reference_may_train_if_asked_for(make):
     d = load("saqt", make(), hold_out=False)
     s = make_split(d)
-    assert len(s.train) == 800 and s.val and s.test and "folder must not be tested on" in d.note
+    assert len(s.train) == 200 and s.val and s.test and "folder must not be tested on" in d.note
+    assert len(make_split(d, selection="legacy").train) == 200  # each once
 
 
 def test_mean_labels_know_nothing_of_held_out_references(make):
@@ -100,8 +103,8 @@ def test_mean_labels_know_nothing_of_held_out_references(make):
         d = load("saqt", folder, round=round_)
         trained = [REFERENCES.index(r) for r in parts_of_the_rated_dataset(round_)["train"]]
         expected = LABELS[sorted(trained)].mean(0)
-        found = np.array([r.mos for r in d.records]).reshape(200, 4)
-        np.testing.assert_allclose(found, np.tile(expected, (200, 1)))
+        np.testing.assert_allclose(d.transferred.mos_NC, np.tile(expected, (200, 1)))
+        assert all(r.mos == mos[CELLS.index(r.apply)] for r, mos in zip(d.records, d.transferred.mos_NC, strict=True))
         assert np.abs(expected - LABELS.mean(0)).max() > 0.01
     assert "means over pictures of folder" in d.note
 
@@ -109,7 +112,7 @@ def test_mean_labels_know_nothing_of_held_out_references(make):
 def test_notes_say_what_is_not_to_be_believed(make):
     assert "drawn by lot" in load("saqt", make(labels="random")).note
     assert "untrained network and have no meaning" in load("saqt", make(trained=False)).note
-    assert "untrained" not in load("saqt", make()).note
+    assert "untrained" not in load("saqt", make()).note + load("saqt", make(labels="random", trained=False)).note
 
 
 def test_pictures_may_move(make, tmp_path):
@@ -118,7 +121,7 @@ def test_pictures_may_move(make, tmp_path):
     with pytest.raises(DataError, match=r"200 missing pictures(.|\n)*named by the option pictures=FOLDER"):
         load("saqt", folder)
     d = load("saqt", folder, pictures=str(tmp_path / "moved"))
-    assert d.records[0].path == str(tmp_path / "moved" / "p0.png") and len(d) == 800
+    assert d.records[0].path == str(tmp_path / "moved" / "p0.png") and len(d) == 200
 
 
 def test_all_faults_at_once(make):
@@ -168,6 +171,11 @@ def test_what_cannot_be_trained_on_is_refused(make):
         load("saqt", few)
     paths, records = saqt.to_render(few, "", range(1, 26))  # but they can be rendered
     assert [os.path.basename(p) for p in paths] == ["p0.png", "p2.png"] and len(records) == 8
+    assert [r.apply for r in records] == 2 * CELLS and records[6].id == "p2_10_01"
+    assert records[-1] == records[7] and records[2:4] == [records[2], records[3]] and len(list(records)) == 8
+    for bad in (8, -9):
+        with pytest.raises(IndexError):
+            records[bad]
     os.remove(few / "saqt.json")
     with pytest.raises(DataError, match=r"has no saqt\.json"):
         load("saqt", few)
@@ -191,11 +199,11 @@ def released(shared, tree, tmp_path, monkeypatch):
 def test_round_1_of_the_released_set(released):
     """37,960 of the 50,000 sources may pretrain a model that is tested on round 1 of KADID-10k."""
     folder, kadid = released
-    d = load("saqt", folder, types=(1,))
-    assert len(d) == 250_000
+    d = load("saqt", folder)
+    assert len(d) == 50_000
     s, theirs = make_split(d, selection="legacy"), make_split(kadid, selection="legacy")
-    assert len(s.train) == 5 * 37_960 and len(s.test) == 5 * (50_000 - 37_960)
-    assert len(make_split(d).train) == 5 * 29_735  # and 8 references less to select by
+    assert len(s.train) == 37_960 and len(s.test) == 50_000 - 37_960
+    assert len(make_split(d).train) == 29_735  # and 8 references less to select by
     tested = {kadid.records[i].reference for i in theirs.test}
     assert {d.records[i].reference for i in s.test} == tested and len(tested) == 16
     assert not tested & {d.records[i].reference for i in s.train}
@@ -205,10 +213,9 @@ def test_round_1_of_the_released_set(released):
         assert r.mos == scores[r.reference, r.distortion, r.level] and DISTORTIONS[r.apply[0] - 1] == r.distortion
 
 
-@pytest.mark.slow
 def test_the_whole_released_set(released):
+    """All that can be rendered."""
     folder, _ = released
-    d = load("saqt", folder)
-    assert len(d) == 6_250_000 and len(d.official_split["train"]) == 125 * 29_735
-    assert d.records[6_249_999].apply == (25, 5)
+    _, records = saqt.to_render(folder, "", range(1, 26))
+    assert len(records) == 6_250_000 and records[6_249_999].apply == (25, 5)
     assert json.loads((folder / "saqt.json").read_text())["dataset"] == "kadid10k"

@@ -63,11 +63,11 @@ def test_training(goldens, capsys):
     batch = {"image": goldens.seeded.seeded_input(seed, n=4), "label": np.array(golden["targets"], np.float32)}
     images_of = lambda batch: batch["image"]  # noqa: E731 - they are normalised already
     rate = golden["learning_rate"]
-    step = jax.jit(make_train_step(model, tx, lambda _: rate, l1, FROZEN, jax.random.key(0), images_of))
+    step = jax.jit(make_train_step(model, tx, lambda _: rate, l1, FROZEN, images_of))
     losses, norms = [], []
     with jax.default_matmul_precision("highest"):
         for _ in range(golden["steps"]):
-            state, metrics = step(state, batch)
+            state, metrics = step(state, batch, jax.random.key(0))
             losses.append(float(metrics["loss"]))
             norms.append(float(metrics["grad_norm"]))
     loss_error = max(abs(a - b) / b for a, b in zip(losses, golden["loss"], strict=True))

@@ -28,7 +28,8 @@ def arguments_of(path):
     text = path.read_text()
     if "ROWS = {" in text:
         return ["", "full,folder", "qen,sample", "concat,tid2013", "alpha_05,koniq10k"]
-    return ["", "smoke", *(["paper"] if '"paper"' in text else [])]
+    test = re.search(r'arg (==|in) \(?"test"', text)
+    return ["", "smoke", *(["paper"] if '"paper"' in text else []), *(["test"] if test else [])]
 
 
 @pytest.mark.parametrize("path", [p for p in CONFIGS if not p.stem.startswith("dan_")], ids=lambda p: p.stem)
@@ -70,6 +71,22 @@ def test_paper_recipe():
     params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
     report = freeze_report(params, config.frozen)
     assert report.startswith("30,589,333 of 41,201,877 parameters train; frozen: 10,612,544 in")
+
+
+def test_saqt_recipes():
+    """Section 5.5 of the GlintIQA spec: 50 epochs of all 125 versions of each source, which are 125 epochs here."""
+    paths = {p.stem: p for p in CONFIGS}
+    config = load(paths["glintiqa_saqt_kadid10k"], "paper")
+    assert (config.optimizer.learning_rate, config.optimizer.weight_decay, config.batch_size) == (1e-5, 1e-5, 128)
+    assert (config.total, config.schedule.half_period, config.loss) == ("6250 epochs", "30 steps", "l1")
+    assert config.dataset.hold_out and config.dataset.types == tuple(range(1, 26))
+    fine = load(paths["glintiqa_kadid10k_from_saqt"], "paper").to_dict()
+    assert fine.pop("init")["model"]
+    same = load(paths["glintiqa_kadid10k"], "paper").to_dict()
+    assert fine == {key: value for key, value in same.items() if key != "init"}
+    assert (
+        load(paths["glintiqa_kadid10k_from_saqt"], "test").model == load(paths["glintiqa_saqt_kadid10k"], "test").model
+    )
 
 
 def test_mfen_recipes():

@@ -142,11 +142,11 @@ def test_the_loss_is_the_same_on_one_two_and_four_devices(instance):
     for devices in (1, 4) if instance else (1, 2, 4):
         mesh = jax.make_mesh((devices, 1), sharding.AXES, (AxisType.Auto,) * 2, devices=jax.devices()[:devices])
         views = make_views(model.encoder, instance, mesh, bank)
-        step = jax.jit(make_pretrain_step(model, tx, lambda _: 1e-3, 0.1, jax.random.key(1), views))
+        step = jax.jit(make_pretrain_step(model, tx, lambda _: 1e-3, 0.1, views))
         placed = jax.device_put(state, sharding.replicated(mesh))
         losses = []
         for _ in range(2):
-            placed, metrics = step(placed, jax.device_put(batch, sharding.batch_sharding(mesh)))
+            placed, metrics = step(placed, jax.device_put(batch, sharding.batch_sharding(mesh)), jax.random.key(1))
             losses.append(float(metrics["loss"]))
         found[devices] = losses
     assert found[1][0] != found[1][1]

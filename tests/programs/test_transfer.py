@@ -127,10 +127,10 @@ def test_the_parent_of_every_picture_is_found_and_lends_its_scores(made, rated, 
     assert all(a >= b >= c for a, b, c in zip(*(similarity[i::3] for i in range(3)), strict=True))
     assert all(os.path.isfile(row[f"{end}_path"]) for row in found[:9] for end in ("source", "target_reference"))
     d, expected = datasets.load("saqt", output), scores(rated)
-    assert len(d) == len(best) * 15 and d.score_range == (1.0, 5.0)
-    for i, r in enumerate(d.records):
-        name = os.path.relpath(r.path, pool)
-        assert f"{r.reference}.png" == best[name] and r.mos == expected[r.reference, *r.apply], i
+    assert len(d) == len(best) and len(d.transferred.cells) == 15 and d.score_range == (1.0, 5.0)
+    for r, mos_C in zip(d.records, d.transferred.mos_NC, strict=True):
+        assert f"{r.reference}.png" == best[os.path.relpath(r.path, pool)]
+        assert mos_C.tolist() == [expected[r.reference, *cell] for cell in d.transferred.cells]
     about = json.loads((output / "saqt.json").read_text())
     assert about["matches"] == {"network": "test", "source": {"file": "resnet.pth", "sha256": "0" * 64}}
     assert about["trained"] and about["sources"] == len(best)
@@ -187,6 +187,28 @@ def test_matches_from_a_file_and_other_modes(made, rated, pool, tmp_path):
     assert [row["source_image"] for row in rows] == lines
     assert sum(row["reference"] != match[row["source_image"]] for row in rows) > 0
     assert "drawn by lot" in datasets.load("saqt", tmp_path / "random", round=2).note
+
+
+def test_labels_that_need_no_matches(rated, pool, tmp_path):
+    """Neither a network nor the references' pictures: only which pictures can be read is looked at."""
+    lines = [f"left/left-{r}.png" for r in range(COUNT)]
+    (tmp_path / "list.txt").write_text("\n".join([*lines, "broken.png"]))
+    modes = ("random", "cell_mean")
+    for mode in modes:
+        (tmp_path / mode).mkdir()
+        (tmp_path / mode / "matches.csv").write_text("of another run")
+    options = (f"--pictures={pool}", f"--list={tmp_path / 'list.txt'}", f"--references={tmp_path}", "--public=old")
+    lines = [(*dataset_flags(rated), *options, f"--labels={m}", f"--output={tmp_path / m}") for m in modes]
+    for mode, (code, said, error) in zip(modes, run_many("transfer", lines), strict=True):
+        assert code == 3 and "are left out: broken.png" in error, error
+        references = {row["reference"] for row in read(tmp_path / mode / "sources.csv")}
+        assert f"14 pictures are like {len(references)} of 14 references of folder, drawn by lot" in said
+        assert f"210 labels, {mode}" in said and "features" not in said
+        files = sorted(path.name for path in (tmp_path / mode).iterdir())
+        assert files == ["public", "reference_labels.csv", "saqt.json", "sources.csv"]
+        assert {path.name for path in (tmp_path / mode / "public").iterdir()} == {"dataset_001.csv", "manifest.json"}
+        d = datasets.load("saqt", tmp_path / mode, hold_out=False)
+        assert len(d) == 14 and "nobody rated" in d.note and "no meaning" not in d.note
 
 
 @pytest.mark.slow

@@ -36,6 +36,12 @@ class NonFiniteError(UserError):
     exit_code = 5
 
 
+class WorkdirInUse(UserError):
+    """Another run writes to the workdir (exit 6)."""
+
+    exit_code = 6
+
+
 class DiskFull(UserError):
     """There is no room left; what is done stays (exit 75: make room, then the same command again)."""
 

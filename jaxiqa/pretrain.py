@@ -11,8 +11,8 @@ accuracy beside that of the untrained encoder. The workdir receives config.json,
 checkpoints (the latest and the best), and at the end report.json, probe_STEP.npz, a confusion matrix and a loss curve.
 The same command again goes on from the last checkpoint.
 
-Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 130 / 143 stopped by
-Ctrl-C / SIGTERM after a good save.
+Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 6 workdir in use, 75 try
+again (no room for checkpoints), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ from jaxiqa.inputs.probe_set import CLASSES, FAMILIES, PARTS, make_probe_set
 from jaxiqa.inputs.transforms import normalise
 from jaxiqa.models import create_model
 from jaxiqa.models.contrastive import Contrastive
-from jaxiqa.training import compile_cache, optim, sharding
+from jaxiqa.training import compile_cache, lock, optim, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.contrastive import make_pretrain_step
 from jaxiqa.training.durations import to_steps
@@ -50,10 +50,12 @@ from jaxiqa.training.state import TrainState, jit_once, scoring_variables
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import place
 
-_CONFIG, _WORKDIR = program.training_flags()
+_CONFIG, _WORKDIR, _OVERRIDE, _ALLOW_RESTART = program.training_flags()
 
 
-def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
+def pretrain(
+    config: ConfigDict, workdir: epath.Path, override: bool = False, allow_restart: bool = False
+) -> dict[str, float]:
     """Pretrains, or goes on, and returns the probe's accuracies on its test part (see the module's docstring)."""
     began = time.monotonic()
     open_workdir(workdir)
@@ -137,11 +139,10 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         program.stop_signals() as stopped_by,
         contextlib.ExitStack() as stack,
     ):
-        start = checkpoints.latest_step or 0
-        save_config(config, fingerprint[:12], workdir, resumes=start > 0)
+        save_config(config, fingerprint[:12], workdir, checkpoints.latest_step, override)
+        start, state = checkpoints.resume(abstract(shapes, state_sharding), allow_restart)
         log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, drawn)))
         if start:
-            state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")
             untrained = {part: read_metrics(workdir)[0][f"untrained_{part}_accuracy"] for part in ("val", "test")}
         else:
@@ -181,6 +182,7 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             batch = next(batches)
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, batch)
+            checkpoints.poll()
             log.write_step(last, every["log"])
             last = (step + 1, metrics)
 
@@ -266,7 +268,8 @@ def main() -> None:
     config = program.read_config(_CONFIG)
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/dan")
-    pretrain(config, epath.Path(_WORKDIR.value))
+    with lock.hold(_WORKDIR.value):
+        pretrain(config, epath.Path(_WORKDIR.value), _OVERRIDE.value, _ALLOW_RESTART.value)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ tests), metrics.jsonl, TensorBoard event files, checkpoints (the latest and the 
 (report.html, report.json, predictions.csv) with a loss curve, a scatter plot and a contact sheet of the best and the
 worst predictions.
 
-Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 130 / 143 stopped by
-Ctrl-C / SIGTERM after a good save.
+Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 6 workdir in use, 75 try
+again (no room for checkpoints), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ from jaxiqa.scoring.evaluate import describe, evaluate, provenance
 from jaxiqa.scoring.explain import keep_probe
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.scoring.results import write_results
-from jaxiqa.training import compile_cache, optim, sharding
+from jaxiqa.training import compile_cache, lock, optim, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
@@ -50,10 +50,12 @@ from jaxiqa.training.step import make_train_step
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import check_init, place
 
-_CONFIG, _WORKDIR = program.training_flags()
+_CONFIG, _WORKDIR, _OVERRIDE, _ALLOW_RESTART = program.training_flags()
 
 
-def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
+def train(
+    config: ConfigDict, workdir: epath.Path, override: bool = False, allow_restart: bool = False
+) -> dict[str, float]:
     """Trains, or goes on training, and returns the test metrics (see the module's docstring)."""
     began = time.monotonic()
     open_workdir(workdir)
@@ -152,11 +154,10 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         program.stop_signals() as stopped_by,
         contextlib.ExitStack() as stack,
     ):
-        start = checkpoints.latest_step or 0
-        save_config(config, split.fingerprint, workdir, resumes=start > 0)
+        save_config(config, split.fingerprint, workdir, checkpoints.latest_step, override)
+        start, state = checkpoints.resume(abstract(shapes, state_sharding), allow_restart)
         write_split(workdir / "split.json", split, dataset)
         if start:
-            state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")
         else:
             loaded = initial_weights(config, shapes)
@@ -199,6 +200,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             batch = next(batches)
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, batch)
+            checkpoints.poll()
             log.write_step(last, every["log"])
             last = (step + 1, metrics)
 
@@ -281,7 +283,8 @@ def main() -> None:
     config = program.read_config(_CONFIG)
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/quickstart")
-    train(config, epath.Path(_WORKDIR.value))
+    with lock.hold(_WORKDIR.value):
+        train(config, epath.Path(_WORKDIR.value), _OVERRIDE.value, _ALLOW_RESTART.value)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from jaxiqa.evaluation import probe as probes
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.contrastive import make_views, split_pictures, with_distortions
 from jaxiqa.inputs.pictures import Pictures
-from jaxiqa.inputs.pipeline import to_device, train_batches
+from jaxiqa.inputs.pipeline import rows_of, to_device, train_batches
 from jaxiqa.inputs.probe_set import CLASSES, FAMILIES, PARTS, make_probe_set
 from jaxiqa.inputs.transforms import normalise
 from jaxiqa.models import create_model
@@ -46,6 +46,7 @@ from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.contrastive import make_pretrain_step
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
+from jaxiqa.training.nonfinite import naming_batch
 from jaxiqa.training.state import TrainState, jit_once, scoring_variables
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import place
@@ -105,7 +106,15 @@ def pretrain(
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
     train_step = jax.jit(
-        make_pretrain_step(model, tx, schedule, config.temperature, key, make_views(encoder, instance, mesh)),
+        make_pretrain_step(
+            model,
+            tx,
+            schedule,
+            config.temperature,
+            key,
+            make_views(encoder, instance, mesh),
+            config.skip_nonfinite,
+        ),
         donate_argnums=0,
         out_shardings=(state_sharding, sharding.replicated(mesh)),
     )
@@ -151,9 +160,18 @@ def pretrain(
             log.write(0, **{f"untrained_{part}_accuracy": value for part, value in untrained.items()})
             state = make(initial_weights(config, shapes))
         print(f"linear probe of {len(CLASSES) - 1} types, untrained encoder: val accuracy {untrained['val']:.4f}")
-        source = train_batches(
-            pictures, np.zeros(len(pictures)), crop=region, batch_size=drawn, seed=config.seed, start=start
+        batches_from = functools.partial(
+            train_batches, pictures, np.zeros(len(pictures)), crop=region, batch_size=drawn, seed=config.seed
         )
+
+        def seen(step):
+            with contextlib.closing(batches_from(start=step - 1)) as again:
+                batch = next(again)
+            drawn_for = with_distortions([batch], config.seed, step - 1, drawn, classes)
+            return rows_of({**batch, **next(drawn_for)}, train_records)
+
+        stack.enter_context(naming_batch(workdir, seen))
+        source = batches_from(start=start)
         stack.callback(source.close)
         batches = to_device(with_distortions(source, config.seed, start, drawn, classes), batch_sharding)
 

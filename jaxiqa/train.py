@@ -30,7 +30,7 @@ from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import ConfigError, Stopped
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.pictures import Pictures
-from jaxiqa.inputs.pipeline import to_device, train_batches
+from jaxiqa.inputs.pipeline import rows_of, to_device, train_batches
 from jaxiqa.inputs.render import render
 from jaxiqa.inputs.transforms import images_of
 from jaxiqa.models import create_model
@@ -45,6 +45,7 @@ from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
+from jaxiqa.training.nonfinite import naming_batch
 from jaxiqa.training.state import TrainState, jit_once, scoring_variables
 from jaxiqa.training.step import make_train_step
 from jaxiqa.training.workdir import open_workdir, save_config
@@ -121,7 +122,16 @@ def train(
 
     train_step = jax.jit(
         make_train_step(
-            model, tx, schedule, parse_loss(config.loss), frozen, key, images_of(model), config.accumulate, config.ema
+            model,
+            tx,
+            schedule,
+            parse_loss(config.loss),
+            frozen,
+            key,
+            images_of(model),
+            config.accumulate,
+            config.ema,
+            config.skip_nonfinite,
         ),
         donate_argnums=0,
         out_shardings=(state_sharding, sharding.replicated(mesh)),
@@ -168,14 +178,21 @@ def train(
             if random:
                 print(f"warning: {len(random)} frozen tensors are random, because config.init loads none into them")
         log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, config.batch_size)))
-        source = train_batches(
+        batches_from = functools.partial(
+            train_batches,
             pictures["train"],
             labels[split.train],
             crop=model.crop_size,
             batch_size=config.batch_size,
             seed=config.seed,
-            start=start,
         )
+
+        def seen(step):
+            with contextlib.closing(batches_from(start=step - 1)) as again:
+                return rows_of(next(again), pictures["train"].records)
+
+        stack.enter_context(naming_batch(workdir, seen))
+        source = batches_from(start=start)
         stack.callback(source.close)
         batches = to_device(source, batch_sharding)
 

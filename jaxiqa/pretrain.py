@@ -45,6 +45,7 @@ from jaxiqa.training import compile_cache, lock, optim, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.contrastive import make_pretrain_step
 from jaxiqa.training.durations import to_steps
+from jaxiqa.training.ledger import Ledger
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.nonfinite import naming_batch
 from jaxiqa.training.state import TrainState, jit_once, scoring_variables
@@ -58,7 +59,7 @@ def pretrain(
     config: ConfigDict, workdir: epath.Path, override: bool = False, allow_restart: bool = False
 ) -> dict[str, float]:
     """Pretrains, or goes on, and returns the probe's accuracies on its test part (see the module's docstring)."""
-    began = time.monotonic()
+    began, ledger = time.monotonic(), Ledger("pretrain_step")
     open_workdir(workdir)
     compile_cache.enable()
 
@@ -170,12 +171,14 @@ def pretrain(
             drawn_for = with_distortions([batch], config.seed, step - 1, drawn, classes)
             return rows_of({**batch, **next(drawn_for)}, train_records)
 
+        stack.callback(lambda: ledger.write(workdir, log.skipped))
         stack.enter_context(naming_batch(workdir, seen))
         source = batches_from(start=start)
         stack.callback(source.close)
         batches = to_device(with_distortions(source, config.seed, start, drawn, classes), batch_sharding)
 
         # ---- Loop: evaluate, save, next batch, step, log the step before (so that the host never waits) --------------
+        ledger.start_loop()
         last = None  # number and metrics of the step before, still on the device
         for step in range(start, total + 1):
             evaluates = step > start and (step == total or step % every["eval"] == 0)
@@ -183,21 +186,25 @@ def pretrain(
                 log.write_step(last, every["log"], must_be_finite=True)
                 last, paused, found = None, log.pause(), None
                 if evaluates:
-                    accuracy = probed(state)[2]["val"]
+                    with ledger.timed("evaluation"):
+                        accuracy = probed(state)[2]["val"]
                     found = {"probe_accuracy": accuracy}
                     log.write(step, **found)
                     print(
                         f"step {step}/{total}  probe: val accuracy {accuracy:.4f} (untrained {untrained['val']:.4f})",
                         flush=True,
                     )
-                checkpoints.save(step, state, found)
+                with ledger.timed("save"):
+                    checkpoints.save(step, state, found)
                 log.resume(paused)
             if stopped_by:
-                checkpoints.wait()
+                with ledger.timed("save"):
+                    checkpoints.wait()
                 raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopped_by[0])
             if step == total:
                 break
-            batch = next(batches)
+            with ledger.timed("data"):
+                batch = next(batches)
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, batch)
             checkpoints.poll()
@@ -205,7 +212,8 @@ def pretrain(
             last = (step + 1, metrics)
 
         # ---- The probe's test part, with the step that its validation part picks -------------------------------------
-        checkpoints.wait()
+        with ledger.timed("save"):
+            checkpoints.wait()
         best = checkpoints.best_step
         state = checkpoints.restore(best, abstract(shapes, state_sharding))
     probe, predicted, accuracy = probed(state)

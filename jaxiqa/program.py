@@ -97,6 +97,16 @@ def _guarded(main):
         if flags.FLAGS.debug:
             raise
         _exit(str(error), error.exit_code, error)
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) or flags.FLAGS.debug:  # what XLA raises has a page of buffers
+            raise
+        wanted = re.search(r"allocat\w* ([\d.]+ ?[KMGT]?i?B|\d+ bytes)", str(error))
+        _exit(
+            f"the device has too little memory{f' ({wanted[1]} more were wanted)' if wanted else ''}; reduce "
+            "batch_size, and in training raise config.accumulate or take config.dtype=bfloat16",
+            2,
+            error,
+        )
 
 
 def _terminate(*_):

@@ -43,6 +43,7 @@ from jaxiqa.scoring.results import write_results
 from jaxiqa.training import compile_cache, lock, optim, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.durations import to_steps
+from jaxiqa.training.ledger import Ledger
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
 from jaxiqa.training.nonfinite import naming_batch
@@ -58,7 +59,7 @@ def train(
     config: ConfigDict, workdir: epath.Path, override: bool = False, allow_restart: bool = False
 ) -> dict[str, float]:
     """Trains, or goes on training, and returns the test metrics (see the module's docstring)."""
-    began = time.monotonic()
+    began, ledger = time.monotonic(), Ledger("train_step")
     open_workdir(workdir)
     compile_cache.enable()
 
@@ -191,12 +192,14 @@ def train(
             with contextlib.closing(batches_from(start=step - 1)) as again:
                 return rows_of(next(again), pictures["train"].records)
 
+        stack.callback(lambda: ledger.write(workdir, log.skipped))
         stack.enter_context(naming_batch(workdir, seen))
         source = batches_from(start=start)
         stack.callback(source.close)
         batches = to_device(source, batch_sharding)
 
         # ---- Loop: evaluate, save, next batch, step, log the step before (so that the host never waits) --------------
+        ledger.start_loop()
         last = None  # number and metrics of the step before, still on the device
         for step in range(start, total + 1):
             evaluates = step > start and (step == total or step % every["eval"] == 0)
@@ -204,17 +207,21 @@ def train(
                 log.write_step(last, every["log"], must_be_finite=True)
                 last, paused, scores = None, log.pause(), None
                 if evaluates:
-                    scores = evaluated(state, "val").metrics
+                    with ledger.timed("evaluation"):
+                        scores = evaluated(state, "val").metrics
                     log.write(step, **{f"val_{name}": value for name, value in scores.items()})
                     print(f"step {step}/{total}  val srcc {scores['srcc']:.4f}  plcc {scores['plcc']:.4f}", flush=True)
-                checkpoints.save(step, state, scores)
+                with ledger.timed("save"):
+                    checkpoints.save(step, state, scores)
                 log.resume(paused)
             if stopped_by:
-                checkpoints.wait()
+                with ledger.timed("save"):
+                    checkpoints.wait()
                 raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopped_by[0])
             if step == total:
                 break
-            batch = next(batches)
+            with ledger.timed("data"):
+                batch = next(batches)
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, batch)
             checkpoints.poll()
@@ -222,7 +229,8 @@ def train(
             last = (step + 1, metrics)
 
         # ---- The test part, with the step that the selection rule picks ----------------------------------------------
-        checkpoints.wait()
+        with ledger.timed("save"):
+            checkpoints.wait()
         best = checkpoints.best_step
         state = checkpoints.restore(best, abstract(shapes, state_sharding))
     lines = read_metrics(workdir)

@@ -21,6 +21,7 @@ from jaxiqa.training.state import TrainState
 from jaxiqa.training.step import make_train_step
 
 
+@pytest.mark.slow
 def test_the_step_and_its_pictures_are_named(trained, pictures, tmp_path, monkeypatch):
     """A label that is no number comes in step 4; lines are due each fifth step, checkpoints each second."""
     batches, poisoned = pipeline.train_batches, {}
@@ -81,7 +82,6 @@ def test_a_step_that_is_skipped_changes_nothing_but_the_step(bad):
     same, metrics = plain(state, batch)
     assert "skipped" not in metrics
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), good, same)
-    assert "select" not in plain.lower(state, batch).as_text() or "skip" not in metrics
 
 
 def test_the_log_counts_what_was_skipped(tmp_path):

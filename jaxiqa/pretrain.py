@@ -8,8 +8,10 @@ The result is the distortion-aware branch of MFEN: --config.init.dan=workdir/dan
 
 Every evaluation fits a linear probe of the distortion's type on pictures that are never trained on and prints its
 accuracy beside that of the untrained encoder. The workdir receives config.json, metrics.jsonl, TensorBoard event files,
-checkpoints (the latest and the best), and at the end report.json, probe_STEP.npz, a confusion matrix and a loss curve.
-The same command again goes on from the last checkpoint.
+checkpoints (the latest two and the best), ledger.json (where the time went), and at the end report.json,
+probe_STEP.npz, a confusion matrix and a loss curve. The same command again goes on from the last checkpoint; one that
+is damaged is set aside in quarantine/ and the one before it is used. --override lets a run go on with another
+optimizer, schedule or total; --allow_restart lets it start anew where every checkpoint is damaged.
 
 Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 6 workdir in use, 75 try
 again (no room for checkpoints), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.

@@ -4,9 +4,12 @@
 
 Any value of the config can be given on the command line: --config.batch_size=32 --config.total="20 epochs".
 The same command again goes on from the last checkpoint. The workdir receives config.json, split.json (what trains, what
-tests), metrics.jsonl, TensorBoard event files, checkpoints (the latest and the best), and at the end test scores
-(report.html, report.json, predictions.csv) with a loss curve, a scatter plot and a contact sheet of the best and the
-worst predictions.
+tests), metrics.jsonl, TensorBoard event files, checkpoints (the latest two and the best), ledger.json (where the time
+went), and at the end test scores (report.html, report.json, predictions.csv) with a loss curve, a scatter plot and a
+contact sheet of the best and the worst predictions.
+
+A checkpoint that is damaged is set aside in quarantine/ and the one before it is used. --override lets a run go on with
+another optimizer, schedule, loss or total; --allow_restart lets it start anew where every checkpoint is damaged.
 
 Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 6 workdir in use, 75 try
 again (no room for checkpoints), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 from etils import epath
 
 from jaxiqa.errors import ConfigError, WorkdirInUse
@@ -22,7 +23,7 @@ _SILENT_SECONDS = 120.0  # after which the run of another host counts as dead
 
 @contextlib.contextmanager
 def hold(workdir: epath.PathLike) -> Iterator[None]:
-    """Keep the workdir for this process; for process 0 of a run with many. Nothing else is written before.
+    """Keep the workdir for this run. Nothing else is written before. Of a run's many processes number 0 holds it.
 
     The lock of a run that is dead is taken over: on this host when its process is gone (or the machine was started
     anew, or the number belongs to another process by now), on another host when it has been silent for two minutes. A
@@ -34,6 +35,9 @@ def hold(workdir: epath.PathLike) -> Iterator[None]:
       WorkdirInUse: another run lives there; says which, where and since when.
       ConfigError: the workdir cannot be written.
     """
+    if jax.distributed.is_initialized() and jax.process_index():
+        yield
+        return
     workdir = epath.Path(workdir)
     path, mine = workdir / _FILE, _about_us()
     _take(path, mine)

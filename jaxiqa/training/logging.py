@@ -34,7 +34,7 @@ class MetricLog:
     def __init__(self, workdir: epath.PathLike, start: int, total: int, batch_size: int):
         self._path = epath.Path(workdir) / "metrics.jsonl"
         self._total, self._batch_size = total, batch_size
-        kept = [line for line in read_metrics(workdir) if line["step"] <= start]
+        kept = [line for line in read_metrics(workdir) if line["step"] <= start] if start else []
         scratch = self._path.with_name(self._path.name + ".tmp")
         scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
         scratch.replace(self._path)

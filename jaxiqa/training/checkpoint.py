@@ -12,7 +12,7 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxiqa.errors import CheckpointError, DiskFull
 from jaxiqa.training import digests, step_folders
-from jaxiqa.training.failures import agreed, cause_of, not_orbax, quiet, together
+from jaxiqa.training.failures import agreed, cause_of, is_damage, not_orbax, quiet, together
 from jaxiqa.training.step_folders import FOLDER, best_of, find_steps
 
 _POLICIES = ocp.training.preservation_policies
@@ -132,7 +132,8 @@ class Checkpoints:
           allow_restart: give (0, None) too where all steps are damaged.
 
         Raises:
-          CheckpointError: all of them are damaged, or they hold another model's state (and stay where they are).
+          CheckpointError: all of them are damaged; or they hold another model's state, or cannot be read for want of
+        memory, rights or a network (and stay where they are).
         """
         state, step = None, self.latest_step
         while step is not None:
@@ -176,7 +177,7 @@ class Checkpoints:
 
     def _read(self, step: int, abstract_state: Any) -> tuple[Any, str]:
         """The state and what is wrong with it; the same on all hosts."""
-        path, state, reason = self._workdir / FOLDER / str(step), None, ""
+        path, state, reason, elsewhere = self._workdir / FOLDER / str(step), None, "", ""
         try:
             stored = digests.read(path)
             if stored and (other := digests.unlike(abstract_state, stored)):
@@ -190,7 +191,10 @@ class Checkpoints:
             raise
         except Exception as error:  # Orbax raises bare ones too
             reason = cause_of(error)
-        reason = agreed(reason)
+            elsewhere = "" if is_damage(error) else reason
+        reason, elsewhere = agreed(reason), agreed(elsewhere)
+        if elsewhere:
+            raise CheckpointError(f"checkpoint {path} cannot be read now ({elsewhere}); it was left where it is")
         if not reason and stored and (name := digests.differing(state, stored)):
             state, reason = None, f"{name} is not what was saved"
         return state, reason
@@ -268,6 +272,9 @@ class Saved:
             there = "has no checkpoints" if path.is_dir() else "does not exist"
             raise CheckpointError(f"checkpoint {path} {there}; name the --workdir of a training run")
         found = find_steps(path)
+        if any(one.flaw for one in found):  # or half deleted just now, by the run that writes here
+            time.sleep(1.0)
+            found = find_steps(path)
         steps = [s.step for s in found]
         if not found or step not in (None, *steps):
             has = f"it has {', '.join(map(str, steps))}" if found else "it has none yet"

@@ -17,6 +17,17 @@ _CAUSES = (
     "Permission denied",
     "Read-only file system",
 )
+# Causes for which what is read is not to blame.
+_ELSEWHERE = (
+    "RESOURCE_EXHAUSTED",
+    "Permission denied",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "Too many open files",
+    "Input/output error",
+)
 _LOGGERS = ("absl", "asyncio", None)
 
 
@@ -32,11 +43,24 @@ def quiet():
         yield
     except BaseException:
         gc.collect()
+        hook = _without_late_reads(hook)
         raise
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
         sys.unraisablehook = hook
+
+
+def _without_late_reads(hook):
+    """The hook, deaf to reads that were under way when one failed: they find Orbax's loop closed, seconds later."""
+    if getattr(hook, "__name__", "") == "late_reads":
+        return hook
+
+    def late_reads(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    return late_reads
 
 
 def not_orbax(record: logging.LogRecord) -> bool:
@@ -46,16 +70,28 @@ def not_orbax(record: logging.LogRecord) -> bool:
 
 def cause_of(error: BaseException) -> str:
     """Why, in one line."""
-    chain = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
+    chain = _chain(error)
     text = "\n".join(map(str, chain))
     for cause in _CAUSES:
         if cause in text:
             return cause
     innermost = str(chain[-1]).strip()  # what is around it says less
     return innermost.splitlines()[0][:200] if innermost else type(chain[-1]).__name__
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether what could not be read may be damaged; not so where memory, rights or the network failed."""
+    chain = _chain(error)
+    text = "\n".join(map(str, chain))
+    return not any(isinstance(e, MemoryError) for e in chain) and not any(cause in text for cause in _ELSEWHERE)
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
 
 
 def agreed(found: str) -> str:

@@ -118,6 +118,20 @@ def test_another_models_state_is_no_damage(saved, tmp_path):
     assert not (workdir / "quarantine").exists()
 
 
+@pytest.mark.parametrize("cause", ["RESOURCE_EXHAUSTED: out of memory", "UNAVAILABLE: no route to the bucket"])
+def test_want_of_memory_or_network_is_no_damage(saved, tmp_path, cause):
+    workdir = copied(saved, tmp_path / "w")
+
+    def load(*_):
+        raise RuntimeError("reading failed") from ValueError(cause)
+
+    with Checkpoints(workdir, META) as checkpoints:
+        checkpoints._checkpointer.load = load
+        with pytest.raises(CheckpointError, match=f"cannot be read now .{cause}.; it was left where it is"):
+            checkpoints.resume(shapes_of(make_state(0)))
+    assert not (workdir / "quarantine").exists() and resume(workdir)[0] == 6
+
+
 def test_readers_refuse_and_move_nothing(saved, tmp_path):
     workdir = copied(saved, tmp_path / "w")
     path = workdir / "checkpoints" / "2" / files_of(saved, 2)[0]

@@ -36,6 +36,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     c.batch_size = 256  # global, in crops
     c.total = "2000000 examples"  # durations: N steps | epochs | examples | percent
+    c.skip_nonfinite = False  # True: a step whose loss or gradient is no number changes nothing
     c.optimizer = dict(
         name="adam", learning_rate=3e-4, weight_decay=1e-5, decay_on="", b1=0.9, b2=0.999, eps=1e-8,
         grad_clip_norm=0.0, lr_multipliers=(),

@@ -45,6 +45,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.accumulate = 1  # parts of a batch that are computed one after the other; gradients are their mean
     c.ema = 0.0  # decay of averaged parameters, which then score (0.999 averages the last 1000 steps); 0: off
     c.loss = "l1"  # l1 | l2 | huber | plcc | rank, or a weighted sum of them
+    c.skip_nonfinite = False  # True: a step whose loss or gradient is no number changes nothing
     c.optimizer = dict(
         name="adamw", learning_rate=1e-4, weight_decay=1e-2, decay_on="kernel$", b1=0.9, b2=0.999, eps=1e-8,
         grad_clip_norm=1.0, lr_multipliers=(),

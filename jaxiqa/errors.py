@@ -31,9 +31,19 @@ class CheckpointError(UserError):
 
 
 class NonFiniteError(UserError):
-    """The training loss became NaN or infinite (exit 5)."""
+    """The training loss became NaN or infinite in `step` (exit 5)."""
 
     exit_code = 5
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step
+
+
+class WorkdirInUse(UserError):
+    """Another run writes to the workdir (exit 6)."""
+
+    exit_code = 6
 
 
 class DiskFull(UserError):

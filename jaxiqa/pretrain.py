@@ -8,11 +8,13 @@ The result is the distortion-aware branch of MFEN: --config.init.dan=workdir/dan
 
 Every evaluation fits a linear probe of the distortion's type on pictures that are never trained on and prints its
 accuracy beside that of the untrained encoder. The workdir receives config.json, metrics.jsonl, TensorBoard event files,
-checkpoints (the latest and the best), and at the end report.json, probe_STEP.npz, a confusion matrix and a loss curve.
-The same command again goes on from the last checkpoint.
+checkpoints (the latest two and the best), ledger.json (where the time went), and at the end report.json,
+probe_STEP.npz, a confusion matrix and a loss curve. The same command again goes on from the last checkpoint; one that
+is damaged is set aside in quarantine/ and the one before it is used. --override lets a run go on with another
+optimizer, schedule or total; --allow_restart lets it start anew where every checkpoint is damaged.
 
-Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 130 / 143 stopped by
-Ctrl-C / SIGTERM after a good save.
+Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 6 workdir in use, 75 try
+again (no room for checkpoints), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
 """
 
 import contextlib
@@ -36,26 +38,30 @@ from jaxiqa.evaluation import probe as probes
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.contrastive import make_views, split_pictures, with_distortions
 from jaxiqa.inputs.pictures import Pictures
-from jaxiqa.inputs.pipeline import to_device, train_batches
+from jaxiqa.inputs.pipeline import rows_of, to_device, train_batches
 from jaxiqa.inputs.probe_set import CLASSES, FAMILIES, PARTS, make_probe_set
 from jaxiqa.inputs.transforms import normalise
 from jaxiqa.models import create_model
 from jaxiqa.models.contrastive import Contrastive
-from jaxiqa.training import compile_cache, optim, sharding
+from jaxiqa.training import compile_cache, lock, optim, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.contrastive import make_pretrain_step
 from jaxiqa.training.durations import to_steps
+from jaxiqa.training.ledger import Ledger
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
+from jaxiqa.training.nonfinite import naming_batch
 from jaxiqa.training.state import TrainState, jit_once, scoring_variables
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import place
 
-_CONFIG, _WORKDIR = program.training_flags()
+_CONFIG, _WORKDIR, _OVERRIDE, _ALLOW_RESTART = program.training_flags()
 
 
-def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
+def pretrain(
+    config: ConfigDict, workdir: epath.Path, override: bool = False, allow_restart: bool = False
+) -> dict[str, float]:
     """Pretrains, or goes on, and returns the probe's accuracies on its test part (see the module's docstring)."""
-    began = time.monotonic()
+    began, ledger = time.monotonic(), Ledger("pretrain_step")
     open_workdir(workdir)
     compile_cache.enable()
 
@@ -103,7 +109,9 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
     train_step = jax.jit(
-        make_pretrain_step(model, tx, schedule, config.temperature, make_views(encoder, instance, mesh)),
+        make_pretrain_step(
+            model, tx, schedule, config.temperature, make_views(encoder, instance, mesh), config.skip_nonfinite
+        ),
         donate_argnums=0,
         out_shardings=(state_sharding, sharding.replicated(mesh)),
     )
@@ -137,11 +145,10 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         program.stop_signals() as stopped_by,
         contextlib.ExitStack() as stack,
     ):
-        start = checkpoints.latest_step or 0
-        save_config(config, fingerprint[:12], workdir, resumes=start > 0)
+        save_config(config, fingerprint[:12], workdir, checkpoints.latest_step, override)
+        start, state = checkpoints.resume(abstract(shapes, state_sharding), allow_restart)
         log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, drawn)))
         if start:
-            state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")
             untrained = {part: read_metrics(workdir)[0][f"untrained_{part}_accuracy"] for part in ("val", "test")}
         else:
@@ -150,13 +157,24 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             log.write(0, **{f"untrained_{part}_accuracy": value for part, value in untrained.items()})
             state = make(key, initial_weights(config, shapes))
         print(f"linear probe of {len(CLASSES) - 1} types, untrained encoder: val accuracy {untrained['val']:.4f}")
-        source = train_batches(
-            pictures, np.zeros(len(pictures)), crop=region, batch_size=drawn, seed=config.seed, start=start
+        batches_from = functools.partial(
+            train_batches, pictures, np.zeros(len(pictures)), crop=region, batch_size=drawn, seed=config.seed
         )
+
+        def seen(step):
+            with contextlib.closing(batches_from(start=step - 1)) as again:
+                batch = next(again)
+            drawn_for = with_distortions([batch], config.seed, step - 1, drawn, classes)
+            return rows_of({**batch, **next(drawn_for)}, train_records)
+
+        stack.callback(lambda: ledger.write(workdir, log.skipped))
+        stack.enter_context(naming_batch(workdir, seen))
+        source = batches_from(start=start)
         stack.callback(source.close)
         batches = to_device(with_distortions(source, config.seed, start, drawn, classes), batch_sharding)
 
         # ---- Loop: evaluate, save, next batch, step, log the step before (so that the host never waits) --------------
+        ledger.start_loop()
         last = None  # number and metrics of the step before, still on the device
         for step in range(start, total + 1):
             evaluates = step > start and (step == total or step % every["eval"] == 0)
@@ -164,28 +182,34 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
                 log.write_step(last, every["log"], must_be_finite=True)
                 last, paused, found = None, log.pause(), None
                 if evaluates:
-                    accuracy = probed(state)[2]["val"]
+                    with ledger.timed("evaluation"):
+                        accuracy = probed(state)[2]["val"]
                     found = {"probe_accuracy": accuracy}
                     log.write(step, **found)
                     print(
                         f"step {step}/{total}  probe: val accuracy {accuracy:.4f} (untrained {untrained['val']:.4f})",
                         flush=True,
                     )
-                checkpoints.save(step, state, found)
+                with ledger.timed("save"):
+                    checkpoints.save(step, state, found)
                 log.resume(paused)
             if stopped_by:
-                checkpoints.wait()
+                with ledger.timed("save"):
+                    checkpoints.wait()
                 raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopped_by[0])
             if step == total:
                 break
-            batch = next(batches)
+            with ledger.timed("data"):
+                batch = next(batches)
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, batch, key)
+            checkpoints.poll()
             log.write_step(last, every["log"])
             last = (step + 1, metrics)
 
         # ---- The probe's test part, with the step that its validation part picks -------------------------------------
-        checkpoints.wait()
+        with ledger.timed("save"):
+            checkpoints.wait()
         best = checkpoints.best_step
         state = checkpoints.restore(best, abstract(shapes, state_sharding))
     probe, predicted, accuracy = probed(state)
@@ -266,7 +290,8 @@ def main() -> None:
     config = program.read_config(_CONFIG)
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/dan")
-    pretrain(config, epath.Path(_WORKDIR.value))
+    with lock.hold(_WORKDIR.value):
+        pretrain(config, epath.Path(_WORKDIR.value), _OVERRIDE.value, _ALLOW_RESTART.value)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
 
     With `takes_arguments`, main receives the list of words that are no flags; otherwise such a word is refused.
     """
-    for name in {"debug", "config", "workdir"} & set(flags.FLAGS):  # so that --help shows them
+    for name in {"debug", "config", "workdir", "override", "allow_restart"} & set(
+        flags.FLAGS
+    ):  # so that --help shows them
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     call = (lambda argv: main(argv[1:])) if takes_arguments else (lambda _: main())
     app.run(lambda argv: _guarded(lambda: call(argv)), flags_parser=lambda argv: _parse(argv, takes_arguments))
@@ -37,10 +39,15 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
 
 @functools.cache
 def training_flags() -> tuple:
-    """--config and --workdir of the programs that train, defined once however many of them a process imports."""
+    """Flags of the programs that train, defined once however many of them a process imports.
+
+    They are --config, --workdir, --override and --allow_restart.
+    """
     config = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/glintiqa_sample.py[:smoke].")
     workdir = flags.DEFINE_string("workdir", None, "Folder of the run; is made, or gone on in.")
-    return config, workdir
+    override = flags.DEFINE_bool("override", False, "Go on with another optimizer, schedule, loss or total.")
+    restart = flags.DEFINE_bool("allow_restart", False, "Train anew where every checkpoint of the run is damaged.")
+    return config, workdir, override, restart
 
 
 def read_config(flag) -> ConfigDict:
@@ -90,6 +97,16 @@ def _guarded(main):
         if flags.FLAGS.debug:
             raise
         _exit(str(error), error.exit_code, error)
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) or flags.FLAGS.debug:  # what XLA raises has a page of buffers
+            raise
+        wanted = re.search(r"allocat\w* ([\d.]+ ?[KMGT]?i?B|\d+ bytes)", str(error))
+        _exit(
+            f"the device has too little memory{f' ({wanted[1]} more were wanted)' if wanted else ''}; reduce "
+            "batch_size, and in training raise config.accumulate or take config.dtype=bfloat16",
+            2,
+            error,
+        )
 
 
 def _terminate(*_):

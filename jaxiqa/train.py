@@ -4,12 +4,15 @@
 
 Any value of the config can be given on the command line: --config.batch_size=32 --config.total="20 epochs".
 The same command again goes on from the last checkpoint. The workdir receives config.json, split.json (what trains, what
-tests), metrics.jsonl, TensorBoard event files, checkpoints (the latest and the best), and at the end test scores
-(report.html, report.json, predictions.csv) with a loss curve, a scatter plot and a contact sheet of the best and the
-worst predictions.
+tests), metrics.jsonl, TensorBoard event files, checkpoints (the latest two and the best), ledger.json (where the time
+went), and at the end test scores (report.html, report.json, predictions.csv) with a loss curve, a scatter plot and a
+contact sheet of the best and the worst predictions.
 
-Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 130 / 143 stopped by
-Ctrl-C / SIGTERM after a good save.
+A checkpoint that is damaged is set aside in quarantine/ and the one before it is used. --override lets a run go on with
+another optimizer, schedule, loss or total; --allow_restart lets it start anew where every checkpoint is damaged.
+
+Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 6 workdir in use, 75 try
+again (no room for checkpoints), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
 """
 
 import contextlib
@@ -31,7 +34,7 @@ from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import ConfigError, Stopped
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.pictures import Pictures
-from jaxiqa.inputs.pipeline import to_device, train_batches
+from jaxiqa.inputs.pipeline import rows_of, to_device, train_batches
 from jaxiqa.inputs.render import render
 from jaxiqa.inputs.transferred import Sources, distorting, make_crops
 from jaxiqa.inputs.transforms import images_of
@@ -42,22 +45,26 @@ from jaxiqa.scoring.evaluate import describe, evaluate, provenance
 from jaxiqa.scoring.explain import keep_probe
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.scoring.results import write_results
-from jaxiqa.training import compile_cache, optim, sharding
+from jaxiqa.training import compile_cache, lock, optim, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.durations import to_steps
+from jaxiqa.training.ledger import Ledger
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
+from jaxiqa.training.nonfinite import naming_batch
 from jaxiqa.training.state import TrainState, jit_once, scoring_variables
 from jaxiqa.training.step import make_train_step
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import check_init, place
 
-_CONFIG, _WORKDIR = program.training_flags()
+_CONFIG, _WORKDIR, _OVERRIDE, _ALLOW_RESTART = program.training_flags()
 
 
-def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
+def train(
+    config: ConfigDict, workdir: epath.Path, override: bool = False, allow_restart: bool = False
+) -> dict[str, float]:
     """Trains, or goes on training, and returns the test metrics (see the module's docstring)."""
-    began = time.monotonic()
+    began, ledger = time.monotonic(), Ledger("train_step")
     open_workdir(workdir)
     compile_cache.enable()
 
@@ -123,7 +130,15 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     batch_sharding = sharding.batch_sharding(mesh)
 
     one_step = make_train_step(
-        model, tx, schedule, parse_loss(config.loss), frozen, images_of(model), config.accumulate, config.ema
+        model,
+        tx,
+        schedule,
+        parse_loss(config.loss),
+        frozen,
+        images_of(model),
+        config.accumulate,
+        config.ema,
+        config.skip_nonfinite,
     )
     if sources:
         one_step = distorting(one_step, make_crops(sources.cells, model.crop_size, mesh))
@@ -157,11 +172,10 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         program.stop_signals() as stopped_by,
         contextlib.ExitStack() as stack,
     ):
-        start = checkpoints.latest_step or 0
-        save_config(config, split.fingerprint, workdir, resumes=start > 0)
+        save_config(config, split.fingerprint, workdir, checkpoints.latest_step, override)
+        start, state = checkpoints.resume(abstract(shapes, state_sharding), allow_restart)
         write_split(workdir / "split.json", split, dataset)
         if start:
-            state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")
         else:
             for path in filter(None, config.init.values()):
@@ -174,19 +188,28 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
             if random:
                 print(f"warning: {len(random)} frozen tensors are random, because config.init loads none into them")
         log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, config.batch_size)))
-        source = train_batches(
+        batches_from = functools.partial(
+            train_batches,
             sources or pictures["train"],
             sources.labels if sources else labels[split.train],
             crop=model.crop_size,
             batch_size=config.batch_size,
             seed=config.seed,
-            start=start,
             draw=sources and sources.draw,
         )
+
+        def seen(step):
+            with contextlib.closing(batches_from(start=step - 1)) as again:
+                return rows_of(next(again), (sources or pictures["train"]).records)
+
+        stack.callback(lambda: ledger.write(workdir, log.skipped))
+        stack.enter_context(naming_batch(workdir, seen))
+        source = batches_from(start=start)
         stack.callback(source.close)
         batches = to_device(source, batch_sharding)
 
         # ---- Loop: evaluate, save, next batch, step, log the step before (so that the host never waits) --------------
+        ledger.start_loop()
         last = None  # number and metrics of the step before, still on the device
         for step in range(start, total + 1):
             evaluates = step > start and (step == total or step % every["eval"] == 0)
@@ -194,24 +217,30 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
                 log.write_step(last, every["log"], must_be_finite=True)
                 last, paused, scores = None, log.pause(), None
                 if evaluates:
-                    scores = evaluated(state, "val").metrics
+                    with ledger.timed("evaluation"):
+                        scores = evaluated(state, "val").metrics
                     log.write(step, **{f"val_{name}": value for name, value in scores.items()})
                     print(f"step {step}/{total}  val srcc {scores['srcc']:.4f}  plcc {scores['plcc']:.4f}", flush=True)
-                checkpoints.save(step, state, scores)
+                with ledger.timed("save"):
+                    checkpoints.save(step, state, scores)
                 log.resume(paused)
             if stopped_by:
-                checkpoints.wait()
+                with ledger.timed("save"):
+                    checkpoints.wait()
                 raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopped_by[0])
             if step == total:
                 break
-            batch = next(batches)
+            with ledger.timed("data"):
+                batch = next(batches)
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, batch, key)
+            checkpoints.poll()
             log.write_step(last, every["log"])
             last = (step + 1, metrics)
 
         # ---- The test part, with the step that the selection rule picks ----------------------------------------------
-        checkpoints.wait()
+        with ledger.timed("save"):
+            checkpoints.wait()
         best = checkpoints.best_step
         state = checkpoints.restore(best, abstract(shapes, state_sharding))
     lines = read_metrics(workdir)
@@ -289,7 +318,8 @@ def main() -> None:
     config = program.read_config(_CONFIG)
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/quickstart")
-    train(config, epath.Path(_WORKDIR.value))
+    with lock.hold(_WORKDIR.value):
+        train(config, epath.Path(_WORKDIR.value), _OVERRIDE.value, _ALLOW_RESTART.value)
 
 
 if __name__ == "__main__":

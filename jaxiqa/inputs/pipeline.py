@@ -79,3 +79,13 @@ def to_device(batches: Iterator[dict], sharding: NamedSharding, depth: int = 2) 
         if len(queue) == depth:
             yield queue.popleft()
     yield from queue
+
+
+def rows_of(batch: dict, records) -> list[dict]:
+    """What a host batch holds, a row for each picture: {"id", "path"} of its record, and values such as "label"."""
+    values = {name: array.tolist() for name, array in batch.items() if array.ndim == 1 and name != "index"}
+    seen = [records[int(i) % len(records)] for i in batch["index"]]
+    return [
+        {"id": r.id, "path": str(r.path), **{name: column[n] for name, column in values.items()}}
+        for n, r in enumerate(seen)
+    ]

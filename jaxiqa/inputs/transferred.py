@@ -92,7 +92,7 @@ def make_crops(cells, crop: int, mesh):
 def distorting(step, crops_of):
     """step(state, batch, key) of batches that crops_of distorts first."""
 
-    def distorting_step(state, batch, key):
+    def train_step(state, batch, key):
         return step(state, crops_of(batch, jax.random.fold_in(jax.random.fold_in(key, state.step), _DISTORTS)), key)
 
-    return distorting_step
+    return train_step

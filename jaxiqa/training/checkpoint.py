@@ -1,34 +1,50 @@
-"""Checkpoints: asynchronous Orbax saves of the latest and the best step. The only file that imports Orbax."""
+"""Checkpoints: asynchronous Orbax saves that are verified when they are read. The only file that imports Orbax."""
 
 import contextlib
+import logging
 import math
+import time
 from typing import Any
 
 import jax
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from jaxiqa.errors import CheckpointError
+from jaxiqa.errors import CheckpointError, DiskFull
+from jaxiqa.training import digests, step_folders
+from jaxiqa.training.failures import agreed, cause_of, is_damage, not_orbax, quiet, together
+from jaxiqa.training.step_folders import FOLDER, best_of, find_steps
 
-_FOLDER = "checkpoints"
 _POLICIES = ocp.training.preservation_policies
+_TRIES = 3  # saves that may fail in a row
+_PATIENCE = 1.0  # seconds that a save may wait for the one before it, without a word
 
 
 class Checkpoints:
-    """The checkpoints of one workdir: `WORKDIR/checkpoints/STEP`. Use it as a context manager.
+    """The checkpoints of one workdir: `WORKDIR/checkpoints/STEP`, for the run that writes them. A context manager.
 
-    The latest step is kept, and the best one: that with the highest validation metric named by `best_by`. `meta` (JSON)
-    is stored with each of them.
+    The two latest steps are kept (so that there is one to fall back to), and the best one: that with the highest
+    validation metric named by `best_by`. An older one goes when the newer one is on disk. `meta` (JSON) is stored with
+    each of them. What a killed run left half written is removed, and a step that can be seen to be damaged is set
+    aside in WORKDIR/quarantine.
     """
 
     def __init__(self, workdir: epath.PathLike, meta: dict[str, Any], best_by: str = "srcc"):
+        self._workdir = epath.Path(workdir).resolve()
         self._meta, self._best_by = meta, best_by
+        self._saving, self._began = None, 0.0  # the step in flight, and since when
+        self._failures, self._unsaved = 0, ""  # saves that failed, in a row, and what to say of the last
+        self._bad: dict[int, str] = {}
+        self._set_aside(
+            {s.step: s.flaw for s in find_steps(self._workdir) if s.flaw}
+        )  # Orbax would not open the folder
+        logging.getLogger("absl").addFilter(not_orbax)
         keep = [
-            _POLICIES.LatestN(1),
+            _POLICIES.LatestN(2),
             _POLICIES.BestN(get_metric_fn=lambda m: m[best_by], n=1, keep_checkpoints_without_metrics=False),
         ]
         self._checkpointer = ocp.training.Checkpointer(
-            epath.Path(workdir).resolve() / _FOLDER,
+            self._workdir / FOLDER,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # train.py decides
             preservation_policy=_POLICIES.AnyPreservationPolicy(keep),
             cleanup_tmp_directories=True,
@@ -37,52 +53,202 @@ class Checkpoints:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self._checkpointer.close()  # waits for a save in flight
+    def __exit__(self, kind, *_):
+        try:
+            with contextlib.suppress(DiskFull) if kind else contextlib.nullcontext():
+                self._settle()
+        finally:
+            self._checkpointer.close()
 
     @property
     def latest_step(self) -> int | None:
         """The newest step on disk."""
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
+        return max((s.step for s in find_steps(self._workdir)), default=None)
 
     @property
     def best_step(self) -> int | None:
         """The step with the highest validation metric, None before the first evaluation. Of equal ones the latest."""
-        return _best(self._checkpointer.checkpoints)
+        return best_of(find_steps(self._workdir))
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
-        """Start saving; returns as soon as the arrays are copied."""
+        """Start saving; returns as soon as the arrays are copied. One save is in flight at most.
+
+        Raises:
+          DiskFull: three saves in a row have failed.
+        """
+        due, previous, began = time.monotonic(), self._saving, self._began
+        self._settle()
+        if previous is not None and time.monotonic() - due > _PATIENCE:
+            print(
+                f"warning: saving step {previous} took {time.monotonic() - began:.1f} s, but the next save was due "
+                f"after {due - began:.1f} s and waited; raise config.save_every",
+                flush=True,
+            )
         if metrics is not None:  # an undefined correlation (constant predictions) is worse than any other
             best = metrics[self._best_by]
-            metrics = {self._best_by: best if math.isfinite(best) else -1.0}
-        self._checkpointer.save_async(step, state, metrics=metrics, custom_metadata=self._meta)
+            metrics = {self._best_by: float(best) if math.isfinite(best) else -1.0}
+        parts = {"state": state, digests.FOLDER: digests.Digests(state, [self._meta, metrics])}
+        step_folders.release(self._workdir, step)
+        self._saving, self._began = step, time.monotonic()
+        try:
+            with quiet():
+                self._checkpointer.save_checkpointables_async(
+                    step,
+                    parts,
+                    metrics=metrics,
+                    custom_metadata=self._meta,
+                    force=True,
+                    overwrite=not step_folders.is_local(self._workdir),  # of a damaged step in a bucket
+                )
+        except Exception as error:  # Orbax raises bare ones too
+            self._failed(error)
+
+    def poll(self) -> None:
+        """Look whether the save in flight has ended, without waiting for it; warns where it has failed.
+
+        Raises:
+          DiskFull: three saves in a row have failed.
+        """
+        if self._saving is not None and not self._checkpointer.is_saving_in_progress():
+            self._settle()
 
     def wait(self) -> None:
-        """Until the save in flight is on disk."""
-        self._checkpointer.wait()
+        """Until the save in flight is on disk.
+
+        Raises:
+          DiskFull: it could not be written.
+        """
+        self._settle()
+        if self._failures:
+            raise DiskFull(self._unsaved)
+
+    def resume(self, abstract_state: Any, allow_restart: bool = False) -> tuple[int, Any]:
+        """(step, state) of the newest step that is as it was saved; (0, None) where nothing has been saved yet.
+
+        Steps that cannot be restored are set aside, with a line that says so.
+
+        Args:
+          abstract_state: shapes, dtypes and shardings (ShapeDtypeStructs).
+          allow_restart: give (0, None) too where all steps are damaged.
+
+        Raises:
+          CheckpointError: all of them are damaged; or they hold another model's state, or cannot be read for want of
+        memory, rights or a network (and stay where they are).
+        """
+        state, step = None, self.latest_step
+        while step is not None:
+            state, reason = self._read(step, abstract_state)
+            if not reason:
+                break
+            self._set_aside({step: reason})
+            self._checkpointer.reload()
+            step = self.latest_step
+        if step is None and not allow_restart and (there := step_folders.set_aside_before(self._workdir)):
+            why = "; ".join(f"step {bad}: {reason}" for bad, reason in sorted(self._bad.items()))
+            raise CheckpointError(
+                f"{self._workdir} has no checkpoint that can be restored ({why or 'found at an earlier start'}); "
+                f"{', '.join(p.name for p in there)} in {there[0].parent} can be looked at. --allow_restart trains "
+                "anew from step 0"
+            )
+        for bad, reason in sorted(self._bad.items()):
+            then = f"; going on from step {step}" if step else "; starting anew from step 0"
+            redone = f", {bad - (step or 0)} steps are redone" if bad > (step or 0) else ""
+            print(
+                f"warning: the checkpoint of step {bad} is damaged ({reason}) and set aside in "
+                f"{self._workdir / step_folders.QUARANTINE}{then}{redone}",
+                flush=True,
+            )
+        self._bad = {}
+        return step or 0, state
 
     def restore(self, step: int, abstract_state: Any) -> Any:
         """The state at `step`, with the shapes, dtypes and shardings of `abstract_state` (ShapeDtypeStructs).
 
         Raises:
-          CheckpointError: the step cannot be read, or holds another model's state.
+          CheckpointError: the step cannot be read, is not as it was saved, or holds another model's state.
         """
-        with _refusing(self._checkpointer.directory / str(step), "remove it to go on from the one before it"):
-            return self._checkpointer.load(step, abstract_state)
+        state, reason = self._read(step, abstract_state)
+        if reason:
+            raise CheckpointError(
+                f"checkpoint {self._workdir / FOLDER / str(step)} is damaged ({reason}); move it away to go on "
+                "without it"
+            )
+        return state
+
+    def _read(self, step: int, abstract_state: Any) -> tuple[Any, str]:
+        """The state and what is wrong with it; the same on all hosts."""
+        path, state, reason, elsewhere = self._workdir / FOLDER / str(step), None, "", ""
+        try:
+            stored = digests.read(path)
+            if stored and (other := digests.unlike(abstract_state, stored)):
+                raise CheckpointError(
+                    f"checkpoint {path} holds another model's state ({other}); use another --workdir, or the "
+                    "config.model that it was trained with"
+                )
+            with quiet():
+                state = self._checkpointer.load(step, abstract_state)
+        except CheckpointError:
+            raise
+        except Exception as error:  # Orbax raises bare ones too
+            reason = cause_of(error)
+            elsewhere = "" if is_damage(error) else reason
+        reason, elsewhere = agreed(reason), agreed(elsewhere)
+        if elsewhere:
+            raise CheckpointError(f"checkpoint {path} cannot be read now ({elsewhere}); it was left where it is")
+        if not reason and stored and (name := digests.differing(state, stored)):
+            state, reason = None, f"{name} is not what was saved"
+        return state, reason
+
+    def _set_aside(self, bad: dict[int, str]) -> None:
+        together("damaged steps are known")
+        for step, reason in bad.items():
+            if jax.process_index() == 0:
+                step_folders.set_aside(self._workdir, step, reason)
+        together("damaged steps are set aside")
+        self._bad |= bad
+
+    def _settle(self) -> None:
+        """Wait for the save in flight, and note how it ended."""
+        if self._saving is None:
+            return
+        try:
+            with quiet():
+                self._checkpointer.wait()
+        except Exception as error:
+            self._failed(error)
+        else:
+            self._saving, self._failures = None, 0
+
+    def _failed(self, error: Exception) -> None:
+        step, self._saving = self._saving, None
+        self._failures += 1
+        if jax.process_index() == 0:
+            step_folders.remove_unfinished(self._workdir)  # they fill the disk
+        self._checkpointer.reload()
+        kept = "nothing is saved yet" if self.latest_step is None else f"step {self.latest_step} stays"
+        what = f"step {step} could not be saved ({cause_of(error)}); {kept}"
+        self._unsaved = f"{what}. Make room in {self._workdir}, then the same command goes on from there"
+        if self._failures == _TRIES:
+            raise DiskFull(self._unsaved) from error
+        print(f"warning: {what}. Training goes on, and the next save tries again", flush=True)
 
 
 def save_once(workdir: epath.PathLike, state: Any, meta: dict[str, Any]) -> None:
-    """A workdir with one checkpoint, step 0, of a tree of NumPy arrays; as good as no further memory is used."""
+    """A workdir with one checkpoint, step 0, of a tree of NumPy arrays; as good as no further memory is used.
+
+    Raises:
+      DiskFull: it could not be written.
+    """
     context = ocp.Context()
     context.memory.deepcopy_host_arrays = False
     context.memory.write_concurrent_bytes = 64 << 20
     with context, Checkpoints(workdir, meta) as checkpoints:
         checkpoints.save(0, state)
+        checkpoints.wait()
 
 
 class Saved:
-    """One step that is on disk, for reading.
+    """One step that is on disk, for reading: nothing is moved or removed.
 
     Args:
       path: a workdir (its best step is taken, without evaluations its latest) or one step's folder in
@@ -94,63 +260,71 @@ class Saved:
       meta: what was stored with it.
 
     Raises:
-      CheckpointError: there is no such step, or its description cannot be read.
+      CheckpointError: there is no such step, it is damaged, or (without `step`) another one is, so that it is not known
+        which is the best.
     """
 
     def __init__(self, path: epath.PathLike, step: int | None = None):
         path = epath.Path(path).expanduser().resolve()
-        if path.parent.name == _FOLDER and path.name.isdigit() and step is None:
+        if path.parent.name == FOLDER and path.name.isdigit() and step is None:
             path, step = path.parent.parent, int(path.name)
-        folder = path / _FOLDER
-        if not folder.is_dir():
+        if not (path / FOLDER).is_dir():
             there = "has no checkpoints" if path.is_dir() else "does not exist"
             raise CheckpointError(f"checkpoint {path} {there}; name the --workdir of a training run")
-        with ocp.training.Checkpointer(folder) as checkpointer:
-            found = list(checkpointer.checkpoints)
-        steps = [c.step for c in found]
+        found = find_steps(path)
+        if any(one.flaw for one in found):  # or half deleted just now, by the run that writes here
+            time.sleep(1.0)
+            found = find_steps(path)
+        steps = [s.step for s in found]
         if not found or step not in (None, *steps):
-            has = f"it has {', '.join(map(str, sorted(steps)))}" if found else "it has none yet"
+            has = f"it has {', '.join(map(str, steps))}" if found else "it has none yet"
             raise CheckpointError(
                 f"checkpoint {path} has no {'finished step' if step is None else f'step {step}'}; {has}"
             )
+        self.workdir = path
+        self._others = steps
+        for one in found:
+            if one.flaw and step in (None, one.step):
+                self._refuse(one.step, one.flaw)
         if step is None:
-            best = _best(found)
+            best = best_of(found)
             step = max(steps) if best is None else best
-        self.workdir, self.step = path, step
-        self._path = folder / str(self.step)
-        with _refusing(self._path, "name another --step"):
-            described = ocp.metadata(self._path)
-        self.meta, self._shapes = described.custom_metadata or {}, described.metadata
+        self.step = step
+        self._path = path / FOLDER / str(step)
+        try:
+            with quiet():
+                described = ocp.metadata(self._path)
+            if described.metadata is None:
+                raise ValueError("state/_METADATA cannot be read")
+            self.meta, self._shapes = described.custom_metadata or {}, described.metadata
+        except Exception as error:  # Orbax raises bare ones too
+            self._refuse(step, cause_of(error), error)
 
     def load(self, parts: tuple[str, ...], sharding) -> dict[str, Any]:
         """Some parts of the state ("params", "batch_stats", ...), every array with `sharding`; {} for absent ones.
 
         Raises:
-          CheckpointError: it cannot be read.
+          CheckpointError: it cannot be read, or is not as it was saved.
         """
         wanted = {part: self._shapes[part] for part in parts if self._shapes.get(part)}
         wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), wanted)
         context = ocp.Context()
         context.pytree.loading.partial_load = True
-        with _refusing(self._path, "name another --step"), context:
-            return {part: {} for part in parts} | ocp.load(self._path, wanted)
+        try:
+            with quiet(), context:
+                state = ocp.load(self._path, wanted)
+        except Exception as error:  # Orbax raises bare ones too
+            self._refuse(self.step, cause_of(error), error)
+        stored = digests.read(self._path)
+        if stored and (name := digests.differing(state, stored)):
+            self._refuse(self.step, f"{name} is not what was saved")
+        return {part: {} for part in parts} | state
 
-
-def _best(checkpoints) -> int | None:
-    rated = [c for c in checkpoints if c.metrics]
-    return max(rated, key=lambda c: (*c.metrics.values(), c.step)).step if rated else None  # one metric each
-
-
-@contextlib.contextmanager
-def _refusing(path: epath.Path, advice: str):
-    """Whatever Orbax raises (bare Exceptions too) as one line that names the checkpoint."""
-    try:
-        yield
-    except Exception as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    def _refuse(self, step: int, reason: str, error: Exception | None = None) -> None:
+        others = ", ".join(str(s) for s in self._others if s != step)
         raise CheckpointError(
-            f"checkpoint {path} cannot be restored ({reason}); {advice}, or check that config.model is the one it was "
-            "trained with"
+            f"checkpoint {self.workdir / FOLDER / str(step)} is damaged ({reason}); "
+            + (f"name another --step: {others}" if others else "there is no other step")
         ) from error
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxiqa.training import optim
+from jaxiqa.training.nonfinite import unless_nonfinite
 from jaxiqa.training.state import TrainState
 
 
@@ -32,7 +33,7 @@ def supervised_contrastive(z_BD, label_B, temperature: float):
     return jnp.where(count_B > 0, normaliser_B - attraction_B, 0.0).sum() / jnp.maximum((count_B > 0).sum(), 1)
 
 
-def make_pretrain_step(model, tx, schedule, temperature: float, views):
+def make_pretrain_step(model, tx, schedule, temperature: float, views, skip: bool = False):
     """step(state, batch, key) -> (state, metrics): one optimiser step of the supervised contrastive loss.
 
     The key is that of the run, of what `views` draws; it is folded with the step.
@@ -42,6 +43,7 @@ def make_pretrain_step(model, tx, schedule, temperature: float, views):
       tx, schedule: from training.optim.
       temperature: of the loss.
       views: (batch, key) -> (images as the model takes them, labels).
+      skip: whether a step whose loss or gradient is no number changes nothing.
     """
 
     def pretrain_step(state: TrainState, batch, key):
@@ -57,6 +59,7 @@ def make_pretrain_step(model, tx, schedule, temperature: float, views):
         updates, opt_state = tx.update(grads, state.opt_state, trainable)
         params = optim.merge(optax.apply_updates(trainable, updates), {})
         metrics = {"loss": loss, "learning_rate": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
-        return TrainState(state.step + 1, params, batch_stats, opt_state, {}), metrics
+        after = TrainState(state.step + 1, params, batch_stats, opt_state, {})
+        return unless_nonfinite(state, after, metrics) if skip else (after, metrics)
 
     return pretrain_step

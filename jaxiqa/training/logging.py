@@ -1,46 +1,71 @@
 """Where a run writes what it measures: metrics.jsonl, TensorBoard event files, and one progress line."""
 
+import contextlib
 import json
 import math
 import time
 
 import jax
 from etils import epath
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 from jaxiqa.errors import NonFiniteError
+
+_LOOK = 1000  # steps whose metrics wait on the device at most
 
 
 class MetricLog:
     """Writes metrics of a run; a resumed run continues the file as if it had never stopped.
+
+    A full disk does not stop it: lines that cannot be written wait in memory for the next one.
 
     Args:
       workdir: metrics.jsonl goes here, event files into `tensorboard/`.
       start: the step that the run starts from; lines of later steps (written after the last save) are dropped.
       total: the step it ends at, for the time that is left.
       batch_size: images in a step.
+
+    Attributes:
+      skipped: steps that changed nothing, because their loss or gradient was no number (config.skip_nonfinite).
     """
 
     def __init__(self, workdir: epath.PathLike, start: int, total: int, batch_size: int):
         self._path = epath.Path(workdir) / "metrics.jsonl"
         self._total, self._batch_size = total, batch_size
-        kept = [line for line in read_metrics(workdir) if line["step"] <= start]
+        kept = [line for line in read_metrics(workdir) if line["step"] <= start] if start else []
         scratch = self._path.with_name(self._path.name + ".tmp")
         scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
         scratch.replace(self._path)
         self._file = self._path.open("a")
-        self._board = SummaryWriter(str(epath.Path(workdir) / "tensorboard"), purge_step=start or None)
+        (epath.Path(workdir) / "tensorboard").mkdir(exist_ok=True)
+        self._board = EventsWriter(str(epath.Path(workdir) / "tensorboard" / "events"), f".{start}")
+        if start:  # what an earlier run drew of the steps from here on is not shown
+            self._board.write_event(Event(step=start, session_log=SessionLog(status=SessionLog.START)))
+        self._waiting = []  # (step, metrics) that nobody has looked at, on the device
+        self.skipped = self._written = sum(line.get("skipped", 0) for line in kept)
+        self._full = False
         self._mark = (start, time.monotonic())
 
     def write(self, step: int, **metrics: float) -> None:
         """One line of metrics.jsonl. Floats are written so that they read back bit for bit."""
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
-        self._file.flush()
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+        try:
+            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+            for name, value in metrics.items():
+                self._board.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+            self._file.flush()
+            self._board.flush()
+            self._full = False
+        except OSError as error:  # what is in the buffers stays there
+            if not self._full:
+                print(f"warning: {self._path} cannot be written ({error.strerror}); the next line tries again")
+            self._full = True
 
     def write_step(self, last, every: int, must_be_finite: bool = False) -> None:
         """Write a step's metrics where they are due (every `every` steps), with a progress line.
+
+        Call it for each step: those in between stay on the device until then, and are looked at together.
 
         Args:
           last: (step, {"loss", "learning_rate", "grad_norm", ...}), still on the device; None is nothing to write.
@@ -48,18 +73,28 @@ class MetricLog:
           must_be_finite: look at them even where no line is due, because a checkpoint follows.
 
         Raises:
-          NonFiniteError: one of them is no finite number.
+          NonFiniteError: one of them is no finite number; names the first step of which that is true.
         """
-        if last is None or not (must_be_finite or last[0] % every == 0):
+        if last is None:
             return
-        step, metrics = last[0], {name: float(value) for name, value in jax.device_get(last[1]).items()}
-        if not all(map(math.isfinite, metrics.values())):
-            raise NonFiniteError(
-                f"step {step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}; the checkpoint before it "
-                "is kept. Lower config.optimizer.learning_rate or look for a bad label"
-            )
+        self._waiting.append(last)
+        if not (must_be_finite or last[0] % every == 0 or len(self._waiting) >= _LOOK):
+            return
+        waiting, self._waiting = self._waiting, []
+        for (step, _), values in zip(waiting, jax.device_get([metrics for _, metrics in waiting]), strict=True):
+            metrics = {name: float(value) for name, value in values.items()}
+            self.skipped += int(metrics.pop("skipped", 0))
+            if not all(map(math.isfinite, metrics.values())) and not values.get("skipped"):
+                raise NonFiniteError(
+                    f"step {step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}; the checkpoint before "
+                    "it is kept. Lower config.optimizer.learning_rate or look for a bad label",
+                    step,
+                )
         if step % every == 0:
-            self.write(step, **metrics)
+            line = {name: value for name, value in metrics.items() if math.isfinite(value)}
+            if self.skipped > self._written:
+                line["skipped"], self._written = self.skipped - self._written, self.skipped
+            self.write(step, **line)
             self.progress(step, metrics["loss"], metrics["learning_rate"])
 
     def progress(self, step: int, loss: float, learning_rate: float) -> None:
@@ -85,8 +120,9 @@ class MetricLog:
 
     def close(self) -> None:
         """Flush and close the files."""
-        self._file.close()
-        self._board.close()
+        for file in (self._file, self._board):
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 def read_metrics(workdir: epath.PathLike) -> list[dict]:

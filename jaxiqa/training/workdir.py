@@ -1,6 +1,7 @@
 """The folder of a run: made at its start, and never shared by two runs that differ."""
 
 import json
+import re
 
 from etils import epath
 from flax import traverse_util
@@ -10,6 +11,11 @@ from jaxiqa.errors import ConfigError
 
 # Keys that a resumed run may change: they say when it reports and where it runs, not what it learns.
 _HARMLESS = {"log_every", "eval_every", "save_every", "eval_batch_size", "cache_gb", "mesh.data", "mesh.fsdp"}
+# What --override allows: how it goes on learning. The data, their order and the model stay those of the checkpoint.
+_OVERRIDABLE = re.compile(
+    r"(optimizer\.(?!name$)|schedule\.|(loss|total|accumulate|dtype|ema|temperature|skip_nonfinite|test_crops)$)"
+)
+_CHANGES = "changes"  # in config.json: what was changed at which step
 
 
 def open_workdir(workdir: epath.Path) -> None:
@@ -21,18 +27,40 @@ def open_workdir(workdir: epath.Path) -> None:
         raise ConfigError(f"--workdir {workdir} cannot be written ({error.strerror}); name another folder") from error
 
 
-def save_config(config: ConfigDict, fingerprint: str, workdir: epath.Path, resumes: bool) -> None:
+def save_config(
+    config: ConfigDict, fingerprint: str, workdir: epath.Path, step: int | None, override: bool = False
+) -> None:
     """Write config.json; before resuming, make sure that the run in this workdir had the same config and data.
+
+    Args:
+      config, fingerprint: of the run and its split.
+      workdir: of the run.
+      step: of the checkpoint that it goes on from, None for a new run.
+      override: whether it may go on with another optimizer, schedule, loss or length.
+
+    Every change is kept in config.json, as {"step", "changed": {key: [before, after]}}.
 
     Raises:
       ConfigError: something differs that changes the training; all of it is named.
     """
     path = workdir / "config.json"
     ours = json.loads(json.dumps({**config.to_dict(), "split_fingerprint": fingerprint}))
-    if resumes and path.exists():
-        flat, old = (traverse_util.flatten_dict(c, sep=".") for c in (ours, json.loads(path.read_text())))
-        changed = [k for k in sorted(flat.keys() | old.keys()) if flat.get(k) != old.get(k) and k not in _HARMLESS]
+    if step is not None and path.exists():
+        theirs = json.loads(path.read_text())
+        changes = theirs.pop(_CHANGES, [])
+        flat, old = (traverse_util.flatten_dict(c, sep=".") for c in (ours, theirs))
+        changed = [k for k in sorted(flat.keys() | old.keys()) if flat.get(k) != old.get(k)]
+        refused = [k for k in changed if k not in _HARMLESS and not (override and _OVERRIDABLE.match(k))]
+        if refused:
+            diff = "; ".join(f"{k}: {old.get(k)!r} there, {flat.get(k)!r} now" for k in refused)
+            may = not override and all(map(_OVERRIDABLE.match, refused))
+            raise ConfigError(
+                f"{workdir} holds a run with another config ({diff}); use another --workdir"
+                + (", or --override to go on with what is new" if may else "")
+            )
         if changed:
-            diff = "; ".join(f"{k}: {old.get(k)!r} there, {flat.get(k)!r} now" for k in changed)
-            raise ConfigError(f"{workdir} holds a run with another config ({diff}); use another --workdir")
+            print(f"config changed at step {step}: " + "; ".join(f"{k} {old.get(k)} -> {flat.get(k)}" for k in changed))
+            changes.append({"step": step, "changed": {k: [old.get(k), flat.get(k)] for k in changed}})
+        if changes:
+            ours[_CHANGES] = changes
     path.write_text(json.dumps(ours, indent=1) + "\n")

@@ -29,7 +29,7 @@ def test_the_best_step_is_read_and_without_evaluations_the_latest(tmp_path, srcc
 
 
 def test_another_step_on_request(tmp_path):
-    save(tmp_path, {0: 0.9, 1: 0.2, 2: 0.1})
+    save(tmp_path, {0: 0.9, 1: 0.2, 2: 0.1, 3: 0.3})
     assert Saved(tmp_path, 2).step == 2
-    with pytest.raises(CheckpointError, match="has no step 1; it has 0, 2"):  # neither the best nor the latest
+    with pytest.raises(CheckpointError, match="has no step 1; it has 0, 2, 3"):  # neither the best nor the two latest
         Saved(tmp_path, 1)

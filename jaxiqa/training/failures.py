@@ -1,0 +1,108 @@
+"""What a library that fails says: one line of it, and the same on every host."""
+
+import contextlib
+import gc
+import logging
+import sys
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+# Causes that users can mend; TensorStore wraps them in a page of its own.
+_CAUSES = (
+    "No space left on device",
+    "File too large",
+    "Disk quota exceeded",
+    "Permission denied",
+    "Read-only file system",
+)
+# Causes for which what is read is not to blame.
+_ELSEWHERE = (
+    "RESOURCE_EXHAUSTED",
+    "Permission denied",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "Too many open files",
+    "Input/output error",
+)
+_LOGGERS = ("absl", "asyncio", None)
+
+
+@contextlib.contextmanager
+def quiet():
+    """Without what Orbax says beside its exception: tracebacks of coroutines, in logs and when they are collected."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except BaseException:
+        gc.collect()
+        hook = _without_late_reads(hook)
+        raise
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        sys.unraisablehook = hook
+
+
+def _without_late_reads(hook):
+    """The hook, deaf to reads that were under way when one failed: they find Orbax's loop closed, seconds later."""
+    if getattr(hook, "__name__", "") == "late_reads":
+        return hook
+
+    def late_reads(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    return late_reads
+
+
+def not_orbax(record: logging.LogRecord) -> bool:
+    """A filter of logs: a save that fails in the background is reported by us, in one line."""
+    return "orbax" not in record.pathname
+
+
+def cause_of(error: BaseException) -> str:
+    """Why, in one line."""
+    chain = _chain(error)
+    text = "\n".join(map(str, chain))
+    for cause in _CAUSES:
+        if cause in text:
+            return cause
+    innermost = str(chain[-1]).strip()  # what is around it says less
+    return innermost.splitlines()[0][:200] if innermost else type(chain[-1]).__name__
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether what could not be read may be damaged; not so where memory, rights or the network failed."""
+    chain = _chain(error)
+    text = "\n".join(map(str, chain))
+    return not any(isinstance(e, MemoryError) for e in chain) and not any(cause in text for cause in _ELSEWHERE)
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def agreed(found: str) -> str:
+    """A reason on every host where one host has one, or ""."""
+    if jax.process_count() == 1:
+        return found
+    anywhere = multihost_utils.process_allgather(np.array(bool(found))).any()
+    return found or ("another host cannot read it" if anywhere else "")
+
+
+def together(what: str) -> None:
+    """Wait until every host is here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)

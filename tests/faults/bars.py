@@ -1,0 +1,268 @@
+"""The counts that the fault suite must reach. A bar is a function that returns what was seen and whether it is enough.
+
+A new bar is one more function and one more row in BARS.
+"""
+
+import json
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from unittest import mock
+
+import numpy as np
+from etils import epath
+from small_state import META, copied, damage, files_of, make_state, same, save_steps, shapes_of, small_run
+from tiny_run import ROOT, make_config, options, run_many, start_training, write_pictures
+
+from jaxiqa.errors import DiskFull, NonFiniteError, WorkdirInUse
+from jaxiqa.training import lock
+from jaxiqa.training.checkpoint import Checkpoints, Saved
+from jaxiqa.training.logging import read_metrics
+
+SAVES = [f"{where}:{n}" for where in ("before_commit", "after_commit", "in_gc") for n in (1, 2, 3)]
+
+
+def scratch() -> pathlib.Path:
+    return pathlib.Path(tempfile.mkdtemp(prefix="jaxiqa-faults-"))
+
+
+def losses(workdir) -> dict[int, str]:
+    """Losses by step as hexadecimal floats; a step that is there twice fails."""
+    lines = [line for line in read_metrics(workdir) if "loss" in line]
+    assert len({line["step"] for line in lines}) == len(lines)
+    return {line["step"]: line["loss"].hex() for line in lines}
+
+
+def resume(workdir, size: int = 300):
+    with Checkpoints(workdir, META) as checkpoints:
+        return checkpoints.resume(shapes_of(make_state(0, size)))
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def kills() -> tuple[str, bool]:
+    """A run that is killed 15 times at random and 9 times inside a save, and goes on each time."""
+    rng, total, pause = random.Random(0), 150, 0.02
+    args = (f"--total={total}", f"--pause={pause}")
+    unbroken, workdir = scratch(), scratch()
+    assert small_run(unbroken, *args).communicate() and len(losses(unbroken)) == total
+    expected, killed, inside, left = losses(unbroken), 0, 0, 0
+    for where in sorted(["random"] * 15 + SAVES, key=lambda _: rng.random()):
+        before = len(read_metrics(workdir))
+        run = small_run(workdir, *args, *([] if where == "random" else [f"--kill={where}"]))
+        if where == "random":
+            wait_for(lambda: run.poll() is not None or len(read_metrics(workdir)) != before)  # noqa: B023
+            time.sleep(rng.uniform(0, 0.3))
+            run.kill()
+        run.communicate()
+        killed += run.returncode == -signal.SIGKILL
+        inside += run.returncode == -signal.SIGKILL and where != "random"
+        assert set(losses(workdir).items()) <= set(expected.items())
+    small_run(workdir, *args).communicate()
+    left = [p.name for p in (workdir / "checkpoints").iterdir() if "tmp" in p.name]
+    wrong = sum(losses(workdir).get(step) != loss for step, loss in expected.items())
+    state = same(resume(workdir)[1], resume(unbroken)[1])
+    seen = f"{killed} kills, {inside} inside a save: {wrong} of {total} losses differ, same state: {state}"
+    return f"{seen}, {len(left)} left-overs", killed >= 20 and inside >= 5 and not wrong and state and not left
+
+
+def kills_of_train() -> tuple[str, bool]:
+    """The training program itself, killed at random until it has been killed six times."""
+    rng, pictures = random.Random(1), write_pictures(scratch())
+    unbroken, workdir, killed = scratch(), scratch(), 0
+    start_training(unbroken, pictures).communicate()
+    expected = losses(unbroken)
+    while killed < 6 and len(losses(workdir)) < 6:
+        before = len(losses(workdir))
+        run = start_training(workdir, pictures)
+        wait_for(lambda: run.poll() is not None or len(losses(workdir)) != before or before >= 5, 300)  # noqa: B023
+        time.sleep(rng.uniform(0, 0.2))
+        run.kill()
+        run.communicate()
+        killed += run.returncode == -signal.SIGKILL
+    start_training(workdir, pictures).communicate()
+    wrong = sum(losses(workdir).get(step) != loss for step, loss in expected.items())
+    digests = [
+        json.loads((w / "checkpoints" / "6" / "digests" / "process_0.json").read_text())["arrays"]
+        for w in (workdir, unbroken)
+    ]
+    state = digests[0] == digests[1]
+    seen = f"{killed} kills: {wrong} of {len(expected)} losses differ, same digests: {state}"
+    return seen, bool(killed and expected) and not wrong and state
+
+
+def stops() -> tuple[str, bool]:
+    """SIGTERM, five times."""
+    lost, codes, slowest = [], [], 0.0
+    for _ in range(5):
+        workdir = scratch()
+        run = small_run(workdir, "--pause=0.2", "--total=100000")
+        wait_for(lambda: len(read_metrics(workdir)) > 3)  # noqa: B023
+        began = time.monotonic()
+        run.terminate()
+        output = run.communicate()[0]
+        slowest = max(slowest, time.monotonic() - began)
+        codes.append(run.returncode)
+        lost.append(int(output.split()[-1]) - resume(workdir)[0])
+    seen = f"{sum(lost)} steps lost, exit codes {set(codes)}, slowest {slowest:.1f} s (a step is 0.2 s)"
+    return seen, not any(lost) and set(codes) == {143} and slowest < 0.2 + 1 + 2
+
+
+def corruption() -> tuple[str, bool]:
+    """50 flipped bits in the data of the newest step; every kind of file removed, emptied, halved and overwritten."""
+    rng, saved = np.random.default_rng(0), scratch()
+    size = 20_000  # the data are 1.8 MB, so that flips hit arrays and not their descriptions
+    save_steps(saved, (2, 4), size)
+    name = files_of(saved, 4)[0]
+    length = (saved / "checkpoints" / "4" / name).stat().st_size
+    found = kept = right = 0
+    for _ in range(50):
+        workdir = copied(saved, scratch() / "w")
+        damage(workdir / "checkpoints" / "4" / name, f"flip {rng.integers(length)}")
+        step, state = resume(workdir, size)
+        found += step == 2
+        kept += (workdir / "quarantine" / "step_4").is_dir()
+        right += same(state, make_state(step, size))
+        shutil.rmtree(workdir)
+    kinds, fallen, exact = 0, 0, 0
+    for file in files_of(saved, 4):
+        for how in ("removed", "emptied", "halved", "junk"):
+            workdir = copied(saved, scratch() / "w")
+            damage(workdir / "checkpoints" / "4" / file, how)
+            step, state = resume(workdir, size)
+            kinds, fallen, exact = kinds + 1, fallen + (step == 2), exact + same(state, make_state(step, size))
+            assert (workdir / "quarantine").exists() == (step == 2)
+            shutil.rmtree(workdir)
+    seen = (
+        f"{found}/50 flips found, {kept} in quarantine, {right} right states; {kinds} damaged files: {fallen} set "
+        f"aside, {kinds - fallen} that no restore needs, {exact} right states"
+    )
+    return seen, found == kept == right == 50 and exact == kinds
+
+
+def full_disk() -> tuple[str, bool]:
+    """A file system of 12 MB that fills up, ten times."""
+    good = warned = failed = 0
+    for trial in range(10):
+        disk, saved = scratch(), [1]
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", disk], check=True)
+        try:
+            with Checkpoints(disk, META) as checkpoints, mock.patch("builtins.print") as said:
+                checkpoints.save(1, make_state(1, 40_000))
+                checkpoints.wait()
+                (disk / "ballast").write_bytes(b"x" * (6_500_000 + 200_000 * trial))
+                for step in (2, 3, 4):
+                    before = said.call_count
+                    checkpoints.save(step, make_state(step, 40_000))
+                    try:
+                        wait_for(lambda: checkpoints.poll() or checkpoints._saving is None)
+                        told = said.call_count > before
+                    except DiskFull:
+                        told = True
+                    there = (disk / "checkpoints" / str(step)).exists()
+                    saved += [step] if there else []
+                    failed, warned = failed + (not there), warned + (told and not there)
+            step, state = resume(disk, 40_000)
+            left = [p for p in (disk / "checkpoints").iterdir() if "tmp" in p.name]
+            good += step == saved[-1] and same(state, make_state(step, 40_000)) and not left
+        finally:
+            subprocess.run(["umount", "-l", disk], check=True)
+    seen = f"{good}/10 restored with no left-overs, {warned} of {failed} failed saves told when they ended"
+    return seen, good == 10 and warned == failed > 0
+
+
+def locked() -> tuple[str, bool]:
+    """A second run of a whole program ten times, and ten locks of dead processes."""
+    workdir, refused, written, taken = scratch(), 0, 0, 0
+    first = small_run(workdir, "--pause=600", "--total=100000")
+    wait_for((workdir / "checkpoints").exists)
+    time.sleep(1.0)
+    there = lambda: {str(p): p.stat().st_size for p in workdir.rglob("*") if p.name != "lock"}  # noqa: E731
+    before = there()
+    for _ in range(10):
+        second = small_run(workdir)
+        output = second.communicate()[0]
+        refused += second.returncode == 6 and f"process {first.pid} on" in output
+        written += len(there().items() ^ before.items())
+    first.kill()
+    first.communicate()
+    for _ in range(10):
+        dead, folder = subprocess.Popen(["sleep", "60"]), scratch()
+        about = {**lock._about_us(), "pid": dead.pid, "started": lock._started(dead.pid), "token": "another"}
+        (folder / "lock").write_text(json.dumps(about))
+        try:
+            with lock.hold(folder):
+                raise AssertionError("a living run's workdir was taken")
+        except WorkdirInUse:
+            dead.kill()
+            dead.wait()
+        with lock.hold(folder):
+            taken += 1
+    return (
+        f"{refused}/10 refused, {written} files written; {taken}/10 taken over",
+        refused == taken == 10 and not written,
+    )
+
+
+def typos() -> tuple[str, bool]:
+    """Misspelt keys of the config."""
+    from tests.faults.test_surroundings import TYPOS
+
+    start = [f"--config={ROOT / 'configs' / 'glintiqa_folder.py'}", f"--workdir={scratch() / 'w'}"]
+    start += [f"--config.{key}={value}" for key, value in options("nowhere").items()]
+    began = time.monotonic()
+    results = run_many("train", [[*start, f"--config.{typo}"] for typo in TYPOS])
+    each = (time.monotonic() - began) / len(TYPOS)
+    caught = sum(code == 2 and "Traceback" not in error for code, _, error in results)
+    right = sum(f'did you mean "{key}"' in r[2] for key, r in zip(TYPOS.values(), results, strict=True))
+    return (
+        f"{caught}/20 caught, {right} with the right key, {each:.1f} s each",
+        caught == 20 and right >= 18 and each < 5,
+    )
+
+
+def nonfinite() -> tuple[str, bool]:
+    """A label that is no number in step k, for k = 3, 4, 5; lines are due each second step, checkpoints too."""
+    from jaxiqa.inputs import pipeline
+    from jaxiqa.train import train
+
+    pictures, batches, named, intact = write_pictures(scratch()), pipeline.train_batches, 0, 0
+    for k in (3, 4, 5):
+
+        def poisoned(*arguments, start=0, **how):
+            for number, batch in enumerate(batches(*arguments, start=start, **how), start):
+                batch["label"][1] = np.nan if number == k - 1 else batch["label"][1]  # noqa: B023
+                yield batch
+
+        workdir = epath.Path(scratch())
+        changes = {"log_every": "2 steps", "save_every": "2 steps", "eval_every": "1000 steps"}
+        with mock.patch("jaxiqa.train.train_batches", poisoned):
+            try:
+                train(make_config(pictures, **changes), workdir)
+            except NonFiniteError as error:
+                rows = json.loads((workdir / f"nonfinite_{k}.json").read_text())["batch"]
+                named += error.step == k and sum(row["label"] == "nan" for row in rows) == 1
+        intact += Saved(workdir).step == (k - 1) // 2 * 2
+    return f"{named}/3 steps and batches named, {intact}/3 last good steps intact", named == intact == 3
+
+
+# bar, what is required, function
+BARS = [
+    ("R1", ">= 20 kills, >= 5 inside a save: 0 losses differ, same state, 0 left-overs", kills),
+    ("R1", "the same of jaxiqa.train", kills_of_train),
+    ("R2", "0 steps lost, 143, a step + a save + 2 s", stops),
+    ("R3", "50/50 flips found; every damaged file found or not needed; quarantine", corruption),
+    ("R4", "newest valid step restored, warned at once, 0 left-overs", full_disk),
+    ("R5", "10/10 refused, 0 files written, 10/10 stale locks taken over", locked),
+    ("R10", "20/20 typos caught, >= 18 with the right key, < 5 s", typos),
+    ("R11", "stops within the log interval, batch named, last good step intact", nonfinite),
+]

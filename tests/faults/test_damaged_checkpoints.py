@@ -1,0 +1,221 @@
+"""Checkpoints that were damaged on disk: found, set aside, and the one before is used (R3; F08, F09, F10)."""
+
+import contextlib
+import json
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from small_state import META, copied, damage, files_of, make_state, same, save_steps, shapes_of
+
+from jaxiqa.errors import CheckpointError
+from jaxiqa.training import digests, sharding, step_folders
+from jaxiqa.training.checkpoint import Checkpoints, Saved
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> pathlib.Path:
+    """A workdir with the steps 2 (rated best), 4 and 6."""
+    workdir = tmp_path_factory.mktemp("saved")
+    save_steps(workdir, (2, 4, 6), srcc=lambda step: 1 / step)
+    return workdir
+
+
+def resume(workdir, **options):
+    """(step, state) that a run would go on with."""
+    with Checkpoints(workdir, META) as checkpoints:
+        return checkpoints.resume(shapes_of(make_state(0)), **options)
+
+
+def test_an_undamaged_step_is_the_same_bit_for_bit(saved):
+    step, state = resume(saved)
+    assert step == 6 and same(state, make_state(6))
+    assert not (saved / "quarantine").exists()
+
+
+def test_the_digests_are_those_of_the_arrays(saved):
+    stored = json.loads((saved / "checkpoints" / "6" / "digests" / "process_0.json").read_text())
+    assert stored["processes"] == 1
+    entry = stored["arrays"]["params/conv/kernel"]
+    assert entry["dtype"] == "float32" and entry["shape"] == [300, 8] and len(entry["sha256"][""]) == 64
+    assert stored["arrays"]["opt_state/0/count"]["shape"] == []
+    assert stored["arrays"]["ema/conv/kernel"]["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.5, 0.7, 0.9])
+def test_a_flipped_bit_is_found(saved, tmp_path, capsys, part):
+    workdir = copied(saved, tmp_path / "w")
+    path = workdir / "checkpoints" / "6" / files_of(saved, 6)[0]
+    damage(path, f"flip {int(part * path.stat().st_size)}")
+    step, state = resume(workdir)
+    assert step == 4 and same(state, make_state(4))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "checkpoint of step 6 is damaged" in line and "from step 4, 2 steps are redone" in line
+    assert (workdir / "quarantine" / "step_6" / files_of(saved, 6)[0]).exists()
+    assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["2", "4"]
+
+
+def test_the_array_is_named(tmp_path, capsys):
+    save_steps(tmp_path, (1, 2))
+    path = tmp_path / "checkpoints" / "2" / "digests" / "process_0.json"
+    stored = json.loads(path.read_text())
+    stored["arrays"]["batch_stats/norm/mean"]["sha256"][""] = "0" * 64
+    stored["sha256"] = digests.of_json({k: v for k, v in stored.items() if k != "sha256"})
+    path.write_text(json.dumps(stored))
+    assert resume(tmp_path)[0] == 1
+    assert "damaged (batch_stats/norm/mean is not what was saved)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied", "halved", "junk"])
+def test_every_kind_of_file(saved, tmp_path, how, capsys):
+    """What is gone on with is a state as it was saved: the damaged step is not used, or its arrays are not damaged."""
+    for number, name in enumerate(files_of(saved, 6)):
+        workdir = copied(saved, tmp_path / str(number))
+        damage(workdir / "checkpoints" / "6" / name, how)
+        step, state = resume(workdir)
+        assert same(state, make_state(step)), name
+        # Orbax needs none of these to restore with given shapes and shardings.
+        unharmed = ("commit_success.txt", "ocdbt.process_0/manifest.ocdbt", "array_metadatas/process_0", "_sharding")
+        assert step == 4 or name.endswith(unharmed), name
+        assert (workdir / "quarantine").exists() == (step == 4)
+        assert capsys.readouterr().out.count("is damaged") == (step == 4)
+
+
+def test_every_flip_in_the_small_files(saved, tmp_path, capsys):
+    """Whatever a flipped bit turns them into, it is no other state, no other card and no end of the run."""
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(n for n in files_of(saved, 6)[1:] if "commit" not in n):
+        for flip in range(2):
+            workdir = copied(saved, tmp_path / f"{number}-{flip}")
+            path = workdir / "checkpoints" / "6" / name
+            damage(path, f"flip {rng.integers(path.stat().st_size)}")
+            step, state = resume(workdir)
+            assert step in (4, 6) and same(state, make_state(step)), name
+            with contextlib.suppress(CheckpointError):
+                assert Saved(workdir, step).meta == META
+
+
+def test_all_damaged_is_exit_4_and_restarts_on_request_only(saved, tmp_path, capsys):
+    workdir = copied(saved, tmp_path / "w")
+    for step in (2, 4, 6):
+        damage(workdir / "checkpoints" / str(step) / files_of(saved, step)[0], "halved")
+    with pytest.raises(CheckpointError, match=r"no checkpoint that can be restored \(step 2: .*; step 4: .*; step 6: "):
+        resume(workdir)
+    with pytest.raises(CheckpointError, match=r"found at an earlier start.*step_2, step_4, step_6.*--allow_restart"):
+        resume(workdir)
+    assert resume(workdir, allow_restart=True) == (0, None)
+
+
+def test_another_models_state_is_no_damage(saved, tmp_path):
+    workdir = copied(saved, tmp_path / "w")
+    with (
+        Checkpoints(workdir, META) as checkpoints,
+        pytest.raises(CheckpointError, match=r"another model's state \(.*is \[300, 8\] there, \[400, 8\] here\)"),
+    ):
+        checkpoints.resume(shapes_of(make_state(0, 400)))
+    assert not (workdir / "quarantine").exists()
+
+
+@pytest.mark.parametrize("cause", ["RESOURCE_EXHAUSTED: out of memory", "UNAVAILABLE: no route to the bucket"])
+def test_want_of_memory_or_network_is_no_damage(saved, tmp_path, cause):
+    workdir = copied(saved, tmp_path / "w")
+
+    def load(*_):
+        raise RuntimeError("reading failed") from ValueError(cause)
+
+    with Checkpoints(workdir, META) as checkpoints:
+        checkpoints._checkpointer.load = load
+        with pytest.raises(CheckpointError, match=f"cannot be read now .{cause}.; it was left where it is"):
+            checkpoints.resume(shapes_of(make_state(0)))
+    assert not (workdir / "quarantine").exists() and resume(workdir)[0] == 6
+
+
+def test_readers_refuse_and_move_nothing(saved, tmp_path):
+    workdir = copied(saved, tmp_path / "w")
+    path = workdir / "checkpoints" / "2" / files_of(saved, 2)[0]
+    damage(path, f"flip {path.stat().st_size // 2}")
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with pytest.raises(CheckpointError, match=r"checkpoints/2 is damaged \(.*\); name another --step: 4, 6"):
+        Saved(workdir).load(("params", "opt_state"), device)  # the best step
+    good = Saved(workdir, 4).load(("params", "ema"), device)
+    assert same(good["params"], make_state(4).params) and same(good["ema"], make_state(4).ema)
+    (workdir / "checkpoints" / "6" / "_CHECKPOINT_METADATA").write_text("")
+    with pytest.raises(CheckpointError, match=r"checkpoints/6 is damaged \(_CHECKPOINT_METADATA cannot be read\)"):
+        Saved(workdir)  # it might have been the best
+    assert not (workdir / "quarantine").exists()
+
+
+@pytest.mark.parametrize(
+    ("axes", "again"), [((2, 2), (4, 1)), ((1, 4), (2, 2)), ((4, 1), (1, 4))], ids=lambda axes: f"{axes[0]}x{axes[1]}"
+)
+def test_sharded_arrays_and_other_meshes(tmp_path, monkeypatch, axes, again):
+    monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 256)
+    place = lambda mesh: sharding.state_sharding(make_state(0), sharding.make_mesh(*mesh))  # noqa: E731
+    before = make_state(3, sharding=place(axes))
+    with Checkpoints(tmp_path, META) as checkpoints:
+        checkpoints.save(3, before)
+        checkpoints.wait()
+        step, state = checkpoints.resume(shapes_of(make_state(0, sharding=place(again))))
+    kernel = state.params["conv"]["kernel"]
+    assert step == 3 and same(state, make_state(3)) and kernel.sharding.mesh.shape["fsdp"] == again[1]
+    if again[1] > 1:
+        assert not kernel.is_fully_replicated
+
+
+def test_a_step_without_digests_is_one_of_an_older_version(saved, tmp_path):
+    workdir = copied(saved, tmp_path / "w")
+    about = workdir / "checkpoints" / "6" / "_CHECKPOINT_METADATA"
+    content = json.loads(about.read_text())
+    del content["item_handlers"]["digests"]
+    about.write_text(json.dumps(content))
+    shutil.rmtree(workdir / "checkpoints" / "6" / "digests")
+    step, state = resume(workdir)
+    assert step == 6 and same(state, make_state(6))
+
+
+def test_where_folders_cannot_be_renamed_a_marker_says_so(saved, tmp_path, monkeypatch):
+    """As in a bucket: the damaged step stays, is never picked again, and is written over when its turn comes."""
+    workdir = copied(saved, tmp_path / "w")
+    monkeypatch.setattr(step_folders, "is_local", lambda _: False)
+    path = workdir / "checkpoints" / "6" / files_of(saved, 6)[0]
+    damage(path, f"flip {path.stat().st_size // 2}")
+    assert [resume(workdir)[0] for _ in range(2)] == [4, 4]
+    assert path.exists() and "not what was saved" in (workdir / "quarantine" / "step_6").read_text()
+    assert Saved(workdir, 4).step == 4
+    with pytest.raises(CheckpointError, match="has no step 6"):
+        Saved(workdir, 6)
+    with Checkpoints(workdir, META) as checkpoints:
+        checkpoints.resume(shapes_of(make_state(0)))
+        checkpoints.save(6, make_state(6))
+        checkpoints.wait()
+    step, state = resume(workdir)
+    assert step == 6 and same(state, make_state(6))
+
+
+def test_what_a_killed_save_left_is_removed(saved, tmp_path):
+    workdir = copied(saved, tmp_path / "w")
+    left = workdir / "checkpoints" / "8.orbax-checkpoint-tmp"
+    left.mkdir()
+    (left / "half").write_bytes(b"x" * 100)
+    assert resume(workdir)[0] == 6
+    assert not left.exists()
+
+
+def test_two_steps_and_the_best_stay(tmp_path):
+    save_steps(tmp_path, range(1, 7), srcc=lambda step: {2: 0.9}.get(step, 0.1))
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [2, 5, 6]
+
+
+def test_arrays_that_are_overwritten_during_the_save(tmp_path):
+    """The state is donated to the next step while its save is in flight."""
+    step_on = jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)
+    state = make_state(0, 20_000)
+    with Checkpoints(tmp_path, META) as checkpoints:
+        for step in range(1, 4):
+            state = step_on(state)
+            checkpoints.save(step, state)
+        checkpoints.wait()
+        found, restored = checkpoints.resume(shapes_of(state))
+    assert found == 3 and same(restored, state) and int(np.asarray(restored.step)) == 3

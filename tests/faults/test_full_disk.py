@@ -1,0 +1,102 @@
+"""A disk that is full: said at once, nothing half written stays, the steps before stay whole (R4; F11, F29)."""
+
+import pathlib
+import subprocess
+import time
+
+import pytest
+from small_state import META, make_state, same, shapes_of, small_run
+
+from jaxiqa.errors import DiskFull
+from jaxiqa.training import checkpoint
+from jaxiqa.training.checkpoint import Checkpoints, Saved
+from jaxiqa.training.digests import Digests
+
+SIZE = 40_000  # a state of about 3.2 MB
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 12 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", folder], capture_output=True).returncode:
+        pytest.skip("this user may not mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def ended(checkpoints) -> None:
+    """Poll as the loop does, until the save in flight has ended."""
+    deadline = time.monotonic() + 20
+    while checkpoints._saving is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+        checkpoints.poll()
+
+
+def left(workdir) -> list[str]:
+    return sorted(p.name for p in (workdir / "checkpoints").iterdir())
+
+
+def test_a_full_disk(small_disk, capsys):
+    ballast = small_disk / "ballast"
+    with Checkpoints(small_disk, META) as checkpoints:
+        checkpoints.save(1, make_state(1, SIZE))
+        checkpoints.wait()
+        ballast.write_bytes(b"x" * 7_000_000)
+        for step in (2, 3):
+            checkpoints.save(step, make_state(step, SIZE))
+            ended(checkpoints)  # found here, and not by the next save
+            line = capsys.readouterr().out
+            assert line.startswith(f"warning: step {step} could not be saved (No space left on device); step 1 stays")
+            assert left(small_disk) == ["1"] and Saved(small_disk).step == 1
+        ballast.unlink()  # somebody made room
+        checkpoints.save(4, make_state(4, SIZE))
+        checkpoints.wait()
+        assert left(small_disk) == ["1", "4"]
+        ballast.write_bytes(b"x" * 4_000_000)
+        with pytest.raises(DiskFull, match=r"step 7 could not be saved \(No space.*step 4 stays\. Make room in"):
+            for step in (5, 6, 7, 8):
+                checkpoints.save(step, make_state(step, SIZE))
+                ended(checkpoints)
+        assert capsys.readouterr().out.count("warning") == 2
+    with Checkpoints(small_disk, META) as checkpoints:
+        step, state = checkpoints.resume(shapes_of(make_state(0, SIZE)))
+    assert step == 4 and same(state, make_state(4, SIZE)) and left(small_disk) == ["1", "4"]
+
+
+def test_the_last_save_must_succeed(small_disk):
+    (small_disk / "ballast").write_bytes(b"x" * 11_000_000)
+    with Checkpoints(small_disk, META) as checkpoints:
+        checkpoints.save(1, make_state(1, SIZE))
+        with pytest.raises(DiskFull, match=r"step 1 could not be saved .*; nothing is saved yet"):
+            checkpoints.wait()
+    assert DiskFull.exit_code == 75 and not left(small_disk)
+
+
+@pytest.mark.slow
+def test_a_limit_on_files_in_a_whole_run(tmp_path):
+    """Where no disk can be made: files of more than 1 MB cannot be written."""
+    run = small_run(tmp_path, "--total=20", f"--size={SIZE}", f"--file_limit={1 << 20}")
+    output = run.communicate(timeout=60)[0]
+    assert run.returncode == 75 and output.count("could not be saved (File too large)") == 3, output
+    assert "Traceback" not in output and not left(tmp_path) and not (tmp_path / "lock").exists()
+
+
+def test_a_save_that_takes_longer_than_its_interval(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoint, "_PATIENCE", 0.1)
+    write, running = Digests._write, []
+
+    def slowly(self, folder):
+        running.append(len(running))
+        time.sleep(0.4)
+        write(self, folder)
+
+    monkeypatch.setattr(Digests, "_write", slowly)
+    with Checkpoints(tmp_path, META) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, make_state(step))
+        assert "step 1 took 0." in (line := capsys.readouterr().out) and "due after 0.0 s and waited" in line
+        assert pathlib.Path(tmp_path / "checkpoints" / "1").exists()
+    assert left(tmp_path) == ["1", "2"]

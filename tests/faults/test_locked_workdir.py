@@ -1,0 +1,102 @@
+"""Two runs in one workdir: the second one writes nothing (R5; F12, F13)."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from jaxiqa.errors import ConfigError, WorkdirInUse
+from jaxiqa.training import lock
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process, whose lock is in tmp_path."""
+    process = subprocess.Popen(["sleep", "60"])
+    about = {**lock._about_us(), "pid": process.pid, "started": lock._started(process.pid), "token": "another"}
+    (tmp_path / "lock").write_text(json.dumps(about))
+    yield process
+    process.kill()
+    process.wait()
+
+
+def take(workdir) -> None:
+    with lock.hold(workdir):
+        pass
+
+
+def change(workdir, **changes) -> None:
+    """What another process would have written into the lock."""
+    path = workdir / "lock"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_the_second_run_is_refused_and_writes_nothing(tmp_path, holder):
+    before = {p.name: p.stat().st_mtime_ns for p in [tmp_path, *tmp_path.iterdir()]}
+    for _ in range(10):
+        with pytest.raises(WorkdirInUse, match=rf"in use by process {holder.pid} on .* since .* UTC; wait for it"):
+            take(tmp_path)
+    assert {p.name: p.stat().st_mtime_ns for p in [tmp_path, *tmp_path.iterdir()]} == before
+    assert WorkdirInUse.exit_code == 6
+
+
+def test_the_lock_of_a_killed_run_is_taken_over(tmp_path, holder):
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    take(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken"),
+    [
+        ({"started": "1"}, True),  # its number belongs to another process by now
+        ({"boot": "another start of this machine"}, True),
+        ({"host": "elsewhere"}, False),
+        ({"host": "elsewhere", "beat": 0.0}, True),
+        ({"host": "elsewhere", "beat": 4e9}, True),  # silent, with a clock of the future
+    ],
+)
+def test_who_is_dead(tmp_path, holder, monkeypatch, changes, taken):
+    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.05)
+    change(tmp_path, **changes)
+    if taken:
+        take(tmp_path)
+    else:
+        with pytest.raises(WorkdirInUse, match="on elsewhere since"):
+            take(tmp_path)
+
+
+def test_one_that_renews_its_lock_lives_whatever_its_clock_says(tmp_path, holder, monkeypatch):
+    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.1)
+    change(tmp_path, host="elsewhere", beat=0.0)
+    monkeypatch.setattr(time, "sleep", lambda _: change(tmp_path, beat=1.0))
+    with pytest.raises(WorkdirInUse):
+        take(tmp_path)
+
+
+def test_it_is_renewed_and_removed_whatever_happens(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.05)
+    path = tmp_path / "new" / "lock"
+    with pytest.raises(KeyboardInterrupt), lock.hold(tmp_path / "new"):
+        first = json.loads(path.read_text())["beat"]
+        deadline = time.monotonic() + 10
+        while json.loads(path.read_text())["beat"] == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+    assert not list(path.parent.iterdir())
+
+
+def test_a_lock_that_is_no_json_is_of_no_run(tmp_path):
+    (tmp_path / "lock").write_text("{")
+    take(tmp_path)
+
+
+def test_a_workdir_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"--workdir .*file/w cannot be written \(.*\); name another folder"):
+        take(tmp_path / "file" / "w")

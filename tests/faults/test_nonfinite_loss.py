@@ -1,0 +1,132 @@
+"""A loss that is no number: the step and its pictures are named, checkpoints before it stay (R11; F24, F25)."""
+
+import json
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from etils import epath
+from tiny_run import make_config
+
+from jaxiqa.errors import NonFiniteError
+from jaxiqa.inputs import pipeline
+from jaxiqa.train import train
+from jaxiqa.training import optim
+from jaxiqa.training.checkpoint import Saved
+from jaxiqa.training.logging import MetricLog, read_metrics
+from jaxiqa.training.state import TrainState
+from jaxiqa.training.step import make_train_step
+
+
+@pytest.mark.slow
+def test_the_step_and_its_pictures_are_named(trained, pictures, tmp_path, monkeypatch):
+    """A label that is no number comes in step 4; lines are due each fifth step, checkpoints each second."""
+    batches, poisoned = pipeline.train_batches, {}
+
+    def with_a_bad_label(*arguments, start=0, **options):
+        for number, batch in enumerate(batches(*arguments, start=start, **options), start):
+            if number == 3:
+                poisoned["index"] = int(batch["index"][2])
+                batch["label"][2] = np.nan
+            yield batch
+
+    monkeypatch.setattr("jaxiqa.train.train_batches", with_a_bad_label)
+    changes = {"log_every": "5 steps", "save_every": "2 steps", "eval_every": "1000 steps"}
+    workdir = epath.Path(tmp_path)
+    with pytest.raises(NonFiniteError, match=r"step 4: loss nan.*nonfinite_4\.json") as error:
+        train(make_config(pictures, **changes), workdir)
+    assert error.value.exit_code == 5
+    found = json.loads((workdir / "nonfinite_4.json").read_text())
+    assert found["step"] == 4 and len(found["batch"]) == 8
+    (bad,) = [row for row in found["batch"] if row["label"] == "nan"]
+    assert (pictures / bad["id"]).exists()
+    assert Saved(workdir).step == 2 and not [line for line in read_metrics(workdir) if line["step"] > 2]
+    monkeypatch.undo()  # the label is mended
+    train(make_config(pictures, **{**changes, "log_every": "1 steps"}), workdir)
+    lines = [
+        [line["loss"] for line in read_metrics(w) if line.get("loss") and line["step"] > 2]
+        for w in (workdir, trained[0])
+    ]
+    assert lines[0] == lines[1] and len(lines[0]) == 4
+
+
+class Linear(nn.Module):
+    """A model with statistics, small enough to be compiled in a second."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        return nn.Dense(1)(x)[:, 0], {}
+
+
+@pytest.mark.parametrize("bad", ["image", "label"])
+def test_a_step_that_is_skipped_changes_nothing_but_the_step(bad):
+    model, key, batch = Linear(), jax.random.key(0), {"image": jnp.ones((4, 3)), "label": jnp.arange(4.0)}
+    tx = optax.adam(0.1)
+    variables = model.init(key, batch["image"])
+    trainable, _ = optim.split_frozen(variables["params"], ())
+    state = TrainState.create(variables, tx, trainable, with_ema=True)
+    loss = lambda score, label: jnp.square(score - label).mean()  # noqa: E731
+    step = lambda **how: jax.jit(  # noqa: E731
+        make_train_step(model, tx, lambda _: 0.1, loss, (), lambda b: b["image"], ema=0.9, **how)
+    )
+    skipping, plain = step(skip=True), step()
+    after, metrics = skipping(state, batch | {bad: batch[bad].at[0].set(jnp.nan)}, key)
+    assert metrics["skipped"] == 1.0 and int(after.step) == 1
+    jax.tree.map(np.testing.assert_array_equal, after.replace(step=state.step), state)
+    good, metrics = skipping(state, batch, key)
+    assert metrics["skipped"] == 0.0
+    same, metrics = plain(state, batch, key)
+    assert "skipped" not in metrics
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), good, same)
+
+
+def test_the_log_counts_what_was_skipped(tmp_path):
+    log = MetricLog(tmp_path, 0, 6, 1)
+    for step in range(1, 7):
+        bad = step in (2, 3, 6)
+        metrics = {"loss": np.nan if bad else 1.0, "learning_rate": 0.1, "grad_norm": np.inf if bad else 2.0}
+        log.write_step((step, metrics | {"skipped": float(bad)}), 2)
+    log.close()
+    assert log.skipped == 3
+    lines = read_metrics(tmp_path)
+    assert [line.get("skipped") for line in lines] == [1, 1, 1]
+    assert [line.get("loss") for line in lines] == [None, 1.0, None]
+    again = MetricLog(tmp_path, 4, 6, 1)
+    assert again.skipped == 2
+    again.close()
+
+
+def test_steps_between_two_lines_are_looked_at(tmp_path):
+    log = MetricLog(tmp_path, 0, 100, 1)
+    for step in range(1, 10):
+        log.write_step((step, {"loss": np.inf if step == 4 else 1.0, "learning_rate": 0.1, "grad_norm": 1.0}), 10)
+    with pytest.raises(NonFiniteError, match="step 4: loss inf"):
+        log.write_step((10, {"loss": 1.0, "learning_rate": 0.1, "grad_norm": 1.0}), 10)
+    log.close()
+
+
+def test_a_log_that_cannot_be_written_loses_no_line(tmp_path, capsys):
+    log = MetricLog(tmp_path, 0, 3, 1)
+    flush, tries = log._file.flush, iter([OSError(28, "No space left on device")] * 2)
+
+    class Full:
+        """A disk with room from the third try on."""
+
+        def __getattr__(self, name):
+            return getattr(file, name)
+
+        def flush(self):
+            for error in tries:
+                raise error
+            flush()
+
+    file, log._file = log._file, Full()
+    for step in (1, 2, 3):
+        log.write(step, loss=float(step))
+    assert capsys.readouterr().out.count("cannot be written (No space left on device)") == 1
+    assert [line["loss"] for line in read_metrics(tmp_path)] == [1.0, 2.0, 3.0]
+    log.close()

@@ -17,11 +17,14 @@ from jaxiqa.errors import ConfigError, UserError, suggest
 
 flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
 
+_CLUSTER = ("coordinator", "num_processes", "process_id", "peer_timeout")
 _HELP = {"-?", "-h", "--help", "--helpshort", "--helpfull", "--helpxml"}
 
 
 class _Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a program in order, as Ctrl-C does."""
+
+    exit_code = 143
 
 
 def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
@@ -29,7 +32,7 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
 
     With `takes_arguments`, main receives the list of words that are no flags; otherwise such a word is refused.
     """
-    for name in {"debug", "config", "workdir"} & set(flags.FLAGS):  # so that --help shows them
+    for name in {"debug", "config", "workdir", *_CLUSTER} & set(flags.FLAGS):  # so that --help shows them
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     call = (lambda argv: main(argv[1:])) if takes_arguments else (lambda _: main())
     app.run(lambda argv: _guarded(lambda: call(argv)), flags_parser=lambda argv: _parse(argv, takes_arguments))
@@ -41,6 +44,16 @@ def training_flags() -> tuple:
     config = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/glintiqa_sample.py[:smoke].")
     workdir = flags.DEFINE_string("workdir", None, "Folder of the run; is made, or gone on in.")
     return config, workdir
+
+
+@functools.cache
+def cluster_flags() -> Callable[[], dict]:
+    """The flags of a run in many processes, defined once; the function that is returned gives their values."""
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no platform says it; PORT + 1 is used too.")
+    flags.DEFINE_integer("num_processes", None, "Processes of the run.", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
+    flags.DEFINE_float("peer_timeout", 300.0, "Seconds to wait for the other processes.", lower_bound=1.0)
+    return lambda: {name: flags.FLAGS[name].value for name in _CLUSTER}
 
 
 def read_config(flag) -> ConfigDict:
@@ -57,22 +70,30 @@ def read_config(flag) -> ConfigDict:
 
 
 @contextlib.contextmanager
-def stop_signals():
-    """A list that receives the signal that asks the run to stop (SIGTERM or Ctrl-C); the third one is not caught."""
+def stop_signals(of_many: bool = False):
+    """A list that receives the signal that asks the run to stop (SIGTERM or Ctrl-C); the third one is not caught.
+
+    In a run `of_many` processes SIGTERM is left to JAX, which makes them agree on a step (distributed.stop_at), and
+    Ctrl-C is handed on to it.
+    """
     received = []
 
     def note(number, _):
         received.append(number)
+        if of_many:
+            os.kill(os.getpid(), signal.SIGTERM)
         if len(received) == 2:
             for s in before:
                 signal.signal(s, before[s])
 
-    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    before = {s: signal.signal(s, note) for s in (*(() if of_many else (signal.SIGTERM,)), signal.SIGINT)}
     try:
         yield received
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
+        if of_many:
+            signal.signal(signal.SIGTERM, _terminate)
 
 
 def _guarded(main):

@@ -40,7 +40,8 @@ from jaxiqa.scoring.evaluate import describe, evaluate, provenance
 from jaxiqa.scoring.explain import keep_probe
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.scoring.results import write_results
-from jaxiqa.training import compile_cache, optim, sharding
+from jaxiqa.scoring.shares import predict_shares
+from jaxiqa.training import compile_cache, distributed, optim, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
@@ -51,12 +52,14 @@ from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import check_init, place
 
 _CONFIG, _WORKDIR = program.training_flags()
+_CLUSTER = program.cluster_flags()
 
 
 def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     """Trains, or goes on training, and returns the test metrics (see the module's docstring)."""
     began = time.monotonic()
-    open_workdir(workdir)
+    if distributed.is_first():
+        open_workdir(workdir)
     compile_cache.enable()
 
     # ---- Mesh, and what the config says ------------------------------------------------------------------------------
@@ -124,9 +127,11 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         donate_argnums=0,
         out_shardings=(state_sharding, sharding.replicated(mesh)),
     )
+    train_step = distributed.compiled_together(train_step)
 
     # ---- Restore, or start -------------------------------------------------------------------------------------------
-    predictor = Predictor(model, config.test_crops, batch_sharding, [config.eval_batch_size])
+    here = sharding.batch_sharding(distributed.local_mesh(mesh))
+    predictor = Predictor(model, config.test_crops, here, [config.eval_batch_size // jax.process_count()])
     card = Card(
         model=config.model.to_dict(),
         dtype=config.dtype,
@@ -145,28 +150,31 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     }
 
     def evaluated(state, part):
-        return evaluate(predictor(state.variables, pictures[part]), pictures[part].records, dataset, card)
+        predictions = predict_shares(predictor, distributed.local_copy(state.variables, mesh), pictures[part])
+        return evaluate(predictions, pictures[part].records, dataset, card)
 
     with (
         Checkpoints(workdir, meta) as checkpoints,
-        program.stop_signals() as stopped_by,
+        program.stop_signals(of_many=jax.process_count() > 1) as stopped_by,
         contextlib.ExitStack() as stack,
     ):
-        start = checkpoints.latest_step or 0
-        save_config(config, split.fingerprint, workdir, resumes=start > 0)
-        write_split(workdir / "split.json", split, dataset)
+        folder = stack.enter_context(distributed.own_folder(workdir))
+        distributed.check_same(config=config.to_json(), split=split.fingerprint)
+        start = distributed.from_first(checkpoints.latest_step or 0)
+        save_config(config, split.fingerprint, folder, resumes=start > 0)
+        write_split(folder / "split.json", split, dataset)
         if start:
             state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")
         else:
             loaded = initial_weights(config, shapes)
             if config.init.get("dan") and r"^dan/" in frozen:
-                keep_probe(Saved(config.init.dan), workdir)
+                keep_probe(Saved(config.init.dan), folder)
             state = jit_once(init, out_shardings=state_sharding)(loaded)
             random = [p for p in optim.split_frozen(shapes.params, frozen)[1] if f"params/{p}" not in loaded]
             if random:
                 print(f"warning: {len(random)} frozen tensors are random, because config.init loads none into them")
-        log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, config.batch_size)))
+        log = stack.enter_context(contextlib.closing(MetricLog(folder, start, total, config.batch_size)))
         source = train_batches(
             pictures["train"],
             labels[split.train],
@@ -181,19 +189,20 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         # ---- Loop: evaluate, save, next batch, step, log the step before (so that the host never waits) --------------
         last = None  # number and metrics of the step before, still on the device
         for step in range(start, total + 1):
+            stopping = distributed.stop_at(step, stopped_by)
             evaluates = step > start and (step == total or step % every["eval"] == 0)
-            if step > start and (evaluates or stopped_by or step % every["save"] == 0):
+            if step > start and (evaluates or stopping or step % every["save"] == 0):
                 log.write_step(last, every["log"], must_be_finite=True)
                 last, paused, scores = None, log.pause(), None
                 if evaluates:
-                    scores = evaluated(state, "val").metrics
+                    scores = distributed.from_first(evaluated(state, "val").metrics)
                     log.write(step, **{f"val_{name}": value for name, value in scores.items()})
                     print(f"step {step}/{total}  val srcc {scores['srcc']:.4f}  plcc {scores['plcc']:.4f}", flush=True)
                 checkpoints.save(step, state, scores)
                 log.resume(paused)
-            if stopped_by:
+            if stopping:
                 checkpoints.wait()
-                raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopped_by[0])
+                raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopping)
             if step == total:
                 break
             batch = next(batches)
@@ -204,8 +213,11 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
 
         # ---- The test part, with the step that the selection rule picks ----------------------------------------------
         checkpoints.wait()
-        best = checkpoints.best_step
+        best = distributed.from_first(checkpoints.best_step)
         state = checkpoints.restore(best, abstract(shapes, state_sharding))
+    results = evaluated(state, "test")
+    if not distributed.is_first():
+        return results.metrics
     lines = read_metrics(workdir)
     logged = [line for line in lines if "loss" in line]
     report.loss_curve(
@@ -214,7 +226,6 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         [line["loss"] for line in logged],
         [(line["step"], line["val_srcc"]) for line in lines if "val_srcc" in line],
     )
-    results = evaluated(state, "test")
     summary = provenance(dataset, "test", split, card) | {"step": best, "seed": config.seed}
     print(describe(write_results(workdir, "test", results, summary)))
     took = clock(time.monotonic() - began)
@@ -281,7 +292,8 @@ def main() -> None:
     config = program.read_config(_CONFIG)
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/quickstart")
-    train(config, epath.Path(_WORKDIR.value))
+    with distributed.start(_WORKDIR.value, **_CLUSTER()):
+        train(config, epath.Path(_WORKDIR.value))
 
 
 if __name__ == "__main__":

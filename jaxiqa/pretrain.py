@@ -41,7 +41,7 @@ from jaxiqa.inputs.probe_set import CLASSES, FAMILIES, PARTS, make_probe_set
 from jaxiqa.inputs.transforms import normalise
 from jaxiqa.models import create_model
 from jaxiqa.models.contrastive import Contrastive
-from jaxiqa.training import compile_cache, optim, sharding
+from jaxiqa.training import compile_cache, distributed, optim, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.contrastive import make_pretrain_step
 from jaxiqa.training.durations import to_steps
@@ -51,15 +51,18 @@ from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import place
 
 _CONFIG, _WORKDIR = program.training_flags()
+_CLUSTER = program.cluster_flags()
 
 
 def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     """Pretrains, or goes on, and returns the probe's accuracies on its test part (see the module's docstring)."""
     began = time.monotonic()
-    open_workdir(workdir)
+    if distributed.is_first():
+        open_workdir(workdir)
     compile_cache.enable()
 
     mesh = sharding.make_mesh(**config.mesh)
+    alone = distributed.local_mesh(mesh)  # what every process does by itself: the probe, which is small
     check_config(config)
     encoder = create_model(**config.model, num_classes=0, dtype=jnp.dtype(config.dtype))
     model = Contrastive(encoder, **config.projector)
@@ -75,7 +78,7 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         f"{'every picture a label' if instance else f'{len(classes)} labels'} (label_mode {config.label_mode})"
     )
     pictures = Pictures(train_records, region, 0, config.cache_gb)
-    probe_set = make_probe_set(Pictures(probe_records, crop), crop, config.eval_batch_size, mesh)
+    probe_set = make_probe_set(Pictures(probe_records, crop), crop, config.eval_batch_size, alone)
     fingerprint = hashlib.sha256("\n".join(r.id for r in train_records).encode("utf-8", "surrogateescape")).hexdigest()
     drawn = config.batch_size // 2 if instance else config.batch_size  # pictures distorted in a step
     steps = functools.partial(to_steps, batch_size=drawn, examples=len(train_records))
@@ -107,6 +110,7 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         donate_argnums=0,
         out_shardings=(state_sharding, sharding.replicated(mesh)),
     )
+    train_step = distributed.compiled_together(train_step)
 
     @jax.jit
     def pooled(variables, images_u8):
@@ -115,8 +119,9 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     def probed(state) -> tuple[probes.Probe, dict[str, np.ndarray], dict[str, float]]:
         """A probe fitted on the encoder, what it predicts for each part, and its accuracy over the types."""
         size, images = config.eval_batch_size, probe_set.images
+        variables, here = distributed.local_copy(state.variables, mesh), sharding.batch_sharding(alone)
         batches = [images[np.arange(i, i + size) % len(images)] for i in range(0, len(images), size)]
-        features = [jax.device_get(pooled(state.variables, jax.device_put(b, batch_sharding))) for b in batches]
+        features = [jax.device_get(pooled(variables, jax.device_put(b, here))) for b in batches]
         features = np.concatenate(features)[: len(images)]
         part = {name: probe_set.parts == i for i, name in enumerate(PARTS)}
         probe = probes.fit_probe(features[part["fit"]], probe_set.labels[part["fit"]], CLASSES, FAMILIES)
@@ -124,7 +129,7 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         # Over the distorted crops; the pristine ones are one more class to err into.
         correct = {name: predicted[name] == probe_set.labels[part[name]] for name in PARTS}
         accuracy = {name: float(correct[name][probe_set.labels[part[name]] > 0].mean()) for name in PARTS}
-        return probe, predicted, accuracy
+        return probe, predicted, distributed.from_first(accuracy)
 
     # ---- Restore, or start -------------------------------------------------------------------------------------------
     meta = {
@@ -134,12 +139,14 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     }
     with (
         Checkpoints(workdir, meta, best_by="probe_accuracy") as checkpoints,
-        program.stop_signals() as stopped_by,
+        program.stop_signals(of_many=jax.process_count() > 1) as stopped_by,
         contextlib.ExitStack() as stack,
     ):
-        start = checkpoints.latest_step or 0
-        save_config(config, fingerprint[:12], workdir, resumes=start > 0)
-        log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, drawn)))
+        folder = stack.enter_context(distributed.own_folder(workdir))
+        distributed.check_same(config=config.to_json(), pictures=fingerprint)
+        start = distributed.from_first(checkpoints.latest_step or 0)
+        save_config(config, fingerprint[:12], folder, resumes=start > 0)
+        log = stack.enter_context(contextlib.closing(MetricLog(folder, start, total, drawn)))
         if start:
             state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")
@@ -159,8 +166,9 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         # ---- Loop: evaluate, save, next batch, step, log the step before (so that the host never waits) --------------
         last = None  # number and metrics of the step before, still on the device
         for step in range(start, total + 1):
+            stopping = distributed.stop_at(step, stopped_by)
             evaluates = step > start and (step == total or step % every["eval"] == 0)
-            if step > start and (evaluates or stopped_by or step % every["save"] == 0):
+            if step > start and (evaluates or stopping or step % every["save"] == 0):
                 log.write_step(last, every["log"], must_be_finite=True)
                 last, paused, found = None, log.pause(), None
                 if evaluates:
@@ -173,9 +181,9 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
                     )
                 checkpoints.save(step, state, found)
                 log.resume(paused)
-            if stopped_by:
+            if stopping:
                 checkpoints.wait()
-                raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopped_by[0])
+                raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopping)
             if step == total:
                 break
             batch = next(batches)
@@ -186,9 +194,11 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
 
         # ---- The probe's test part, with the step that its validation part picks -------------------------------------
         checkpoints.wait()
-        best = checkpoints.best_step
+        best = distributed.from_first(checkpoints.best_step)
         state = checkpoints.restore(best, abstract(shapes, state_sharding))
     probe, predicted, accuracy = probed(state)
+    if not distributed.is_first():
+        return accuracy
     probe.save(workdir / f"probe_{best}.npz")
     counts = probes.confusion(predicted["test"], probe_set.labels[probe_set.parts == PARTS.index("test")], len(CLASSES))
     title = f"{config.model.name} ({config.model.variant}), step {best}: accuracy {accuracy['test']:.3f} over the types"
@@ -266,7 +276,8 @@ def main() -> None:
     config = program.read_config(_CONFIG)
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/dan")
-    pretrain(config, epath.Path(_WORKDIR.value))
+    with distributed.start(_WORKDIR.value, **_CLUSTER()):
+        pretrain(config, epath.Path(_WORKDIR.value))
 
 
 if __name__ == "__main__":

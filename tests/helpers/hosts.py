@@ -21,7 +21,7 @@ class Hosts:
     """`count` processes of python -m jaxiqa.NAME, each with `devices` fake devices. A context manager."""
 
     def __init__(self, name: str, arguments, count: int, devices: int, only=None, peer_timeout: int = 120):
-        self.count, self._logs = count, [tempfile.NamedTemporaryFile("w+", suffix=".log") for _ in range(count)]
+        self._folder = tempfile.TemporaryDirectory()
         address = f"localhost:{free_port()}"
         self.processes = {}
         for i in range(count) if only is None else only:
@@ -30,13 +30,17 @@ class Hosts:
                 command += ["--coordinator", address, "--num_processes", str(count), "--process_id", str(i)]
                 command += ["--peer_timeout", str(peer_timeout)]
             environment = {**os.environ, **_QUICK, "JAX_NUM_CPU_DEVICES": str(devices)}
-            self.processes[i] = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=self._logs[i], stderr=subprocess.STDOUT, text=True
-            )
+            with open(self._log(i), "w") as log:
+                self.processes[i] = subprocess.Popen(
+                    command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True
+                )
+
+    def _log(self, i: int) -> pathlib.Path:
+        return pathlib.Path(self._folder.name) / f"{i}.log"
 
     def output(self, i: int) -> str:
         """What process i has printed so far."""
-        return pathlib.Path(self._logs[i].name).read_text()
+        return self._log(i).read_text()
 
     def until(self, found, seconds: float = 300) -> None:
         """Wait until found() is true; no process may end before."""
@@ -59,8 +63,7 @@ class Hosts:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             process.wait()
-        for log in self._logs:
-            log.close()
+        self._folder.cleanup()
 
 
 def training(workdir, pictures, count: int, devices: int, total: int, config=CNNIQA, **changes) -> Hosts:
@@ -79,9 +82,9 @@ def last_line(output: str) -> str:
     return [line for line in output.splitlines() if "[Gloo]" not in line][-1]
 
 
-def cplusplus(output: str) -> bool:
+def has_stack(output: str) -> bool:
     """Whether a C++ stack or a Python traceback is in it."""
-    return bool(re.search(r"^\s+@ 0x|Traceback|stack trace|terminate called", output, re.MULTILINE))
+    return bool(re.search(r"^\s+@ +0x|Traceback|stack trace|terminate called|Fatal Python", output, re.MULTILINE))
 
 
 def free_port() -> int:

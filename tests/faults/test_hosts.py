@@ -1,0 +1,110 @@
+"""Runs in two processes: a missing one, a killed one, one that is asked to stop; runs that change their devices.
+
+(R2, R6, R12; F04, F17, F18, F21, F22.) The functions that count return (required, seen).
+"""
+
+import os
+import shutil
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+from hosts import Hosts, has_stack, last_line, training
+from tiny_run import CONFIG
+
+from jaxiqa.training.checkpoint import Saved
+from jaxiqa.training.logging import read_metrics
+from jaxiqa.training.peers import GRACE, SILENCE
+
+pytestmark = pytest.mark.slow
+
+
+def losses(workdir) -> dict[int, str]:
+    """Losses by step as hexadecimal floats; every step once."""
+    lines = [line for line in read_metrics(workdir) if "loss" in line]
+    assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
+    return {line["step"]: float(line["loss"]).hex() for line in lines}
+
+
+def last_state(workdir, step: int) -> list[np.ndarray]:
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return [np.asarray(x) for x in jax.tree.leaves(Saved(workdir, step).load(("params", "opt_state"), here))]
+
+
+def missing_process(workdir, timeout: int = 2) -> tuple[list, list]:
+    """Of two processes one does not come, first the one, then the other: exit code, last line, stacks, in time."""
+    required, seen = [], []
+    for there, absent in ((0, "process 1"), (1, "process 0 at localhost")):
+        required.append((75, True, True, False, True))
+        began = time.monotonic()
+        arguments = ["--config", CONFIG, "--workdir", workdir]
+        with Hosts("train", arguments, 2, 2, only=[there], peer_timeout=timeout) as hosts:
+            hosts.until(lambda hosts=hosts, there=there: "waiting" in hosts.output(there))
+            imported = time.monotonic() - began
+            (code,) = hosts.wait()
+            output, took = hosts.output(there), time.monotonic() - began - imported
+        said = last_line(output).startswith(f"train.py: waited {timeout} s for 1 of 2: {absent}")
+        seen.append((code, f"waiting for 1 of 2: {absent}" in output, said, has_stack(output), took < timeout + 5))
+    return required, seen
+
+
+def killed_process(workdir, pictures, victim: int) -> tuple[tuple, tuple]:
+    """Process `victim` of two is killed in mid-run: exit code and last line of the other one, stacks, in time."""
+    with training(workdir, pictures, 2, 2, 10_000) as hosts:
+        hosts.until(lambda: len(losses(workdir)) > 2)
+        hosts.processes[victim].kill()
+        began = time.monotonic()
+        code = hosts.wait()[1 - victim]
+        took, output = time.monotonic() - began, hosts.output(1 - victim)
+    required = (75, f"train.py: process {victim} of 2 ended before the run did; start all of them again", False, True)
+    return required, (code, last_line(output)[: len(required[1])], has_stack(output), took < 2 * SILENCE + GRACE)
+
+
+def stopped_pair(workdir, pictures, told: int, total: int, **more) -> tuple[tuple, tuple]:
+    """SIGTERM to process `told` of two: exit codes, whether both name one step, which is saved, and in time."""
+    with training(workdir, pictures, 2, 2, total, **more) as hosts:
+        hosts.until(lambda: len(losses(workdir)) > 2)
+        os.kill(hosts.processes[told].pid, signal.SIGTERM)
+        began = time.monotonic()
+        codes = hosts.wait()
+        took, outputs = time.monotonic() - began, [hosts.output(i) for i in range(2)]
+    steps = {last_line(output).split(" of ")[0] for output in outputs}
+    saved = f"train.py: stopped at step {Saved(workdir).step}"
+    return ([143, 143], {saved}, False, True), (codes, steps, any(map(has_stack, outputs)), took < 30)
+
+
+def finish(workdir, pictures, count: int, devices: int, total: int, **more) -> None:
+    with training(workdir, pictures, count, devices, total, **more) as hosts:
+        assert hosts.wait() == [0] * count, [hosts.output(i) for i in range(count)]
+
+
+def test_a_missing_process_is_named(tmp_path):
+    required, seen = missing_process(tmp_path)
+    assert seen == required
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_other(pictures, tmp_path, victim):
+    required, seen = killed_process(tmp_path, pictures, victim)
+    assert seen == required
+
+
+def test_both_stop_at_one_step_and_go_on(pictures, tmp_path):
+    """Resumed by two processes of two devices, the numbers are those of an unbroken run; by one of four, nearly."""
+    total = 150
+    finish(tmp_path / "unbroken", pictures, 2, 2, total)
+    required, seen = stopped_pair(tmp_path / "two", pictures, 1, total)
+    assert seen == required
+    shutil.copytree(tmp_path / "two", tmp_path / "one")
+    stopped = Saved(tmp_path / "two").step
+    assert 0 < stopped < total
+    finish(tmp_path / "two", pictures, 2, 2, total)
+    finish(tmp_path / "one", pictures, 1, 4, total)
+    unbroken = losses(tmp_path / "unbroken")
+    assert losses(tmp_path / "two") == unbroken and len(unbroken) == total
+    for ours, theirs in zip(*(last_state(tmp_path / name, total) for name in ("two", "unbroken")), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    close = [float.fromhex(x) for x in losses(tmp_path / "one").values()]
+    np.testing.assert_allclose(close, [float.fromhex(x) for x in unbroken.values()], rtol=1e-5)

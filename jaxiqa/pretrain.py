@@ -139,7 +139,7 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     }
     with (
         Checkpoints(workdir, meta, best_by="probe_accuracy") as checkpoints,
-        program.stop_signals(of_many=jax.process_count() > 1) as stopped_by,
+        program.stop_signals() as stopped_by,
         contextlib.ExitStack() as stack,
     ):
         folder = stack.enter_context(distributed.own_folder(workdir))

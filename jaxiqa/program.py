@@ -70,30 +70,22 @@ def read_config(flag) -> ConfigDict:
 
 
 @contextlib.contextmanager
-def stop_signals(of_many: bool = False):
-    """A list that receives the signal that asks the run to stop (SIGTERM or Ctrl-C); the third one is not caught.
-
-    In a run `of_many` processes SIGTERM is left to JAX, which makes them agree on a step (distributed.stop_at), and
-    Ctrl-C is handed on to it.
-    """
+def stop_signals():
+    """A list that receives the signal that asks the run to stop (SIGTERM or Ctrl-C); the third one is not caught."""
     received = []
 
     def note(number, _):
         received.append(number)
-        if of_many:
-            os.kill(os.getpid(), signal.SIGTERM)
         if len(received) == 2:
             for s in before:
                 signal.signal(s, before[s])
 
-    before = {s: signal.signal(s, note) for s in (*(() if of_many else (signal.SIGTERM,)), signal.SIGINT)}
+    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield received
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
-        if of_many:
-            signal.signal(signal.SIGTERM, _terminate)
 
 
 def _guarded(main):

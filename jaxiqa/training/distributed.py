@@ -20,13 +20,15 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxiqa.errors import ConfigError, Stopped, UserError
-from jaxiqa.training.peers import Peers, relay
+from jaxiqa.training.peers import Peers
+from jaxiqa.training.relay import start_relay
 
 # Not Kubernetes by itself: JAX would ask its API server for what launch/gke.yaml writes into the environment.
 _PLATFORMS = ("slurm", "ompi", "gketpu", "gcetpu")
 
 
 _meetings = itertools.count()
+_kept: list = []  # the Peers of this run, and the process that leads to the coordinator
 
 
 class Cluster(NamedTuple):
@@ -99,13 +101,16 @@ def start(workdir, coordinator=None, num_processes=None, process_id=None, peer_t
         yield
         return
     peers = Peers(cluster.host, cluster.port, cluster.count, cluster.index, peer_timeout)
+    relay, port = start_relay(cluster.host, cluster.port) if cluster.index else (None, cluster.port)
+    _kept[:] = [peers, relay]
     try:
         jax.distributed.initialize(
-            f"127.0.0.1:{relay(cluster.host, cluster.port) if cluster.index else cluster.port}",
+            f"127.0.0.1:{port}",
             cluster.count,
             cluster.index,
             cluster_detection_method=cluster.platform or "deactivate",
         )
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # back from JAX, which has taken it
         _introduce(workdir)
         with contextlib.ExitStack() as stack:
             if cluster.index:
@@ -154,16 +159,12 @@ def own_folder(workdir: epath.Path) -> Iterator[epath.Path]:
 
 
 def stop_at(step: int, received: Sequence[int]) -> int | None:
-    """The signal by which the run stops at this step, alike on all processes; ask once before each step.
+    """The signal by which the run stops before this step, alike on all processes; ask once for each step.
 
-    One process stops as soon as it has `received` a signal. Of many, each that received one has told JAX, which picks a
-    step that none has passed. See program.stop_signals.
+    One process stops as soon as it has `received` a signal, many at a step that none of them has passed.
     """
-    if jax.process_count() == 1:
-        return received[0] if received else None
-    if multihost_utils.reached_preemption_sync_point(step):
-        return received[0] if received else signal.SIGTERM
-    return None
+    number = received[0] if received else None
+    return number if jax.process_count() == 1 else _kept[0].stop_at(step, number)
 
 
 def meet() -> None:

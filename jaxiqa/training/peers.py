@@ -1,8 +1,8 @@
-"""The processes of one run: they find each other before JAX connects them, and notice when one of them is gone.
+"""The processes of one run: they find each other before JAX connects them, agree on where to stop, and notice when one
+of them is gone.
 
 JAX itself aborts with a C++ stack where a process is missing, and hangs or aborts where one dies. So process 0 listens
-beside the coordinator's port, every other process holds one connection to it, and both ends say every few seconds
-that they live. Messages are JSON, one a line.
+beside the coordinator's port, and every other process holds one connection to it. Messages are JSON, one a line.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ import time
 
 from jaxiqa.errors import ConfigError, PeerLost
 
-HEARTBEAT = 5.0  # seconds between two signs of life
-SILENCE = 30.0  # seconds without one after which a process counts as lost; JAX's own limit is 100
+SILENCE = 30  # seconds after which a host that answers no probe of the kernel counts as gone
 GRACE = 5.0  # seconds in which a process whose peer is gone may end with an error of its own, such as a bad config
+_TICK = 0.2  # seconds
 _REPEAT = 10.0  # seconds between two lines of progress
 
 
@@ -26,8 +26,12 @@ class _Channel:
     """A connection to one process."""
 
     def __init__(self, connection: socket.socket):
-        self.socket, self.heard, self._buffer = connection, time.monotonic(), b""
-        connection.settimeout(HEARTBEAT)  # of sending; it is read only when something is there
+        self.socket, self._buffer = connection, b""
+        connection.settimeout(SILENCE)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", (SILENCE - 10) // 5)):
+            if hasattr(socket, name):
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def send(self, **message) -> None:
         with contextlib.suppress(OSError):  # whoever is gone is noticed by reading
@@ -40,7 +44,6 @@ class _Channel:
             *lines, self._buffer = (self._buffer + data).split(b"\n")
             if not data or len(self._buffer) > 65536:
                 return None
-            self.heard = time.monotonic()
             messages = [json.loads(line) for line in lines]
             return messages if all(isinstance(message, dict) for message in messages) else None
         except (OSError, ValueError):
@@ -48,7 +51,7 @@ class _Channel:
 
 
 class Peers:
-    """The other processes of this run; returns when all of them are there.
+    """The other processes of this run; made when all of them are there.
 
     Args:
       host, port: of the coordinator that JAX will start; ours listens at port + 1 (65534 for 65535).
@@ -66,6 +69,10 @@ class Peers:
         self._channels: dict[int, _Channel] = {}
         self._done: set[int] = set()
         self._leaving, self._all_done, self._failing, self._lost = (threading.Event() for _ in range(4))
+        self._stepping = threading.Condition()
+        self._step, self._asked, self._deciding = -1, None, False  # of this process
+        self._stop: tuple[int, int] | None = None  # the step to stop at, and the signal
+        self._steps: dict[int, int] | None = None  # on process 0: where the others say they are
         if index:
             self._call()
         else:
@@ -74,90 +81,85 @@ class Peers:
 
     # ---- Finding each other ------------------------------------------------------------------------------------------
     def _listen(self) -> None:
-        began, said, before = time.monotonic(), -_REPEAT, None
+        began, said, before = time.monotonic(), 0.0, None
         try:
             family = {"family": socket.AF_INET6, "dualstack_ipv6": True} if socket.has_dualstack_ipv6() else {}
             # Open as long as the run, so that no other one takes the port.
             self._server = socket.create_server(("", self._address[1]), backlog=self.count, **family)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
+        except OSError as error:
             raise ConfigError(
-                f"--coordinator: process 0 cannot listen at port {self._address[1]} ({reason}); is another run "
+                f"--coordinator: process 0 cannot listen at port {self._address[1]} ({error.strerror}); is another run "
                 "using it? Name another port"
             ) from error
-        selector = selectors.DefaultSelector()
-        selector.register(self._server, selectors.EVENT_READ)
-        while missing := [i for i in range(1, self.count) if i not in self._channels]:
-            now = time.monotonic()
-            text = f"{len(missing)} of {self.count}: {_names(missing)}"
-            if now - began > self._timeout:
-                why = f"waited {self._timeout:.0f} s for {text}; start all processes within --peer_timeout"
-                self._tell(refused=why, code=PeerLost.exit_code)
-                raise PeerLost(why)
-            if text != before or now - said > _REPEAT:
-                self._tell(waiting=text)
-                print(f"waiting for {text}", flush=True)
-                before, said = text, now
-            for key, _ in selector.select(0.2):
-                if key.fileobj is self._server:
-                    connection, _ = self._server.accept()
-                    selector.register(connection, selectors.EVENT_READ, _Channel(connection))
-                else:
-                    self._greet(selector, key.data)
-        selector.close()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._server, selectors.EVENT_READ)
+            while missing := [i for i in range(1, self.count) if i not in self._channels]:
+                now, text = time.monotonic(), f"{len(missing)} of {self.count}: {_names(missing)}"
+                if now - began > self._timeout:
+                    why = f"waited {self._timeout:.0f} s for {text}; start all processes within --peer_timeout"
+                    self._tell(refused=why, code=PeerLost.exit_code)
+                    raise PeerLost(why)
+                if text != before or now - said > _REPEAT:
+                    self._tell(waiting=text)
+                    print(f"waiting for {text}", flush=True)
+                    before, said = text, now
+                for key, _ in selector.select(_TICK):
+                    if key.fileobj is self._server:
+                        connection, _ = self._server.accept()
+                        selector.register(connection, selectors.EVENT_READ, _Channel(connection))
+                    elif self._greet(key.data):
+                        selector.unregister(key.fileobj)
+                        key.fileobj.close()
         self._tell(go=True)
 
-    def _greet(self, selector, channel: _Channel) -> None:
+    def _greet(self, channel: _Channel) -> bool:
+        """Hear who is there; whether the connection is to be closed."""
         messages = channel.receive()
-        index, count = next(((m.get("index"), m.get("count")) for m in messages or () if "index" in m), (None, None))
-        gone = messages is None
-        if gone:
-            for i, c in list(self._channels.items()):
-                if c is channel:  # it may come again
-                    del self._channels[i]
-        elif index is not None and (count != self.count or index not in range(1, self.count)):
-            channel.send(refused=f"process {index} of {count} is none of the {self.count} of process 0", code=2)
-            gone = True
-        elif index in self._channels:
-            why = f"two processes say that they are process {index}; give each another --process_id"
-            channel.send(refused=why, code=2)
-            self._tell(refused=why, code=2)
-            raise ConfigError(why)
-        elif index is not None:
+        if messages is None:  # it may come again
+            self._channels = {i: c for i, c in self._channels.items() if c is not channel}
+            return True
+        for message in messages:
+            index, count = message.get("index"), message.get("count")
+            if count != self.count or index not in range(1, self.count):
+                channel.send(refused=f"process {index} of {count} is none of the {self.count} of process 0", code=2)
+                return True
+            if index in self._channels:
+                why = f"two processes say that they are process {index}; give each a --process_id of its own"
+                channel.send(refused=why, code=2)
+                self._tell(refused=why, code=2)
+                raise ConfigError(why)
             self._channels[index] = channel
-        if gone:
-            selector.unregister(channel.socket)
-            channel.socket.close()
+        return False
 
     def _call(self) -> None:
-        began, said = time.monotonic(), -_REPEAT
+        end, said = time.monotonic() + self._timeout, 0.0
         host, port = self._address
         text = f"1 of {self.count}: process 0 at {host}:{port}"
-        while (left := self._timeout - (time.monotonic() - began)) > 0:
+        while (left := end - time.monotonic()) > 0:
             try:
-                channel = _Channel(socket.create_connection(self._address, timeout=min(left, HEARTBEAT)))
+                channel = _Channel(socket.create_connection(self._address, timeout=min(left, 5.0)))
             except OSError:
                 if time.monotonic() - said > _REPEAT:
                     print(f"waiting for {text}", flush=True)
                     said = time.monotonic()
-                time.sleep(min(0.3, left))
+                time.sleep(_TICK)
                 continue
             channel.send(index=self.index, count=self.count)
-            while (left := self._timeout - (time.monotonic() - began)) > 0:
+            while (left := end - time.monotonic()) > 0:
                 channel.socket.settimeout(left + 1)  # process 0, which knows who is missing, may say so first
                 messages = channel.receive()
-                if messages is None:  # an earlier run was just leaving, or process 0 died: call again
+                if messages is None:  # an earlier run is just leaving, or process 0 died: call again
                     channel.socket.close()
-                    time.sleep(0.3)
+                    time.sleep(_TICK)
                     break
                 for message in messages:
                     if "refused" in message:
-                        raise (ConfigError if message.get("code") == 2 else PeerLost)(message["refused"])
+                        raise (ConfigError if message["code"] == 2 else PeerLost)(message["refused"])
                     if "waiting" in message:
                         text = message["waiting"]
                         print(f"waiting for {text}", flush=True)
                     if "go" in message:
-                        channel.socket.settimeout(HEARTBEAT)
+                        channel.socket.settimeout(SILENCE)
                         self._channels[0] = channel
                         return
         raise PeerLost(f"waited {self._timeout:.0f} s for {text}; start all processes within --peer_timeout")
@@ -168,33 +170,29 @@ class Peers:
 
     # ---- Watching each other -----------------------------------------------------------------------------------------
     def _watch(self) -> None:
-        selector = selectors.DefaultSelector()
-        for index, channel in self._channels.items():
-            channel.heard = time.monotonic()
-            selector.register(channel.socket, selectors.EVENT_READ, index)
-        beat = 0.0
-        while not self._all_done.is_set():
-            if time.monotonic() - beat > HEARTBEAT:
-                self._tell(alive=True)
-                beat = time.monotonic()
-            for key, _ in selector.select(0.5):
-                messages = self._channels[key.data].receive()
-                if messages is None:
-                    selector.unregister(key.fileobj)
-                    if key.data not in self._done:
-                        return self._end(f"process {key.data} of {self.count} ended before the run did")
-                for message in messages or ():
-                    if "lost" in message:
-                        return self._end(message["lost"])
-                    if "done" in message:
-                        self._done.add(key.data)
+        with selectors.DefaultSelector() as selector:
             for index, channel in self._channels.items():
-                if index not in self._done and time.monotonic() - channel.heard > SILENCE:
-                    return self._end(f"process {index} of {self.count} has not been heard of for {SILENCE:.0f} s")
-            if len(self._done) == len(self._channels) and self._leaving.is_set():
-                if not self.index:
-                    self._tell(done=True)
-                self._all_done.set()
+                selector.register(channel.socket, selectors.EVENT_READ, index)
+            while not self._all_done.is_set():
+                for key, _ in selector.select(_TICK):
+                    messages = self._channels[key.data].receive()
+                    for message in messages or ():
+                        if "lost" in message:
+                            return self._end(message["lost"])
+                        if "done" in message:
+                            self._done.add(key.data)
+                        else:
+                            self._agree(key.data, message)
+                    if messages is None:
+                        selector.unregister(key.fileobj)
+                        if key.data not in self._done:
+                            return self._end(f"process {key.data} of {self.count} ended before the run did")
+                if not self.index and self._asked:
+                    self._agree(0, {"stop": self._asked})
+                if len(self._done) == len(self._channels) and self._leaving.is_set():
+                    if not self.index:
+                        self._tell(done=True)
+                    self._all_done.set()
 
     def _end(self, why: str) -> None:
         """End this process, whatever it is waiting for, unless it ends by itself."""
@@ -217,45 +215,42 @@ class Peers:
 
     def fail(self, own: bool) -> None:
         """This process ends with an error: of its `own`, or perhaps because another one is gone, which goes first."""
-        if not own and self._lost.wait(HEARTBEAT):
+        if not own and self._lost.wait(GRACE):
             threading.Event().wait()  # until _end
         self._failing.set()
 
+    # ---- Stopping together -------------------------------------------------------------------------------------------
+    def stop_at(self, step: int, signal_number: int | None) -> int | None:
+        """The signal by which all processes stop before this step; `signal_number` is one that this process got.
 
-def relay(host: str, port: int) -> int:
-    """A port of this machine that leads to host:port, and stays open when that end is gone.
+        Once one of them asks, process 0 hears from all (from their threads: who waits for a device answers too) how far
+        they are, none goes further until it has said where to stop, and that is one step after the furthest.
+        """
+        with self._stepping:
+            self._step = step
+            if signal_number and not self._asked:
+                self._asked, self._deciding = signal_number, self._stop is None
+                if self.index:
+                    self._tell(stop=signal_number)
+            self._stepping.wait_for(lambda: not self._deciding)
+            return self._stop[1] if self._stop and step >= self._stop[0] else None
 
-    JAX's client aborts its process the moment its connection to the coordinator closes. Through here it does not see
-    that, and Peers can end the process in order.
-    """
-    server = socket.create_server(("127.0.0.1", 0))
-    kept = []  # a socket that is garbage is closed
-
-    def pump(source: socket.socket, target: socket.socket, then_close: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        if then_close:
-            target.close()
-
-    def connect(inner: socket.socket) -> None:
-        while True:
-            try:
-                outer = socket.create_connection((host, port))
-                break
-            except OSError:  # process 0 has yet to start it
-                time.sleep(0.1)
-        kept.append((inner, outer))
-        threading.Thread(target=pump, args=(outer, inner, False), daemon=True).start()
-        pump(inner, outer, True)
-
-    def serve() -> None:
-        while True:
-            inner, _ = server.accept()
-            threading.Thread(target=connect, args=(inner,), daemon=True).start()
-
-    threading.Thread(target=serve, name="relay", daemon=True).start()
-    return server.getsockname()[1]
+    def _agree(self, index: int, message: dict) -> None:
+        with self._stepping:
+            if "stop" in message and self._steps is None:  # on process 0, once
+                self._deciding, self._asked, self._steps = True, message["stop"], {0: self._step}
+                self._tell(where=True)
+            if "where" in message:
+                self._deciding = True
+                self._tell(at=self._step)
+            if "at" in message:
+                self._steps[index] = message["at"]
+                if len(self._steps) == self.count:
+                    message = {"stop_at": max(self._steps.values()) + 1, "signal": self._asked}
+                    self._tell(**message)
+            if "stop_at" in message:
+                self._stop, self._deciding = (message["stop_at"], message["signal"]), False
+                self._stepping.notify_all()
 
 
 def _names(indices: list[int]) -> str:

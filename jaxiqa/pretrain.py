@@ -11,8 +11,10 @@ accuracy beside that of the untrained encoder. The workdir receives config.json,
 checkpoints (the latest and the best), and at the end report.json, probe_STEP.npz, a confusion matrix and a loss curve.
 The same command again goes on from the last checkpoint.
 
-Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 130 / 143 stopped by
-Ctrl-C / SIGTERM after a good save.
+On many hosts start the same command on all of them (launch/README.md).
+
+Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 75 a host is missing, 130 /
+143 stopped by Ctrl-C / SIGTERM after a good save.
 """
 
 import contextlib

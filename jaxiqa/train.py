@@ -8,8 +8,10 @@ tests), metrics.jsonl, TensorBoard event files, checkpoints (the latest and the 
 (report.html, report.json, predictions.csv) with a loss curve, a scatter plot and a contact sheet of the best and the
 worst predictions.
 
-Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 130 / 143 stopped by
-Ctrl-C / SIGTERM after a good save.
+On many hosts start the same command on all of them (launch/README.md).
+
+Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 75 a host is missing, 130 /
+143 stopped by Ctrl-C / SIGTERM after a good save.
 """
 
 import contextlib

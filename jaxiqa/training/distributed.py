@@ -41,9 +41,9 @@ class Cluster(NamedTuple):
     platform: str = ""  # that JAX knows, "" where the user said it
 
 
-def find(coordinator: str | None, num_processes: int | None, process_id: int | None) -> Cluster | None:
-    """The cluster that this process is part of: as given, else as $JAXIQA_COORDINATOR, $JAXIQA_NUM_PROCESSES and
-    $JAXIQA_PROCESS_ID say, else as Slurm, Open MPI or a Cloud TPU pod says. None for a process of its own.
+def find(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None):
+    """The Cluster that this process is part of: as given, else as $JAXIQA_COORDINATOR, $JAXIQA_NUM_PROCESSES and
+    $JAXIQA_PROCESS_ID say, else as Slurm, Open MPI or a Cloud TPU slice says. None for a process of its own.
 
     Nothing is asked for over a network but on a TPU, and no device is touched.
 

@@ -48,6 +48,7 @@ from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.contrastive import make_pretrain_step
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
+from jaxiqa.training.run_folder import open_run_folder
 from jaxiqa.training.state import TrainState, jit_once, scoring_variables
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import place
@@ -144,11 +145,11 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         program.stop_signals() as stopped_by,
         contextlib.ExitStack() as stack,
     ):
-        folder = stack.enter_context(distributed.own_folder(workdir))
+        folder = stack.enter_context(open_run_folder(workdir))
         distributed.check_same(config=config.to_json(), pictures=fingerprint)
         start = distributed.from_first(checkpoints.latest_step or 0)
-        save_config(config, fingerprint[:12], folder, resumes=start > 0)
-        log = stack.enter_context(contextlib.closing(MetricLog(folder, start, total, drawn)))
+        save_config(config, fingerprint[:12], folder.path, resumes=start > 0)
+        log = stack.enter_context(contextlib.closing(MetricLog(folder.path, start, total, drawn)))
         if start:
             state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")
@@ -182,6 +183,7 @@ def pretrain(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
                         flush=True,
                     )
                 checkpoints.save(step, state, found)
+                folder.push()
                 log.resume(paused)
             if stopping:
                 checkpoints.wait()

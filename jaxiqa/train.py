@@ -48,6 +48,7 @@ from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
+from jaxiqa.training.run_folder import open_run_folder
 from jaxiqa.training.state import TrainState, jit_once, scoring_variables
 from jaxiqa.training.step import make_train_step
 from jaxiqa.training.workdir import open_workdir, save_config
@@ -160,23 +161,23 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
         program.stop_signals() as stopped_by,
         contextlib.ExitStack() as stack,
     ):
-        folder = stack.enter_context(distributed.own_folder(workdir))
+        folder = stack.enter_context(open_run_folder(workdir))
         distributed.check_same(config=config.to_json(), split=split.fingerprint)
         start = distributed.from_first(checkpoints.latest_step or 0)
-        save_config(config, split.fingerprint, folder, resumes=start > 0)
-        write_split(folder / "split.json", split, dataset)
+        save_config(config, split.fingerprint, folder.path, resumes=start > 0)
+        write_split(folder.path / "split.json", split, dataset)
         if start:
             state = checkpoints.restore(start, abstract(shapes, state_sharding))
             print(f"resumed at step {start} of {total} from {workdir}")
         else:
             loaded = initial_weights(config, shapes)
             if config.init.get("dan") and r"^dan/" in frozen:
-                keep_probe(Saved(config.init.dan), folder)
+                keep_probe(Saved(config.init.dan), folder.path)
             state = jit_once(init, out_shardings=state_sharding)(loaded)
             random = [p for p in optim.split_frozen(shapes.params, frozen)[1] if f"params/{p}" not in loaded]
             if random:
                 print(f"warning: {len(random)} frozen tensors are random, because config.init loads none into them")
-        log = stack.enter_context(contextlib.closing(MetricLog(folder, start, total, config.batch_size)))
+        log = stack.enter_context(contextlib.closing(MetricLog(folder.path, start, total, config.batch_size)))
         source = train_batches(
             pictures["train"],
             labels[split.train],
@@ -201,6 +202,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
                     log.write(step, **{f"val_{name}": value for name, value in scores.items()})
                     print(f"step {step}/{total}  val srcc {scores['srcc']:.4f}  plcc {scores['plcc']:.4f}", flush=True)
                 checkpoints.save(step, state, scores)
+                folder.push()
                 log.resume(paused)
             if stopping:
                 checkpoints.wait()

@@ -7,13 +7,11 @@ import json
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from etils import epath
 from jax._src.clusters import ClusterEnv
 from jax._src.distributed import global_state
 from jax.experimental import multihost_utils
@@ -146,16 +144,6 @@ def _exit(code: int) -> None:
 def is_first() -> bool:
     """Whether this process is the one that writes and prints."""
     return jax.process_index() == 0
-
-
-@contextlib.contextmanager
-def own_folder(workdir: epath.Path) -> Iterator[epath.Path]:
-    """Where this process writes what one process writes: the workdir; all but the first, into a folder thrown away."""
-    if is_first():
-        yield workdir
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            yield epath.Path(folder)
 
 
 def stop_at(step: int, received: Sequence[int]) -> int | None:

@@ -3,8 +3,8 @@
 #   bash launch/local.sh N python -m jaxiqa.train --config CONFIG --workdir WORKDIR ...
 # The processes find one another at 127.0.0.1:$PORT (default 8476) and the port after it. On a CPU each has
 # $JAX_NUM_CPU_DEVICES devices (default 1), on N GPUs one each. Process 0 prints here, the others into
-# $LOGS/process_I.log (default: the folder of temporary files). Ctrl-C or SIGTERM stops all of them at one step. The exit
-# code is the first that is not 0.
+# $LOGS/process_I.log (default: a new folder of temporary files); errors of all of them are shown. Ctrl-C or SIGTERM stops
+# all at one step. The exit code is the first that is not 0.
 set -uo pipefail
 if [[ ! "${1:-}" =~ ^[1-9][0-9]*$ || $# -lt 2 ]]; then
   sed -n '3p' "$0" | cut -c3- >&2
@@ -22,10 +22,10 @@ trap stop INT TERM
 for ((i = 0; i < count; i++)); do
   gpu=()
   if command -v nvidia-smi >/dev/null && [ -z "${CUDA_VISIBLE_DEVICES:-}" ]; then gpu=("CUDA_VISIBLE_DEVICES=$i"); fi
-  out=/dev/stdout
-  if [ "$i" -gt 0 ]; then out="$logs/process_$i.log"; fi
+  exec 3>&1
+  if [ "$i" -gt 0 ]; then exec 3> "$logs/process_$i.log"; fi
   # In a session of its own, so that a terminal's Ctrl-C comes once, as the SIGTERM above.
-  env "${gpu[@]}" JAXIQA_PROCESS_ID="$i" setsid "$@" > "$out" 2> >(tee "$logs/process_$i.err" >&2) &
+  env "${gpu[@]}" JAXIQA_PROCESS_ID="$i" setsid "$@" >&3 &
   pids+=($!)
 done
 if [ "$count" -gt 1 ]; then echo "== $count processes; what the others print is in $logs" >&2; fi

@@ -80,6 +80,30 @@ def finish(workdir, pictures, count: int, devices: int, total: int, **more) -> N
         assert hosts.wait() == [0] * count, [hosts.output(i) for i in range(count)]
 
 
+def stopped_and_resumed(folder, pictures, total: int, **more) -> tuple[tuple, tuple]:
+    """Two are stopped; gone on with by two processes of two devices it is the unbroken run, by one of four nearly.
+
+    What stopped_pair gives, steps, whether losses and last state are equal bit for bit, and whether losses are to 1e-5.
+    """
+    finish(folder / "unbroken", pictures, 2, 2, total, **more)
+    required, seen = stopped_pair(folder / "two", pictures, 1, total, **more)
+    shutil.copytree(folder / "two", folder / "one")
+    finish(folder / "two", pictures, 2, 2, total, **more)
+    finish(folder / "one", pictures, 1, 4, total, **more)
+    unbroken = losses(folder / "unbroken")
+    states = [last_state(folder / name, total) for name in ("two", "unbroken")]
+    same = all(np.array_equal(ours, theirs) for ours, theirs in zip(*states, strict=True))
+    one = [float.fromhex(x) for x in losses(folder / "one").values()]
+    near = np.allclose(one, [float.fromhex(x) for x in unbroken.values()], rtol=1e-5, atol=0)
+    return (required, total, True, True, True), (
+        seen,
+        len(unbroken),
+        losses(folder / "two") == unbroken,
+        same,
+        bool(near),
+    )
+
+
 def test_a_missing_process_is_named(tmp_path):
     required, seen = missing_process(tmp_path)
     assert seen == required
@@ -92,19 +116,5 @@ def test_a_killed_process_ends_the_other(pictures, tmp_path, victim):
 
 
 def test_both_stop_at_one_step_and_go_on(pictures, tmp_path):
-    """Resumed by two processes of two devices, the numbers are those of an unbroken run; by one of four, nearly."""
-    total = 150
-    finish(tmp_path / "unbroken", pictures, 2, 2, total)
-    required, seen = stopped_pair(tmp_path / "two", pictures, 1, total)
+    required, seen = stopped_and_resumed(tmp_path, pictures, 150)
     assert seen == required
-    shutil.copytree(tmp_path / "two", tmp_path / "one")
-    stopped = Saved(tmp_path / "two").step
-    assert 0 < stopped < total
-    finish(tmp_path / "two", pictures, 2, 2, total)
-    finish(tmp_path / "one", pictures, 1, 4, total)
-    unbroken = losses(tmp_path / "unbroken")
-    assert losses(tmp_path / "two") == unbroken and len(unbroken) == total
-    for ours, theirs in zip(*(last_state(tmp_path / name, total) for name in ("two", "unbroken")), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    close = [float.fromhex(x) for x in losses(tmp_path / "one").values()]
-    np.testing.assert_allclose(close, [float.fromhex(x) for x in unbroken.values()], rtol=1e-5)

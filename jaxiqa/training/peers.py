@@ -73,10 +73,12 @@ class Peers:
         self._step, self._asked, self._deciding = -1, None, False  # of this process
         self._stop: tuple[int, int] | None = None  # the step to stop at, and the signal
         self._steps: dict[int, int] | None = None  # on process 0: where the others say they are
-        if index:
-            self._call()
-        else:
-            self._listen()
+        self._sockets: list[socket.socket] = []
+        try:
+            self._call() if index else self._listen()
+        except BaseException:
+            self._hang_up()
+            raise
         threading.Thread(target=self._watch, name="peers", daemon=True).start()
 
     # ---- Finding each other ------------------------------------------------------------------------------------------
@@ -85,14 +87,15 @@ class Peers:
         try:
             family = {"family": socket.AF_INET6, "dualstack_ipv6": True} if socket.has_dualstack_ipv6() else {}
             # Open as long as the run, so that no other one takes the port.
-            self._server = socket.create_server(("", self._address[1]), backlog=self.count, **family)
+            server = socket.create_server(("", self._address[1]), backlog=self.count, **family)
         except OSError as error:
             raise ConfigError(
                 f"--coordinator: process 0 cannot listen at port {self._address[1]} ({error.strerror}); is another run "
                 "using it? Name another port"
             ) from error
+        self._sockets.append(server)
         with selectors.DefaultSelector() as selector:
-            selector.register(self._server, selectors.EVENT_READ)
+            selector.register(server, selectors.EVENT_READ)
             while missing := [i for i in range(1, self.count) if i not in self._channels]:
                 now, text = time.monotonic(), f"{len(missing)} of {self.count}: {_names(missing)}"
                 if now - began > self._timeout:
@@ -104,8 +107,9 @@ class Peers:
                     print(f"waiting for {text}", flush=True)
                     before, said = text, now
                 for key, _ in selector.select(_TICK):
-                    if key.fileobj is self._server:
-                        connection, _ = self._server.accept()
+                    if key.fileobj is server:
+                        connection, _ = server.accept()
+                        self._sockets.append(connection)
                         selector.register(connection, selectors.EVENT_READ, _Channel(connection))
                     elif self._greet(key.data):
                         selector.unregister(key.fileobj)
@@ -137,19 +141,21 @@ class Peers:
         text = f"1 of {self.count}: process 0 at {host}:{port}"
         while (left := end - time.monotonic()) > 0:
             try:
-                channel = _Channel(socket.create_connection(self._address, timeout=min(left, 5.0)))
+                connection = socket.create_connection(self._address, timeout=min(left, 5.0))
             except OSError:
                 if time.monotonic() - said > _REPEAT:
                     print(f"waiting for {text}", flush=True)
                     said = time.monotonic()
                 time.sleep(_TICK)
                 continue
+            self._sockets.append(connection)
+            channel = _Channel(connection)
             channel.send(index=self.index, count=self.count)
             while (left := end - time.monotonic()) > 0:
-                channel.socket.settimeout(left + 1)  # process 0, which knows who is missing, may say so first
+                connection.settimeout(left + 1)  # process 0, which knows who is missing, may say so first
                 messages = channel.receive()
                 if messages is None:  # an earlier run is just leaving, or process 0 died: call again
-                    channel.socket.close()
+                    connection.close()
                     time.sleep(_TICK)
                     break
                 for message in messages:
@@ -159,7 +165,7 @@ class Peers:
                         text = message["waiting"]
                         print(f"waiting for {text}", flush=True)
                     if "go" in message:
-                        channel.socket.settimeout(SILENCE)
+                        connection.settimeout(SILENCE)
                         self._channels[0] = channel
                         return
         raise PeerLost(f"waited {self._timeout:.0f} s for {text}; start all processes within --peer_timeout")
@@ -212,12 +218,17 @@ class Peers:
         if self.index:
             self._tell(done=True)
         self._all_done.wait()
+        self._hang_up()
 
     def fail(self, own: bool) -> None:
         """This process ends with an error: of its `own`, or perhaps because another one is gone, which goes first."""
         if not own and self._lost.wait(GRACE):
             threading.Event().wait()  # until _end
         self._failing.set()
+
+    def _hang_up(self) -> None:
+        for one in self._sockets:
+            one.close()
 
     # ---- Stopping together -------------------------------------------------------------------------------------------
     def stop_at(self, step: int, signal_number: int | None) -> int | None:

@@ -3,6 +3,7 @@
 (R2, R6, R12; F04, F17, F18, F21, F22.) The functions that count return (required, seen).
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,9 +12,13 @@ import time
 import jax
 import numpy as np
 import pytest
-from hosts import Hosts, has_stack, last_line, training
-from tiny_run import CONFIG
+from etils import epath
+from hosts import CNNIQA, Hosts, has_stack, last_line, training
+from tiny_run import CONFIG, options
 
+from jaxiqa.errors import Stopped
+from jaxiqa.inputs.pipeline import to_device
+from jaxiqa.training import distributed
 from jaxiqa.training.checkpoint import Saved
 from jaxiqa.training.logging import read_metrics
 from jaxiqa.training.peers import GRACE, SILENCE
@@ -104,6 +109,38 @@ def stopped_and_resumed(folder, pictures, total: int, **more) -> tuple[tuple, tu
     )
 
 
+def resumed_on_other_devices(folder, pictures, patch, devices=(1, 2, 4, 1)) -> tuple[tuple, tuple]:
+    """A run that is stopped and gone on with on other devices each time; `patch` is pytest's monkeypatch.
+
+    Steps, whether the pictures of each batch are those of the unbroken run on one, and whether its losses are to 1e-5.
+    """
+    from jaxiqa.train import train
+
+    namespace: dict = {}
+    exec(compile(CNNIQA.read_text(), CNNIQA, "exec"), namespace)
+    config, total = namespace["get_config"](), 2 * len(devices)
+    changes = options(pictures, **{"dataset.name": "folder", "total": f"{total} steps", "model.dropout": 0.5})
+    config.update_from_flattened_dict({k: v for k, v in changes.items() if k != "dataset.group_column"})
+    seen = {}
+
+    def noted(batches, sharding):
+        for number, batch in enumerate(to_device(batches, sharding)):
+            seen.setdefault(workdir, {})[start + number] = batch["index"].tolist()
+            yield batch
+
+    patch.setattr("jaxiqa.train.to_device", noted)
+    for workdir, plan in (("unbroken", (devices[0],)), ("moved", devices)):
+        for leg, count in enumerate(plan):
+            start, stop = total * leg // len(plan), total * (leg + 1) // len(plan)
+            patch.setattr(jax, "device_count", lambda n=count: n)
+            patch.setattr(distributed, "stop_at", lambda step, _, at=stop: 15 if step == at < total else None)
+            with pytest.raises(Stopped) if stop < total else contextlib.nullcontext():
+                train(config, epath.Path(folder / workdir))
+    unbroken, moved = ([float.fromhex(x) for x in losses(folder / w).values()] for w in ("unbroken", "moved"))
+    order = all(seen["moved"][k] == seen["unbroken"][k] for k in range(total))
+    return (total, True, True), (len(moved), order, bool(np.allclose(moved, unbroken, rtol=1e-5, atol=0)))
+
+
 def test_a_missing_process_is_named(tmp_path):
     required, seen = missing_process(tmp_path)
     assert seen == required
@@ -117,4 +154,9 @@ def test_a_killed_process_ends_the_other(pictures, tmp_path, victim):
 
 def test_both_stop_at_one_step_and_go_on(pictures, tmp_path):
     required, seen = stopped_and_resumed(tmp_path, pictures, 150)
+    assert seen == required
+
+
+def test_a_run_moves_to_other_devices(pictures, tmp_path, monkeypatch):
+    required, seen = resumed_on_other_devices(tmp_path, pictures, monkeypatch)
     assert seen == required

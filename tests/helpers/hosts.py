@@ -42,7 +42,7 @@ class Hosts:
         """What process i has printed so far."""
         return self._log(i).read_text()
 
-    def until(self, found, seconds: float = 300) -> None:
+    def until(self, found, seconds: float = 600) -> None:
         """Wait until found() is true; no process may end before."""
         limit = time.monotonic() + seconds
         while not found():
@@ -50,7 +50,7 @@ class Hosts:
             assert all(p.poll() is None for p in self.processes.values()), [self.output(i) for i in self.processes]
             time.sleep(0.02)
 
-    def wait(self, seconds: float = 300) -> list[int]:
+    def wait(self, seconds: float = 600) -> list[int]:
         """Exit codes, in order."""
         limit = time.monotonic() + seconds
         return [p.wait(max(0.1, limit - time.monotonic())) for _, p in sorted(self.processes.items())]

@@ -52,6 +52,12 @@ class DiskFull(UserError):
     exit_code = 75
 
 
+class PeerLost(UserError):
+    """A process of a run on many hosts is missing or gone (exit 75: start all of them again)."""
+
+    exit_code = 75
+
+
 class Stopped(UserError):
     """Stopped by a signal after a good save (exit 128 + signal number)."""
 

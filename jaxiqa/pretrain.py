@@ -13,8 +13,10 @@ probe_STEP.npz, a confusion matrix and a loss curve. The same command again goes
 is damaged is set aside in quarantine/ and the one before it is used. --override lets a run go on with another
 optimizer, schedule or total; --allow_restart lets it start anew where every checkpoint is damaged.
 
+On many hosts start the same command on all of them (launch/README.md).
+
 Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 6 workdir in use, 75 try
-again (no room for checkpoints), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
+again (no room for checkpoints, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
 """
 
 import contextlib
@@ -43,18 +45,20 @@ from jaxiqa.inputs.probe_set import CLASSES, FAMILIES, PARTS, make_probe_set
 from jaxiqa.inputs.transforms import normalise
 from jaxiqa.models import create_model
 from jaxiqa.models.contrastive import Contrastive
-from jaxiqa.training import compile_cache, lock, optim, sharding
+from jaxiqa.training import compile_cache, distributed, lock, optim, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.contrastive import make_pretrain_step
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.ledger import Ledger
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.nonfinite import naming_batch
+from jaxiqa.training.run_folder import open_run_folder
 from jaxiqa.training.state import TrainState, jit_once, scoring_variables
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import place
 
 _CONFIG, _WORKDIR, _OVERRIDE, _ALLOW_RESTART = program.training_flags()
+_CLUSTER = program.cluster_flags()
 
 
 def pretrain(
@@ -62,10 +66,12 @@ def pretrain(
 ) -> dict[str, float]:
     """Pretrains, or goes on, and returns the probe's accuracies on its test part (see the module's docstring)."""
     began, ledger = time.monotonic(), Ledger("pretrain_step")
-    open_workdir(workdir)
+    if distributed.is_first():
+        open_workdir(workdir)
     compile_cache.enable()
 
     mesh = sharding.make_mesh(**config.mesh)
+    alone = distributed.local_mesh(mesh)  # what every process does by itself: the probe, which is small
     check_config(config)
     encoder = create_model(**config.model, num_classes=0, dtype=jnp.dtype(config.dtype))
     model = Contrastive(encoder, **config.projector)
@@ -81,7 +87,7 @@ def pretrain(
         f"{'every picture a label' if instance else f'{len(classes)} labels'} (label_mode {config.label_mode})"
     )
     pictures = Pictures(train_records, region, 0, config.cache_gb)
-    probe_set = make_probe_set(Pictures(probe_records, crop), crop, config.eval_batch_size, mesh)
+    probe_set = make_probe_set(Pictures(probe_records, crop), crop, config.eval_batch_size, alone)
     fingerprint = hashlib.sha256("\n".join(r.id for r in train_records).encode("utf-8", "surrogateescape")).hexdigest()
     drawn = config.batch_size // 2 if instance else config.batch_size  # pictures distorted in a step
     steps = functools.partial(to_steps, batch_size=drawn, examples=len(train_records))
@@ -96,7 +102,7 @@ def pretrain(
         warmup=steps(config.schedule.warmup, "schedule.warmup", total=total),
     )
     tx = optim.make_optimizer(config.optimizer, schedule)
-    key = jax.device_put(jax.random.key(config.seed), sharding.replicated(mesh))
+    key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=sharding.replicated(mesh))()
 
     def init(key, loaded):
         variables = model.init(key, jnp.zeros((1, crop, crop, 3)))
@@ -115,6 +121,7 @@ def pretrain(
         donate_argnums=0,
         out_shardings=(state_sharding, sharding.replicated(mesh)),
     )
+    train_step = distributed.compiled_together(train_step)
 
     @jax.jit
     def pooled(variables, images_u8):
@@ -123,8 +130,9 @@ def pretrain(
     def probed(state) -> tuple[probes.Probe, dict[str, np.ndarray], dict[str, float]]:
         """A probe fitted on the encoder, what it predicts for each part, and its accuracy over the types."""
         size, images = config.eval_batch_size, probe_set.images
+        variables, here = distributed.local_copy(state.variables, mesh), sharding.batch_sharding(alone)
         batches = [images[np.arange(i, i + size) % len(images)] for i in range(0, len(images), size)]
-        features = [jax.device_get(pooled(state.variables, jax.device_put(b, batch_sharding))) for b in batches]
+        features = [jax.device_get(pooled(variables, jax.device_put(b, here))) for b in batches]
         features = np.concatenate(features)[: len(images)]
         part = {name: probe_set.parts == i for i, name in enumerate(PARTS)}
         probe = probes.fit_probe(features[part["fit"]], probe_set.labels[part["fit"]], CLASSES, FAMILIES)
@@ -132,7 +140,7 @@ def pretrain(
         # Over the distorted crops; the pristine ones are one more class to err into.
         correct = {name: predicted[name] == probe_set.labels[part[name]] for name in PARTS}
         accuracy = {name: float(correct[name][probe_set.labels[part[name]] > 0].mean()) for name in PARTS}
-        return probe, predicted, accuracy
+        return probe, predicted, distributed.from_first(accuracy)
 
     # ---- Restore, or start -------------------------------------------------------------------------------------------
     meta = {
@@ -145,9 +153,11 @@ def pretrain(
         program.stop_signals() as stopped_by,
         contextlib.ExitStack() as stack,
     ):
-        save_config(config, fingerprint[:12], workdir, checkpoints.latest_step, override)
+        folder = stack.enter_context(open_run_folder(workdir))
+        distributed.check_same(config=config.to_json(), pictures=fingerprint)
+        save_config(config, fingerprint[:12], folder.path, distributed.from_first(checkpoints.latest_step), override)
         start, state = checkpoints.resume(abstract(shapes, state_sharding), allow_restart)
-        log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, drawn)))
+        log = stack.enter_context(contextlib.closing(MetricLog(folder.path, start, total, drawn)))
         if start:
             print(f"resumed at step {start} of {total} from {workdir}")
             untrained = {part: read_metrics(workdir)[0][f"untrained_{part}_accuracy"] for part in ("val", "test")}
@@ -177,8 +187,9 @@ def pretrain(
         ledger.start_loop()
         last = None  # number and metrics of the step before, still on the device
         for step in range(start, total + 1):
+            stopping = distributed.stop_at(step, stopped_by)
             evaluates = step > start and (step == total or step % every["eval"] == 0)
-            if step > start and (evaluates or stopped_by or step % every["save"] == 0):
+            if step > start and (evaluates or stopping or step % every["save"] == 0):
                 log.write_step(last, every["log"], must_be_finite=True)
                 last, paused, found = None, log.pause(), None
                 if evaluates:
@@ -192,11 +203,12 @@ def pretrain(
                     )
                 with ledger.timed("save"):
                     checkpoints.save(step, state, found)
+                folder.push()
                 log.resume(paused)
-            if stopped_by:
+            if stopping:
                 with ledger.timed("save"):
                     checkpoints.wait()
-                raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopped_by[0])
+                raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopping)
             if step == total:
                 break
             with ledger.timed("data"):
@@ -210,9 +222,11 @@ def pretrain(
         # ---- The probe's test part, with the step that its validation part picks -------------------------------------
         with ledger.timed("save"):
             checkpoints.wait()
-        best = checkpoints.best_step
+        best = distributed.from_first(checkpoints.best_step)
         state = checkpoints.restore(best, abstract(shapes, state_sharding))
     probe, predicted, accuracy = probed(state)
+    if not distributed.is_first():
+        return accuracy
     probe.save(workdir / f"probe_{best}.npz")
     counts = probes.confusion(predicted["test"], probe_set.labels[probe_set.parts == PARTS.index("test")], len(CLASSES))
     title = f"{config.model.name} ({config.model.variant}), step {best}: accuracy {accuracy['test']:.3f} over the types"
@@ -290,8 +304,9 @@ def main() -> None:
     config = program.read_config(_CONFIG)
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/dan")
-    with lock.hold(_WORKDIR.value):
-        pretrain(config, epath.Path(_WORKDIR.value), _OVERRIDE.value, _ALLOW_RESTART.value)
+    workdir = epath.Path(_WORKDIR.value)
+    with distributed.start(workdir, **_CLUSTER()), lock.hold(workdir):
+        pretrain(config, workdir, _OVERRIDE.value, _ALLOW_RESTART.value)
 
 
 if __name__ == "__main__":

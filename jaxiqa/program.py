@@ -17,11 +17,15 @@ from jaxiqa.errors import ConfigError, UserError, suggest
 
 flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
 
+_RUN = ("override", "allow_restart")
+_CLUSTER = ("coordinator", "num_processes", "process_id", "peer_timeout")
 _HELP = {"-?", "-h", "--help", "--helpshort", "--helpfull", "--helpxml"}
 
 
 class _Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a program in order, as Ctrl-C does."""
+
+    exit_code = 143
 
 
 def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
@@ -29,9 +33,7 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
 
     With `takes_arguments`, main receives the list of words that are no flags; otherwise such a word is refused.
     """
-    for name in {"debug", "config", "workdir", "override", "allow_restart"} & set(
-        flags.FLAGS
-    ):  # so that --help shows them
+    for name in {"debug", "config", "workdir", *_RUN, *_CLUSTER} & set(flags.FLAGS):  # so that --help shows them
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     call = (lambda argv: main(argv[1:])) if takes_arguments else (lambda _: main())
     app.run(lambda argv: _guarded(lambda: call(argv)), flags_parser=lambda argv: _parse(argv, takes_arguments))
@@ -48,6 +50,16 @@ def training_flags() -> tuple:
     override = flags.DEFINE_bool("override", False, "Go on with another optimizer, schedule, loss or total.")
     restart = flags.DEFINE_bool("allow_restart", False, "Train anew where every checkpoint of the run is damaged.")
     return config, workdir, override, restart
+
+
+@functools.cache
+def cluster_flags() -> Callable[[], dict]:
+    """The flags of a run in many processes, defined once; the function that is returned gives their values."""
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no platform says it; PORT + 1 is used too.")
+    flags.DEFINE_integer("num_processes", None, "Processes of the run.", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
+    flags.DEFINE_float("peer_timeout", 300.0, "Seconds to wait for the other processes.", lower_bound=1.0)
+    return lambda: {name: flags.FLAGS[name].value for name in _CLUSTER}
 
 
 def read_config(flag) -> ConfigDict:

@@ -14,10 +14,12 @@ legacy trains on them too and picks the epoch on the test part, as papers do. --
 --cross tid2013=/path/to/tid2013 also tests every trained model on all of another dataset; it may be repeated, and
 folders of anyone's pictures (folder=/path/to/mine) are told apart by their names.
 
+On many hosts start it on all of them (launch/README.md); process 0 tests on other datasets and writes the tables.
+
 Printed and written to WORKDIR: protocol.md and protocol.csv (medians, means, standard deviations), by_distortion.csv,
 by_level.csv, protocol.json and rounds.png.
 
-Exit codes: 0 done, 2 usage, 3 bad data; those of the training run that failed or was stopped.
+Exit codes: 0 done, 2 usage, 3 bad data; those of the training run that failed or was stopped (75: a host is missing).
 """
 
 import contextlib
@@ -36,9 +38,11 @@ from jaxiqa.errors import ConfigError, Stopped, UserError
 from jaxiqa.evaluation import protocol
 from jaxiqa.evaluation.drawing import write_bytes
 from jaxiqa.evaluation.report import write_json
+from jaxiqa.training import distributed
 
 _CONFIG = flags.DEFINE_multi_string("config", [], "Config file[:argument] of a row; may be repeated.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all rounds; is made, or gone on in.")
+_CLUSTER = program.cluster_flags()
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "Rounds of each row.", lower_bound=1)
 _SELECTION = flags.DEFINE_list("selection", ["val", "legacy"], "val, legacy, or both.")
 _CROSS = flags.DEFINE_multi_string("cross", [], "DATASET=FOLDER, another dataset to test on; may be repeated.")
@@ -62,7 +66,9 @@ def main(overrides: list[str]) -> None:
         raise ConfigError(f"--cross names {twice[0]} twice; give the folders names that differ")
     workdir = epath.Path(_WORKDIR.value)
     plan = [(row, s, r) for r in range(1, _ROUNDS.value + 1) for row in rows for s in _SELECTION.value]
-    cells, crossed = [], []
+    given = {name: value for name, value in _CLUSTER().items() if value is not None}
+    cluster = distributed.find(**{name: value for name, value in given.items() if name != "peer_timeout"})
+    many = [f"--{name}={value}" for name, value in given.items()] if cluster else []
     for number, (row, selection, round_) in enumerate(plan, 1):
         folder = workdir / row / selection / f"round_{round_:02d}"
         print(f"== {number}/{len(plan)}: {row}, selection {selection}, round {round_}", flush=True)
@@ -72,7 +78,12 @@ def main(overrides: list[str]) -> None:
                 f"--config.split.selection={selection}",
                 f"--config.seed={12345 * round_}",
             ]
-            _run("train", "--config", rows[row], "--workdir", str(folder), *overrides, *split)
+            _run("train", "--config", rows[row], "--workdir", str(folder), *overrides, *split, *many)
+    if cluster and cluster.index:
+        return
+    cells, crossed = [], []
+    for row, selection, round_ in plan:
+        folder = workdir / row / selection / f"round_{round_:02d}"
         cells.append(protocol.read_cell(folder, row, selection, round_))
         for target, name, data_dir in cross:
             output = folder / "evaluation" / target

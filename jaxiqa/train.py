@@ -11,8 +11,10 @@ contact sheet of the best and the worst predictions.
 A checkpoint that is damaged is set aside in quarantine/ and the one before it is used. --override lets a run go on with
 another optimizer, schedule, loss or total; --allow_restart lets it start anew where every checkpoint is damaged.
 
+On many hosts start the same command on all of them (launch/README.md).
+
 Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 6 workdir in use, 75 try
-again (no room for checkpoints), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
+again (no room for checkpoints, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
 """
 
 import contextlib
@@ -45,19 +47,22 @@ from jaxiqa.scoring.evaluate import describe, evaluate, provenance
 from jaxiqa.scoring.explain import keep_probe
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.scoring.results import write_results
-from jaxiqa.training import compile_cache, lock, optim, sharding
+from jaxiqa.scoring.shares import predict_shares
+from jaxiqa.training import compile_cache, distributed, lock, optim, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.ledger import Ledger
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
 from jaxiqa.training.nonfinite import naming_batch
+from jaxiqa.training.run_folder import open_run_folder
 from jaxiqa.training.state import TrainState, jit_once, scoring_variables
 from jaxiqa.training.step import make_train_step
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import check_init, place
 
 _CONFIG, _WORKDIR, _OVERRIDE, _ALLOW_RESTART = program.training_flags()
+_CLUSTER = program.cluster_flags()
 
 
 def train(
@@ -65,7 +70,8 @@ def train(
 ) -> dict[str, float]:
     """Trains, or goes on training, and returns the test metrics (see the module's docstring)."""
     began, ledger = time.monotonic(), Ledger("train_step")
-    open_workdir(workdir)
+    if distributed.is_first():
+        open_workdir(workdir)
     compile_cache.enable()
 
     # ---- Mesh, and what the config says ------------------------------------------------------------------------------
@@ -113,7 +119,7 @@ def train(
         drops=tuple(steps(at, "schedule.drops", total=total) for at in config.schedule.drops),
     )
     tx = optim.make_optimizer(config.optimizer, schedule)
-    key = jax.device_put(jax.random.key(config.seed), sharding.replicated(mesh))
+    key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=sharding.replicated(mesh))()
 
     def init(key, loaded):
         variables = model.init(key, jnp.zeros((1, model.crop_size, model.crop_size, 3)))
@@ -143,9 +149,11 @@ def train(
     if sources:
         one_step = distorting(one_step, make_crops(sources.cells, model.crop_size, mesh))
     train_step = jax.jit(one_step, donate_argnums=0, out_shardings=(state_sharding, sharding.replicated(mesh)))
+    train_step = distributed.compiled_together(train_step)
 
     # ---- Restore, or start -------------------------------------------------------------------------------------------
-    predictor = Predictor(model, config.test_crops, batch_sharding, [config.eval_batch_size])
+    here = sharding.batch_sharding(distributed.local_mesh(mesh))
+    predictor = Predictor(model, config.test_crops, here, [config.eval_batch_size // jax.process_count()])
     card = Card(
         model=config.model.to_dict(),
         dtype=config.dtype,
@@ -165,16 +173,20 @@ def train(
     }
 
     def evaluated(state, part):
-        return evaluate(predictor(state.variables, pictures[part]), pictures[part].records, dataset, card)
+        predictions = predict_shares(predictor, distributed.local_copy(state.variables, mesh), pictures[part])
+        return evaluate(predictions, pictures[part].records, dataset, card)
 
     with (
         Checkpoints(workdir, meta) as checkpoints,
         program.stop_signals() as stopped_by,
         contextlib.ExitStack() as stack,
     ):
-        save_config(config, split.fingerprint, workdir, checkpoints.latest_step, override)
+        folder = stack.enter_context(open_run_folder(workdir))
+        distributed.check_same(config=config.to_json(), split=split.fingerprint)
+        latest = distributed.from_first(checkpoints.latest_step)
+        save_config(config, split.fingerprint, folder.path, latest, override)
         start, state = checkpoints.resume(abstract(shapes, state_sharding), allow_restart)
-        write_split(workdir / "split.json", split, dataset)
+        write_split(folder.path / "split.json", split, dataset)
         if start:
             print(f"resumed at step {start} of {total} from {workdir}")
         else:
@@ -182,12 +194,12 @@ def train(
                 refuse_leak(Saved(path).meta, path, dataset, config.dataset, split)
             loaded = initial_weights(config, shapes)
             if config.init.get("dan") and r"^dan/" in frozen:
-                keep_probe(Saved(config.init.dan), workdir)
+                keep_probe(Saved(config.init.dan), folder.path)
             state = jit_once(init, out_shardings=state_sharding)(key, loaded)
             random = [p for p in optim.split_frozen(shapes.params, frozen)[1] if f"params/{p}" not in loaded]
             if random:
                 print(f"warning: {len(random)} frozen tensors are random, because config.init loads none into them")
-        log = stack.enter_context(contextlib.closing(MetricLog(workdir, start, total, config.batch_size)))
+        log = stack.enter_context(contextlib.closing(MetricLog(folder.path, start, total, config.batch_size)))
         batches_from = functools.partial(
             train_batches,
             sources or pictures["train"],
@@ -212,22 +224,24 @@ def train(
         ledger.start_loop()
         last = None  # number and metrics of the step before, still on the device
         for step in range(start, total + 1):
+            stopping = distributed.stop_at(step, stopped_by)
             evaluates = step > start and (step == total or step % every["eval"] == 0)
-            if step > start and (evaluates or stopped_by or step % every["save"] == 0):
+            if step > start and (evaluates or stopping or step % every["save"] == 0):
                 log.write_step(last, every["log"], must_be_finite=True)
                 last, paused, scores = None, log.pause(), None
                 if evaluates:
                     with ledger.timed("evaluation"):
-                        scores = evaluated(state, "val").metrics
+                        scores = distributed.from_first(evaluated(state, "val").metrics)
                     log.write(step, **{f"val_{name}": value for name, value in scores.items()})
                     print(f"step {step}/{total}  val srcc {scores['srcc']:.4f}  plcc {scores['plcc']:.4f}", flush=True)
                 with ledger.timed("save"):
                     checkpoints.save(step, state, scores)
+                folder.push()
                 log.resume(paused)
-            if stopped_by:
+            if stopping:
                 with ledger.timed("save"):
                     checkpoints.wait()
-                raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopped_by[0])
+                raise Stopped(f"stopped at step {step} of {total}; the same command goes on from there", stopping)
             if step == total:
                 break
             with ledger.timed("data"):
@@ -241,8 +255,11 @@ def train(
         # ---- The test part, with the step that the selection rule picks ----------------------------------------------
         with ledger.timed("save"):
             checkpoints.wait()
-        best = checkpoints.best_step
+        best = distributed.from_first(checkpoints.best_step)
         state = checkpoints.restore(best, abstract(shapes, state_sharding))
+    results = evaluated(state, "test")
+    if not distributed.is_first():
+        return results.metrics
     lines = read_metrics(workdir)
     logged = [line for line in lines if "loss" in line]
     report.loss_curve(
@@ -251,7 +268,6 @@ def train(
         [line["loss"] for line in logged],
         [(line["step"], line["val_srcc"]) for line in lines if "val_srcc" in line],
     )
-    results = evaluated(state, "test")
     summary = provenance(dataset, "test", split, card) | {"step": best, "seed": config.seed}
     print(describe(write_results(workdir, "test", results, summary)))
     took = clock(time.monotonic() - began)
@@ -318,8 +334,9 @@ def main() -> None:
     config = program.read_config(_CONFIG)
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/quickstart")
-    with lock.hold(_WORKDIR.value):
-        train(config, epath.Path(_WORKDIR.value), _OVERRIDE.value, _ALLOW_RESTART.value)
+    workdir = epath.Path(_WORKDIR.value)
+    with distributed.start(workdir, **_CLUSTER()), lock.hold(workdir):
+        train(config, workdir, _OVERRIDE.value, _ALLOW_RESTART.value)
 
 
 if __name__ == "__main__":

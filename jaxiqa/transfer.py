@@ -53,7 +53,7 @@ from jaxiqa.retrieval import labels
 from jaxiqa.retrieval.features import Extractor, load_backbone, untrained_backbone
 from jaxiqa.retrieval.matching import Found, Matcher, by_lot, number_references
 from jaxiqa.retrieval.selection import choose
-from jaxiqa.training import compile_cache, sharding
+from jaxiqa.training import compile_cache, distributed, sharding
 
 _DATASET = flags.DEFINE_enum("dataset", None, list(SHARED), "Rated dataset that the labels are from.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Its folder.")
@@ -311,6 +311,11 @@ def main() -> None:
         raise ConfigError("--dataset is missing; name the rated dataset that the labels are from, e.g. kadid10k")
     if _DATASET.value:
         _check_flags()
+    if cluster := distributed.find():
+        raise ConfigError(
+            f"transfer runs in one process, and this is number {cluster.index} of {cluster.count}; start it on one "
+            "machine alone"
+        )
     compile_cache.enable()
     try:
         if _DATASET.value:

@@ -1,6 +1,7 @@
 """The folder of a run: made at its start, and never shared by two runs that differ."""
 
 import json
+import os
 import re
 
 from etils import epath
@@ -22,7 +23,8 @@ def open_workdir(workdir: epath.Path) -> None:
     """Make the folder, and make sure that files can be written there; ConfigError where they cannot."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "metrics.jsonl").open("a").close()
+        if "://" not in os.fspath(workdir):  # a bucket knows no appending; see run_folder.py
+            (workdir / "metrics.jsonl").open("a").close()
     except OSError as error:
         raise ConfigError(f"--workdir {workdir} cannot be written ({error.strerror}); name another folder") from error
 

@@ -1,0 +1,64 @@
+"""Where a run keeps what one process writes: its config, its metrics, its figures; everything but checkpoints."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+
+import jax
+from etils import epath
+
+
+class RunFolder:
+    """A folder of this machine that stands for a workdir. Of open_run_folder.
+
+    Attributes:
+      path: where to write; files may be appended to and renamed.
+    """
+
+    def __init__(self, path: epath.Path, bucket: epath.Path | None = None):
+        self.path, self._bucket, self._pushed = path, bucket, {}
+
+    def pull(self) -> None:
+        """Copy the files of the bucket, but no folders: what a resumed run goes on with."""
+        for there in self._bucket.iterdir() if self._bucket.exists() else ():
+            if not there.is_dir():
+                (self.path / there.name).write_bytes(there.read_bytes())
+
+    def push(self) -> None:
+        """Copy what is new to the bucket, where there is one; a warning where it cannot be reached."""
+        if self._bucket is None:
+            return
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                here = os.path.join(folder, name)
+                about = os.stat(here)
+                version, inside = (about.st_size, about.st_mtime_ns), os.path.relpath(here, self.path)
+                if self._pushed.get(inside) != version:
+                    try:
+                        (self._bucket / inside).write_bytes(epath.Path(here).read_bytes())
+                    except OSError as error:
+                        print(f"warning: {self._bucket / inside} cannot be written ({error}); tried again later")
+                        return
+                    self._pushed[inside] = version
+
+
+@contextlib.contextmanager
+def open_run_folder(workdir: epath.Path) -> Iterator[RunFolder]:
+    """The workdir itself. For a bucket, whose files cannot be appended to, a copy of it that is pushed with each
+    checkpoint and at the end; on all processes but the first, a folder that is thrown away.
+    """
+    bucket = "://" in os.fspath(workdir)
+    if jax.process_index() == 0 and not bucket:
+        yield RunFolder(workdir)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = RunFolder(epath.Path(folder), workdir if jax.process_index() == 0 else None)
+        if jax.process_index():
+            yield copy
+            return
+        copy.pull()
+        try:
+            yield copy
+        finally:
+            copy.push()

@@ -1,0 +1,162 @@
+"""Runs in two processes: a missing one, a killed one, one that is asked to stop; runs that change their devices.
+
+(R2, R6, R12; F04, F17, F18, F21, F22.) The functions that count return (required, seen).
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+from hosts import CNNIQA, Hosts, has_stack, last_line, training
+from tiny_run import CONFIG, options
+
+from jaxiqa.errors import Stopped
+from jaxiqa.inputs.pipeline import to_device
+from jaxiqa.training import distributed
+from jaxiqa.training.checkpoint import Saved
+from jaxiqa.training.logging import read_metrics
+from jaxiqa.training.peers import GRACE, SILENCE
+
+pytestmark = pytest.mark.slow
+
+
+def losses(workdir) -> dict[int, str]:
+    """Losses by step as hexadecimal floats; every step once."""
+    lines = [line for line in read_metrics(workdir) if "loss" in line]
+    assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
+    return {line["step"]: float(line["loss"]).hex() for line in lines}
+
+
+def last_state(workdir, step: int) -> list[np.ndarray]:
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return [np.asarray(x) for x in jax.tree.leaves(Saved(workdir, step).load(("params", "opt_state"), here))]
+
+
+def missing_process(workdir, timeout: int = 2) -> tuple[list, list]:
+    """Of two processes one does not come, first the one, then the other: exit code, last line, stacks, in time."""
+    required, seen = [], []
+    for there, absent in ((0, "process 1"), (1, "process 0 at localhost")):
+        required.append((75, True, True, False, True))
+        began = time.monotonic()
+        arguments = ["--config", CONFIG, "--workdir", workdir]
+        with Hosts("train", arguments, 2, 2, only=[there], peer_timeout=timeout) as hosts:
+            hosts.until(lambda hosts=hosts, there=there: "waiting" in hosts.output(there))
+            imported = time.monotonic() - began
+            (code,) = hosts.wait()
+            output, took = hosts.output(there), time.monotonic() - began - imported
+        said = last_line(output).startswith(f"train.py: waited {timeout} s for 1 of 2: {absent}")
+        seen.append((code, f"waiting for 1 of 2: {absent}" in output, said, has_stack(output), took < timeout + 5))
+    return required, seen
+
+
+def killed_process(workdir, pictures, victim: int) -> tuple[tuple, tuple]:
+    """Process `victim` of two is killed in mid-run: exit code and last line of the other one, stacks, in time."""
+    with training(workdir, pictures, 2, 2, 10_000) as hosts:
+        hosts.until(lambda: len(losses(workdir)) > 2)
+        hosts.processes[victim].kill()
+        began = time.monotonic()
+        code = hosts.wait()[1 - victim]
+        took, output = time.monotonic() - began, hosts.output(1 - victim)
+    required = (75, f"train.py: process {victim} of 2 ended before the run did; start all of them again", False, True)
+    return required, (code, last_line(output)[: len(required[1])], has_stack(output), took < 2 * SILENCE + GRACE)
+
+
+def stopped_pair(workdir, pictures, told: int, total: int, **more) -> tuple[tuple, tuple]:
+    """SIGTERM to process `told` of two: exit codes, whether both name one step, which is saved, and in time."""
+    with training(workdir, pictures, 2, 2, total, **more) as hosts:
+        hosts.until(lambda: len(losses(workdir)) > 2)
+        os.kill(hosts.processes[told].pid, signal.SIGTERM)
+        began = time.monotonic()
+        codes = hosts.wait()
+        took, outputs = time.monotonic() - began, [hosts.output(i) for i in range(2)]
+    steps = {last_line(output).split(" of ")[0] for output in outputs}
+    saved = f"train.py: stopped at step {Saved(workdir).step}"
+    return ([143, 143], {saved}, False, True), (codes, steps, any(map(has_stack, outputs)), took < 30)
+
+
+def finish(workdir, pictures, count: int, devices: int, total: int, **more) -> None:
+    with training(workdir, pictures, count, devices, total, **more) as hosts:
+        assert hosts.wait() == [0] * count, [hosts.output(i) for i in range(count)]
+
+
+def stopped_and_resumed(folder, pictures, total: int, **more) -> tuple[tuple, tuple]:
+    """Two are stopped; gone on with by two processes of two devices it is the unbroken run, by one of four nearly.
+
+    What stopped_pair gives, steps, whether losses and last state are equal bit for bit, and whether losses are to 1e-5.
+    """
+    finish(folder / "unbroken", pictures, 2, 2, total, **more)
+    required, seen = stopped_pair(folder / "two", pictures, 1, total, **more)
+    shutil.copytree(folder / "two", folder / "one")
+    finish(folder / "two", pictures, 2, 2, total, **more)
+    finish(folder / "one", pictures, 1, 4, total, **more)
+    unbroken = losses(folder / "unbroken")
+    states = [last_state(folder / name, total) for name in ("two", "unbroken")]
+    same = all(np.array_equal(ours, theirs) for ours, theirs in zip(*states, strict=True))
+    one = [float.fromhex(x) for x in losses(folder / "one").values()]
+    near = np.allclose(one, [float.fromhex(x) for x in unbroken.values()], rtol=1e-5, atol=0)
+    return (required, total, True, True, True), (
+        seen,
+        len(unbroken),
+        losses(folder / "two") == unbroken,
+        same,
+        bool(near),
+    )
+
+
+def resumed_on_other_devices(folder, pictures, patch, devices=(1, 2, 4, 1)) -> tuple[tuple, tuple]:
+    """A run that is stopped and gone on with on other devices each time; `patch` is pytest's monkeypatch.
+
+    Steps, whether the pictures of each batch are those of the unbroken run on one, and whether its losses are to 1e-5.
+    """
+    from jaxiqa.train import train
+
+    namespace: dict = {}
+    exec(compile(CNNIQA.read_text(), CNNIQA, "exec"), namespace)
+    config, total = namespace["get_config"](), 2 * len(devices)
+    changes = options(pictures, **{"dataset.name": "folder", "total": f"{total} steps", "model.dropout": 0.5})
+    config.update_from_flattened_dict({k: v for k, v in changes.items() if k != "dataset.group_column"})
+    seen = {}
+
+    def noted(batches, sharding):
+        for number, batch in enumerate(to_device(batches, sharding)):
+            seen.setdefault(workdir, {})[start + number] = batch["index"].tolist()
+            yield batch
+
+    patch.setattr("jaxiqa.train.to_device", noted)
+    for workdir, plan in (("unbroken", (devices[0],)), ("moved", devices)):
+        for leg, count in enumerate(plan):
+            start, stop = total * leg // len(plan), total * (leg + 1) // len(plan)
+            patch.setattr(jax, "device_count", lambda n=count: n)
+            patch.setattr(distributed, "stop_at", lambda step, _, at=stop: 15 if step == at < total else None)
+            with pytest.raises(Stopped) if stop < total else contextlib.nullcontext():
+                train(config, epath.Path(folder / workdir))
+    unbroken, moved = ([float.fromhex(x) for x in losses(folder / w).values()] for w in ("unbroken", "moved"))
+    order = all(seen["moved"][k] == seen["unbroken"][k] for k in range(total))
+    return (total, True, True), (len(moved), order, bool(np.allclose(moved, unbroken, rtol=1e-5, atol=0)))
+
+
+def test_a_missing_process_is_named(tmp_path):
+    required, seen = missing_process(tmp_path)
+    assert seen == required
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_other(pictures, tmp_path, victim):
+    required, seen = killed_process(tmp_path, pictures, victim)
+    assert seen == required
+
+
+def test_both_stop_at_one_step_and_go_on(pictures, tmp_path):
+    required, seen = stopped_and_resumed(tmp_path, pictures, 150)
+    assert seen == required
+
+
+def test_a_run_moves_to_other_devices(pictures, tmp_path, monkeypatch):
+    required, seen = resumed_on_other_devices(tmp_path, pictures, monkeypatch)
+    assert seen == required

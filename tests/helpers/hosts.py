@@ -1,0 +1,96 @@
+"""Runs in several processes of this machine, as if they were hosts."""
+
+import contextlib
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from tiny_run import ROOT, options
+
+CNNIQA = ROOT / "configs" / "cnniqa_live.py"
+# What is compiled runs for a moment only.
+_QUICK = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONUNBUFFERED": "1"}
+
+
+class Hosts:
+    """`count` processes of python -m jaxiqa.NAME, each with `devices` fake devices. A context manager."""
+
+    def __init__(self, name: str, arguments, count: int, devices: int, only=None, peer_timeout: int = 120):
+        self._folder = tempfile.TemporaryDirectory()
+        address = f"localhost:{free_port()}"
+        self.processes = {}
+        for i in range(count) if only is None else only:
+            command = [sys.executable, "-m", f"jaxiqa.{name}", *map(str, arguments)]
+            if count > 1:
+                command += ["--coordinator", address, "--num_processes", str(count), "--process_id", str(i)]
+                command += ["--peer_timeout", str(peer_timeout)]
+            environment = {**os.environ, **_QUICK, "JAX_NUM_CPU_DEVICES": str(devices)}
+            with open(self._log(i), "w") as log:
+                self.processes[i] = subprocess.Popen(
+                    command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True
+                )
+
+    def _log(self, i: int) -> pathlib.Path:
+        return pathlib.Path(self._folder.name) / f"{i}.log"
+
+    def output(self, i: int) -> str:
+        """What process i has printed so far."""
+        return self._log(i).read_text()
+
+    def until(self, found, seconds: float = 600) -> None:
+        """Wait until found() is true; no process may end before."""
+        limit = time.monotonic() + seconds
+        while not found():
+            assert time.monotonic() < limit, [self.output(i) for i in self.processes]
+            assert all(p.poll() is None for p in self.processes.values()), [self.output(i) for i in self.processes]
+            time.sleep(0.02)
+
+    def wait(self, seconds: float = 600) -> list[int]:
+        """Exit codes, in order."""
+        limit = time.monotonic() + seconds
+        return [p.wait(max(0.1, limit - time.monotonic())) for _, p in sorted(self.processes.items())]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.wait()
+        self._folder.cleanup()
+
+
+def training(workdir, pictures, count: int, devices: int, total: int, config=CNNIQA, **changes) -> Hosts:
+    """jaxiqa.train on the fixture `pictures`; it evaluates and saves at its end only."""
+    rare = {"total": f"{total} steps", "eval_every": f"{total} steps", "save_every": f"{total} steps"}
+    changes = options(pictures, **rare | changes)
+    if config == CNNIQA:
+        changes |= {"dataset.name": "folder"}
+        del changes["dataset.group_column"]
+    changed = [f"--config.{key}={value}" for key, value in changes.items()]
+    return Hosts("train", ["--config", config, "--workdir", workdir, *changed], count, devices)
+
+
+def last_line(output: str) -> str:
+    """The last line that is no chatter of the collectives' library."""
+    return [line for line in output.splitlines() if "[Gloo]" not in line][-1]
+
+
+def has_stack(output: str) -> bool:
+    """Whether a C++ stack or a Python traceback is in it."""
+    return bool(re.search(r"^\s+@ +0x|Traceback|stack trace|terminate called|Fatal Python", output, re.MULTILINE))
+
+
+def free_port() -> int:
+    """Of two neighbouring ports that nobody uses."""
+    while True:
+        with socket.create_server(("", 0)) as first, contextlib.suppress(OSError, OverflowError):
+            port = first.getsockname()[1]
+            with socket.create_server(("", port + 1)):
+                return port

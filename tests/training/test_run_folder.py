@@ -1,0 +1,90 @@
+"""Records of a run whose workdir is a bucket, here one in memory that refuses to append."""
+
+import contextlib
+import json
+
+import fsspec
+import ml_collections
+import numpy as np
+import pytest
+from etils import epath
+from fsspec.implementations.memory import MemoryFileSystem
+
+from jaxiqa.evaluation import report
+from jaxiqa.training.logging import MetricLog, read_metrics
+from jaxiqa.training.run_folder import open_run_folder
+from jaxiqa.training.workdir import open_workdir, save_config
+
+
+class Bucket(MemoryFileSystem):
+    protocol = ("gs", "gcs")
+    reachable = True
+
+    def open(self, path, mode="rb", **options):
+        assert "a" not in mode and "+" not in mode, "files in a bucket cannot be appended to"
+        if "w" in mode and not Bucket.reachable:
+            raise OSError("no route to host")
+        return super().open(path, mode, **options)
+
+
+@pytest.fixture
+def bucket(monkeypatch) -> epath.Path:
+    monkeypatch.setattr(fsspec, "filesystem", lambda name, **_: Bucket())
+    epath.backend.fsspec_backend._get_filesystem.cache_clear()
+    Bucket.store.clear()
+    yield epath.Path("gs://runs/mine")
+    epath.backend.fsspec_backend._get_filesystem.cache_clear()
+
+
+def some_steps(workdir, start: int, stop: int, saved: int) -> None:
+    """What a run does that is pushed at step `saved`, and ends at `stop`."""
+    config = ml_collections.ConfigDict({"seed": 1})
+    open_workdir(workdir)
+    with open_run_folder(workdir) as folder:
+        save_config(config, "abc", folder.path, resumes=start > 0)
+        with contextlib.closing(MetricLog(folder.path, start, 10, 8)) as log:
+            for step in range(start + 1, stop + 1):
+                log.write(step, loss=1 / step)
+                if step == saved:
+                    folder.push()
+
+
+def test_a_run_in_a_bucket(bucket):
+    some_steps(bucket, 0, 4, 2)
+    assert [line["step"] for line in read_metrics(bucket)] == [1, 2, 3, 4]
+    some_steps(bucket, 2, 5, 3)  # goes on from its checkpoint
+    assert read_metrics(bucket) == [{"step": step, "loss": 1 / step} for step in range(1, 6)]
+    assert json.loads((bucket / "config.json").read_text()) == {"seed": 1, "split_fingerprint": "abc"}
+    assert len(list((bucket / "tensorboard").iterdir())) == 2
+
+
+def test_what_is_pushed_with_a_checkpoint_survives_a_kill(bucket):
+    with open_run_folder(bucket) as folder, contextlib.closing(MetricLog(folder.path, 0, 10, 8)) as log:
+        log.write(1, loss=1.0)
+        folder.push()
+        log.write(2, loss=0.5)
+        assert [line["step"] for line in read_metrics(bucket)] == [1]
+
+
+def test_a_bucket_that_is_out_of_reach_does_not_stop_a_run(bucket, capsys, monkeypatch):
+    with open_run_folder(bucket) as folder:
+        (folder.path / "config.json").write_text("{}")
+        monkeypatch.setattr(Bucket, "reachable", False)
+        folder.push()
+        monkeypatch.setattr(Bucket, "reachable", True)
+    assert "warning: gs://runs/mine/config.json cannot be written (no route to host)" in capsys.readouterr().out
+    assert (bucket / "config.json").read_text() == "{}"
+
+
+def test_reports_in_a_bucket(bucket):
+    report.loss_curve(bucket / "loss_curve.png", [1, 2], [1.0, 0.5])
+    report.write_json(bucket / "report.json", {"srcc": np.float64(0.5)})
+    report.write_predictions(bucket / "predictions.csv", [{"path": "a.png", "score": 1.0}])
+    assert sorted(p.name for p in bucket.iterdir()) == ["loss_curve.png", "predictions.csv", "report.json"]
+    assert (bucket / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_local_workdir_is_written_itself(tmp_path):
+    with open_run_folder(epath.Path(tmp_path)) as folder:
+        assert folder.path == epath.Path(tmp_path)
+        folder.push()

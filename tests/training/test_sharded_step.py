@@ -1,0 +1,71 @@
+"""The step of both systems on meshes of four devices: one loss, sharded optimisers, a state that is given away."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_run import make_config
+
+from jaxiqa.inputs.transforms import images_of
+from jaxiqa.models import create_model
+from jaxiqa.training import optim, sharding
+from jaxiqa.training.checkpoint import abstract
+from jaxiqa.training.losses import parse_loss
+from jaxiqa.training.state import TrainState
+from jaxiqa.training.step import make_train_step
+
+_MESHES = ((4, 1), (2, 2), (1, 4))
+
+
+def some_values(shapes, rng):
+    """A state of random parameters: those that scale are near one, what a new optimiser holds is zero."""
+
+    def values(path, leaf):
+        name = jax.tree_util.keystr(path)
+        if ".opt_state" in name or not leaf.shape:
+            return np.zeros(leaf.shape, leaf.dtype)
+        centre = 1.0 if name.endswith(("['scale']", "['var']")) else 0.0
+        return (centre + 0.05 * rng.standard_normal(leaf.shape)).astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(values, shapes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["glintiqa", "mfen"])
+def test_meshes_agree(name, pictures, monkeypatch):
+    monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 256)  # the test variants have no large arrays
+    config, rng = make_config(pictures), np.random.default_rng(0)
+    model = create_model(name, variant="test", dropout=0.0)
+    schedule = optim.make_schedule("constant", 1e-4, total=10)
+    tx = optim.make_optimizer(config.optimizer, schedule)
+    step = make_train_step(model, tx, schedule, parse_loss("huber"), (), jax.random.key(0), images_of(model))
+
+    def init():
+        variables = model.init(jax.random.key(0), jnp.zeros((1, model.crop_size, model.crop_size, 3)))
+        return TrainState.create(variables, tx, optim.split_frozen(variables["params"], ())[0], with_ema=False)
+
+    shapes = jax.eval_shape(init)
+    start = some_values(shapes, rng)
+    image = rng.integers(0, 256, (8, model.crop_size, model.crop_size, 3), np.uint8)
+    batch = {"image": image, "label": rng.random(8, np.float32)}
+    losses = []
+    for data, fsdp in _MESHES:
+        mesh = sharding.make_mesh(data, fsdp)
+        places, here = sharding.state_sharding(shapes, mesh), sharding.batch_sharding(mesh)
+        state, on_devices = jax.device_put(start, places), jax.device_put(batch, here)
+        jitted = jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
+        lowered = jitted.lower(abstract(shapes, places), on_devices)
+        compiled = lowered.compile({"xla_backend_optimization_level": 0})
+        held = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(state))
+        assert compiled.memory_analysis().alias_size_in_bytes >= 0.98 * held
+        losses.append([])
+        for _ in range(3):
+            state, metrics = compiled(state, on_devices)
+            losses[-1].append(float(metrics["loss"]))
+        moments = [x for x in jax.tree.leaves(state.opt_state) if x.size >= 256]
+        split = [x.addressable_shards[0].data.size * fsdp == x.size for x in moments]
+        assert sum(split) > 0.9 * len(split)
+    assert losses[0][2] < losses[0][0]
+    np.testing.assert_allclose(losses[1:], [losses[0]] * 2, rtol=1e-5)

@@ -45,8 +45,8 @@ from jaxiqa.training.checkpoint import Checkpoints, Saved, abstract
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
-from jaxiqa.training.state import TrainState, jit_once, scoring_variables
-from jaxiqa.training.step import make_train_step
+from jaxiqa.training.state import TrainState, jit_once, make_init, scoring_variables
+from jaxiqa.training.step import jit_step, make_train_step
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import check_init, place
 
@@ -92,23 +92,10 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     every = {k: max(1, steps(config[f"{k}_every"], f"{k}_every", total=total)) for k in ("log", "eval", "save")}
 
     # ---- Model, optimiser, and where every array of the state lives --------------------------------------------------
-    schedule = optim.make_schedule(
-        config.schedule.name,
-        config.optimizer.learning_rate,
-        total=total,
-        warmup=steps(config.schedule.warmup, "schedule.warmup", total=total),
-        half_period=steps(config.schedule.half_period, "schedule.half_period", total=total),
-        drops=tuple(steps(at, "schedule.drops", total=total) for at in config.schedule.drops),
-    )
+    schedule = optim.schedule_of(config, total, steps)
     tx = optim.make_optimizer(config.optimizer, schedule)
     key = jax.random.key(config.seed)
-
-    def init(loaded):
-        variables = model.init(key, jnp.zeros((1, model.crop_size, model.crop_size, 3)))
-        variables = optim.merge(traverse_util.flatten_dict(variables, sep="/"), loaded)
-        trainable, _ = optim.split_frozen(variables["params"], frozen)
-        return TrainState.create(variables, tx, trainable, with_ema=config.ema > 0)
-
+    init = make_init(model, model.crop_size, tx, frozen, key, with_ema=config.ema > 0)
     shapes = jax.eval_shape(init, {})
     print(f"{config.model.name} {config.model.variant}: {optim.freeze_report(shapes.params, frozen)}")
     trainable, _ = optim.split_frozen(shapes.params, frozen)
@@ -117,12 +104,11 @@ def train(config: ConfigDict, workdir: epath.Path) -> dict[str, float]:
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
 
-    train_step = jax.jit(
-        make_train_step(
-            model, tx, schedule, parse_loss(config.loss), frozen, key, images_of(model), config.accumulate, config.ema
-        ),
-        donate_argnums=0,
-        out_shardings=(state_sharding, sharding.replicated(mesh)),
+    loss = parse_loss(config.loss)
+    train_step = jit_step(
+        make_train_step(model, tx, schedule, loss, frozen, key, images_of(model), config.accumulate, config.ema),
+        state_sharding,
+        mesh,
     )
 
     # ---- Restore, or start -------------------------------------------------------------------------------------------
@@ -249,20 +235,8 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       ConfigError: with the key and what to write instead.
     """
-    devices = jax.device_count()
-    for key in ("batch_size", "eval_batch_size"):
-        size = config[key]
-        if size < 1 or size % devices:
-            near = max(1, size // devices) * devices
-            raise ConfigError(
-                f"config.{key}={size} does not divide over {devices} device(s); take {near} or {near + devices}"
-            )
+    sharding.check_batches(config, jax.device_count())
     check_init(config.model.name, config.init)
-    if config.accumulate < 1 or config.batch_size % (devices * config.accumulate):
-        raise ConfigError(
-            f"config.accumulate={config.accumulate} must be 1 or more and divide config.batch_size="
-            f"{config.batch_size} into parts that divide over {devices} device(s)"
-        )
     if not 0 <= config.ema < 1:
         raise ConfigError(f"config.ema={config.ema} must be 0 (off) or a decay below 1, e.g. 0.999")
     for key, allowed in (

@@ -24,6 +24,7 @@ Exit codes: 0 done, 2 usage, config or no TPU compiler, or it does not fit.
 import functools
 import importlib.metadata
 import json
+import math
 import re
 
 import jax
@@ -47,7 +48,7 @@ from jaxiqa.training.durations import to_steps
 from jaxiqa.training.losses import parse_loss
 from jaxiqa.training.state import make_init
 from jaxiqa.training.step import jit_step, make_train_step
-from jaxiqa.training.topology import EXAMPLES, slice_devices
+from jaxiqa.training.topology import EXAMPLES, parse_slice, slice_devices
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config of a run, e.g. configs/glintiqa_kadid10k.py[:paper].")
 _TOPOLOGY = flags.DEFINE_string("topology", None, f"TPU slice: {EXAMPLES}.")
@@ -127,32 +128,34 @@ def main() -> None:
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
     if output and output.suffix != ".json":
         raise ConfigError(f"--output {output} must end in .json")
+    if config.dtype not in ("float32", "bfloat16"):
+        raise ConfigError(f'config.dtype="{config.dtype}" must be one of float32, bfloat16')
     contrastive = "projector" in config
     if contrastive and _SCORING.value:
         raise ConfigError("--scoring: a pretraining run scores nothing; give the config of a training run")
     if _MESH.value is not None:
         config.mesh.update(parse_mesh(_MESH.value))
-    chip, devices = slice_devices(_TOPOLOGY.value)
-    mesh = sharding.make_mesh(**config.mesh, devices=devices)
-    key = "eval_batch_size" if _SCORING.value else "batch_size"
-    build = scoring_step if _SCORING.value else pretraining_step if contrastive else training_step
+    chip, sides = parse_slice(_TOPOLOGY.value)
+    chips = math.prod(sides)
     instance = contrastive and config.label_mode == "instance"
     unit = 2 if instance else 1 if _SCORING.value else config.get("accumulate", 1)
-    if contrastive:
-        if config.batch_size < 1 or config.batch_size % (unit * len(devices)):
-            near = -(-max(1, config.batch_size) // (unit * len(devices))) * unit * len(devices)
-            raise ConfigError(f"config.batch_size={config.batch_size} does not divide over the chips; take {near}")
-    else:
-        sharding.check_batches(config, len(devices))
+    if not contrastive:
+        sharding.check_batches(config, chips)
+    elif config.batch_size < 1 or config.batch_size % (unit * chips):
+        near = -(-max(1, config.batch_size) // (unit * chips)) * unit * chips
+        raise ConfigError(f"config.batch_size={config.batch_size} must be a multiple of {unit * chips}; take {near}")
+    mesh = sharding.make_mesh(**config.mesh, devices=slice_devices(_TOPOLOGY.value))
+    key = "eval_batch_size" if _SCORING.value else "batch_size"
+    build = scoring_step if _SCORING.value else pretraining_step if contrastive else training_step
 
     def compiled(per_chip: int) -> dict:
-        config[key] = per_chip * len(devices)
+        config[key] = per_chip * chips
         program_, seconds = ahead.compile_ahead(*build(config, mesh))
         parts = 1 if _SCORING.value else config.get("accumulate", 1)
-        found = ahead.describe(program_, chip, len(devices), config[key], parts)
+        found = ahead.describe(program_, chip, chips, config[key], parts)
         return found | {"batch_per_chip": per_chip, "batch": config[key], "compile_seconds": round(seconds, 1)}
 
-    start = config[key] // len(devices)
+    start = config[key] // chips
     found = sweep(compiled, start, unit) if _SWEEP.value else compiled(start)
     about = {
         "what": "compiled, not run",
@@ -162,7 +165,7 @@ def main() -> None:
         "dtype": config.dtype,
         "accumulate": config.get("accumulate", 1),
         "topology": _TOPOLOGY.value,
-        "chips": len(devices),
+        "chips": chips,
         "mesh": dict(mesh.shape),
         "jaxiqa": jaxiqa.__version__,
         "jax": jax.__version__,

@@ -227,8 +227,9 @@ def show(report: dict) -> None:
         f"{gib['aliased']:.2f}, temporaries {gib['temporaries']:.2f}, code {gib['code']:.2f}\n"
         f"donated            {report['donated']:.4f} of what the step returns takes the place of an argument\n"
         f"operations         {report['flops'] / 1e12:.4g} TFLOP on a chip\n"
-        f"bytes accessed     {report['bytes_accessed'] / 1e9:.4g} GB on a chip, {report['intensity']:.1f} operations a "
-        f"byte\ncollectives        {report['bytes_sent'] / 1e6:,.1f} MB sent by a chip"
+        f"memory traffic     {report['bytes_moved'] / 1e9:.4g} GB on a chip, {report['intensity']:.1f} operations a "
+        f"byte (XLA's bytes accessed: {report['bytes_accessed'] / 1e9:.4g} GB)\n"
+        f"collectives        {report['bytes_sent'] / 1e6:,.1f} MB sent by a chip"
     )
     for row in report["collectives"]:
         print(

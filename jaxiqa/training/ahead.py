@@ -8,7 +8,7 @@ import jax
 
 from jaxiqa.errors import ConfigError
 from jaxiqa.training.chips import Chip
-from jaxiqa.training.hlo import collectives
+from jaxiqa.training.hlo import collectives, memory_traffic
 
 # "Used 20.32G of 15.75G hbm", "the total memory required for ... (800.00G) exceeds available HBM (15.75G)"
 _NO_ROOM = re.compile(
@@ -74,11 +74,12 @@ def largest_that_fits(fits: Callable[[int], bool], start: int, unit: int = 1) ->
 def describe(compiled: jax.stages.Compiled, chip: Chip, chips: int, images: int, parts: int = 1) -> dict:
     """What one step of a compiled program needs of each chip, and how many pictures a second it allows at most.
 
-    Three times are bounds: operations over the chip's peak, bytes over its memory's bandwidth, bytes sent over its
-    links' bandwidth. No step is shorter than the first and the last; the second counts what every kernel reads and
-    writes, which is too much where a value stays on the chip between two kernels. XLA counts the operations and bytes
-    of a loop once (so those of pretraining's distortions); XLA's own estimate of the time ("optimal_seconds") is not
-    used: it is negative for large programs.
+    Three times are bounds: operations over the chip's peak, bytes moved over its memory's bandwidth, bytes sent over
+    its links' bandwidth. Bytes moved are those of the arrays in the chip's memory, once for each kernel that reads or
+    writes them (hlo.memory_traffic; where a kernel reads a part of an array it is too much). XLA's own count ("bytes
+    accessed") is given beside it and bounds nothing: it has what stays on the chip too. XLA counts the operations and
+    bytes accessed of a loop once (so those of pretraining's distortions). Its estimate of the time ("optimal_seconds")
+    is not used: it is negative for large programs.
 
     Args:
       compiled: from compile_ahead.
@@ -88,9 +89,9 @@ def describe(compiled: jax.stages.Compiled, chip: Chip, chips: int, images: int,
       parts: that the step goes through in a loop (gradient accumulation), which is nearly all of it.
 
     Returns:
-      {"memory": bytes, "donated": share of what the program returns that takes the place of an argument,
-      "flops", "bytes_accessed", "intensity": their ratio, "collectives": rows, "bytes_sent", "bounds": seconds by name,
-      "bound_by", "images_per_second"}, all but the last of one chip.
+      {"memory": bytes, "donated": share of what the program returns that takes the place of an argument, "flops",
+      "bytes_moved", "intensity": their ratio, "bytes_accessed", "collectives": rows, "bytes_sent", "bounds": seconds by
+      name, "bound_by", "images_per_second"}, all but the last of one chip.
     """
     stats, cost = compiled.memory_analysis(), compiled.cost_analysis()
     memory = {
@@ -102,17 +103,19 @@ def describe(compiled: jax.stages.Compiled, chip: Chip, chips: int, images: int,
     }
     memory["used"] = sum(memory.values()) - 2 * memory["aliased"]  # an output in an argument's place is in both
     memory["available"] = chip.hbm
-    rows = collectives(compiled.as_text(), chips)
+    text = compiled.as_text()
+    rows, moved = collectives(text, chips), memory_traffic(text)
     sent = sum(row.sent for row in rows)
     flops, accessed = parts * float(cost["flops"]), parts * float(cost["bytes accessed"])
-    bounds = {"operations": flops / chip.flops, "memory": accessed / chip.bandwidth, "links": sent / chip.ici}
+    bounds = {"operations": flops / chip.flops, "memory": moved / chip.bandwidth, "links": sent / chip.ici}
     bound_by = max(bounds, key=bounds.get)
     return {
         "memory": memory,
         "donated": memory["aliased"] / memory["outputs"],
         "flops": flops,
+        "bytes_moved": moved,
+        "intensity": flops / moved,
         "bytes_accessed": accessed,
-        "intensity": flops / accessed,
         "collectives": [row._asdict() for row in rows],
         "bytes_sent": sent,
         "bounds": bounds,

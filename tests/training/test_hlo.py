@@ -1,4 +1,4 @@
-"""Collectives of a program's text: counts and bytes, by hand."""
+"""Collectives and memory traffic of a program's text: counts and bytes, by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxiqa.training import sharding
-from jaxiqa.training.hlo import Collective, collectives
+from jaxiqa.training.hlo import Collective, collectives, memory_traffic
 
 # In the forms in which XLA's compilers for TPU and CPU write them.
 PROGRAM = """\
@@ -65,6 +65,40 @@ def test_kinds_groups_counts_and_bytes():
         Collective("collective-permute", 8, 1, 1004, 1004.0),
         Collective("all-to-all", 4, 1, 16, 12.0),
     ]
+
+
+TRAFFIC = """\
+HloModule jit_step, is_scheduled=true
+
+%fused (p: f32[1000]) -> f32[1000] {
+  %p = f32[1000]{0:T(1024)} parameter(0)
+  ROOT %twice = f32[1000]{0:T(1024)} add(%p, %p)
+}
+
+%body (state: (s32[], f32[10])) -> (s32[], f32[10]) {
+  %state = (s32[], f32[10]{0}) parameter(0)
+  %x = f32[10]{0} get-tuple-element(%state), index=1
+  %y = f32[10]{0} negate(%x)
+}
+
+ENTRY %main (p: f32[1000], q: bf16[500,2]) -> f32[1000] {
+  %p = f32[1000]{0:T(1024)} parameter(0)
+  %q = bf16[500,2]{1,0:T(8,128)(2,1)} parameter(1)
+  %copy-start = (f32[1000]{0:T(1024)S(1)}, f32[1000]{0:T(1024)}, u32[]{:S(2)}) copy-start(%p)
+  %copy-done = f32[1000]{0:T(1024)S(1)} copy-done(%copy-start)
+  %slice-start = ((bf16[500,2]{1,0:T(8,128)(2,1)}), bf16[5,2]{1,0:T(8,128)(2,1)S(1)}, u32[]{:S(2)}) slice-start(%q)
+  %slice-done = bf16[5,2]{1,0:T(8,128)(2,1)S(1)} slice-done(%slice-start)
+  %fusion = f32[1000]{0:T(1024)S(1)} fusion(%copy-done), kind=kLoop, calls=%fused, metadata={op_name="f(%p)"}
+  %product = f32[1000]{0:T(1024)} multiply(%fusion, %p)
+  %loop = (s32[], f32[10]{0}) while(%init), condition=%none, body=%body, backend_config={"known_trip_count":{"n":"3"}}
+  ROOT %out = f32[1000]{0:T(1024)} bitcast(%product)
+}
+"""
+
+
+def test_traffic():
+    copied, sliced, product, loop = 4000, 20, 4000 + 4000, 3 * 80
+    assert memory_traffic(TRAFFIC) == copied + sliced + product + loop
 
 
 @pytest.mark.parametrize(("mesh", "group"), [((4, 1), 4), ((1, 4), 4)])

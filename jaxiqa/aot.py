@@ -156,7 +156,7 @@ def main() -> None:
         return found | {"batch_per_chip": per_chip, "batch": config[key], "compile_seconds": round(seconds, 1)}
 
     start = config[key] // chips
-    found = sweep(compiled, start, unit) if _SWEEP.value else compiled(start)
+    found = ahead.sweep(compiled, start, unit) if _SWEEP.value else compiled(start)
     about = {
         "what": "compiled, not run",
         "step": "scoring" if _SCORING.value else "pretraining" if contrastive else "training",
@@ -188,29 +188,6 @@ def parse_mesh(text: str) -> dict[str, int]:
     if not re.fullmatch(r"(data|fsdp)=(-1|\d+)(,(?!\1)(data|fsdp)=(-1|\d+))?", text):
         raise ConfigError(f'--mesh "{text}" must be written as data=64,fsdp=4')
     return {"data": -1, "fsdp": 1} | {axis: int(size) for axis, size in (pair.split("=") for pair in text.split(","))}
-
-
-def sweep(compiled, start: int, unit: int) -> dict:
-    """What `compiled` gives for the largest batch per chip that fits, with a line for each that is tried.
-
-    Raises:
-      DoesNotFit: not even the smallest does.
-    """
-    fitting = {}
-
-    def fits(per_chip: int) -> bool:
-        try:
-            fitting[per_chip] = found = compiled(per_chip)
-        except ahead.DoesNotFit as error:
-            if per_chip == unit:
-                raise
-            print(f"{per_chip} per chip: {error.needed / 2**30:.2f} GiB, does not fit", flush=True)
-            return False
-        used, seconds = found["memory"]["used"] / 2**30, found["compile_seconds"]
-        print(f"{per_chip} per chip: {used:.2f} GiB, fits (compiled in {seconds:.0f} s)", flush=True)
-        return True
-
-    return fitting[ahead.largest_that_fits(fits, start, unit)]
 
 
 def show(report: dict) -> None:

@@ -71,6 +71,29 @@ def largest_that_fits(fits: Callable[[int], bool], start: int, unit: int = 1) ->
     return low
 
 
+def sweep(compiled: Callable[[int], dict], start: int, unit: int) -> dict:
+    """What compiled(batch per chip) gives for the largest_that_fits(), with a line for each that is tried.
+
+    Raises:
+      DoesNotFit: not even the smallest does.
+    """
+    fitting = {}
+
+    def fits(per_chip: int) -> bool:
+        try:
+            fitting[per_chip] = found = compiled(per_chip)
+        except DoesNotFit as error:
+            if per_chip == unit:
+                raise
+            print(f"{per_chip} per chip: {error.needed / 2**30:.2f} GiB, does not fit", flush=True)
+            return False
+        used, seconds = found["memory"]["used"] / 2**30, found["compile_seconds"]
+        print(f"{per_chip} per chip: {used:.2f} GiB, fits (compiled in {seconds:.0f} s)", flush=True)
+        return True
+
+    return fitting[largest_that_fits(fits, start, unit)]
+
+
 def describe(compiled: jax.stages.Compiled, chip: Chip, chips: int, images: int, parts: int = 1) -> dict:
     """What one step of a compiled program needs of each chip, and how many pictures a second it allows at most.
 

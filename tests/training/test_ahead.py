@@ -7,7 +7,7 @@ import pytest
 
 from jaxiqa.errors import ConfigError
 from jaxiqa.training import sharding, topology
-from jaxiqa.training.ahead import DoesNotFit, compile_ahead, describe, largest_that_fits
+from jaxiqa.training.ahead import DoesNotFit, compile_ahead, describe, largest_that_fits, sweep
 from jaxiqa.training.chips import CHIPS, GIB, Chip
 from jaxiqa.training.state import jit_once
 from jaxiqa.training.step import jit_step
@@ -96,6 +96,25 @@ def test_the_largest_that_fits(start, limit, unit):
     found = largest_that_fits(fits, start, unit)
     assert found in tried and found <= limit < found + max(unit, found // 8) + unit
     assert len(tried) < 18
+
+
+def test_a_sweep_says_what_it_tries(capsys):
+    def compiled(per_chip):
+        if per_chip > 11:
+            raise DoesNotFit(per_chip * GIB, 11 * GIB)
+        return {"memory": {"used": per_chip * GIB}, "compile_seconds": 60.4, "batch_per_chip": per_chip}
+
+    assert sweep(compiled, 4, 1)["batch_per_chip"] == 11
+    assert capsys.readouterr().out.splitlines() == [
+        "4 per chip: 4.00 GiB, fits (compiled in 60 s)",
+        "8 per chip: 8.00 GiB, fits (compiled in 60 s)",
+        "16 per chip: 16.00 GiB, does not fit",
+        "12 per chip: 12.00 GiB, does not fit",
+        "10 per chip: 10.00 GiB, fits (compiled in 60 s)",
+        "11 per chip: 11.00 GiB, fits (compiled in 60 s)",
+    ]
+    with pytest.raises(DoesNotFit, match=r"12\.00 GiB needed"):
+        sweep(compiled, 24, 12)
 
 
 def test_chips():

@@ -38,7 +38,7 @@ from jaxiqa.distortions.draw import LABEL_MODES
 from jaxiqa.errors import ConfigError, Stopped
 from jaxiqa.evaluation import probe as probes
 from jaxiqa.evaluation import report
-from jaxiqa.inputs.contrastive import make_views, split_pictures, with_distortions
+from jaxiqa.inputs.contrastive import make_views, region_side, split_pictures, with_distortions
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.pipeline import rows_of, to_device, train_batches
 from jaxiqa.inputs.probe_set import CLASSES, FAMILIES, PARTS, make_probe_set
@@ -53,7 +53,8 @@ from jaxiqa.training.ledger import Ledger
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.nonfinite import naming_batch
 from jaxiqa.training.run_folder import open_run_folder
-from jaxiqa.training.state import TrainState, jit_once, scoring_variables
+from jaxiqa.training.state import TrainState, jit_once, make_init, scoring_variables
+from jaxiqa.training.step import jit_step
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import place
 
@@ -77,7 +78,7 @@ def pretrain(
     model = Contrastive(encoder, **config.projector)
     crop = encoder.crop_size
     instance = config.label_mode == "instance"
-    region = crop * 10 // 7 if instance else crop  # 320 for 224: two crops of it overlap, but are not the same
+    region = region_side(crop, instance)
 
     # ---- Data --------------------------------------------------------------------------------------------------------
     train_records, probe_records = split_pictures(config.pictures, config.probe_pictures)
@@ -95,33 +96,17 @@ def pretrain(
     every = {k: max(1, steps(config[f"{k}_every"], f"{k}_every", total=total)) for k in ("log", "eval", "save")}
 
     # ---- Model, optimiser, and where every array of the state lives --------------------------------------------------
-    schedule = optim.make_schedule(
-        config.schedule.name,
-        config.optimizer.learning_rate,
-        total=total,
-        warmup=steps(config.schedule.warmup, "schedule.warmup", total=total),
-    )
+    schedule = optim.schedule_of(config, total, steps)
     tx = optim.make_optimizer(config.optimizer, schedule)
     key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=sharding.replicated(mesh))()
-
-    def init(key, loaded):
-        variables = model.init(key, jnp.zeros((1, crop, crop, 3)))
-        variables = optim.merge(traverse_util.flatten_dict(variables, sep="/"), loaded)
-        trainable, _ = optim.split_frozen(variables["params"], ())
-        return TrainState.create(variables, tx, trainable, with_ema=False)
-
+    init = make_init(model, crop, tx, ())
     shapes = jax.eval_shape(init, key, {})
     print(f"{config.model.name} {config.model.variant}: {optim.freeze_report(shapes.params, ())}")
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
-    train_step = jax.jit(
-        make_pretrain_step(
-            model, tx, schedule, config.temperature, make_views(encoder, instance, mesh), config.skip_nonfinite
-        ),
-        donate_argnums=0,
-        out_shardings=(state_sharding, sharding.replicated(mesh)),
-    )
-    train_step = distributed.compiled_together(train_step)
+    views = make_views(encoder, instance, mesh)
+    one_step = make_pretrain_step(model, tx, schedule, config.temperature, views, config.skip_nonfinite)
+    train_step = distributed.compiled_together(jit_step(one_step, state_sharding, mesh))
 
     @jax.jit
     def pooled(variables, images_u8):

@@ -56,8 +56,8 @@ from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
 from jaxiqa.training.nonfinite import naming_batch
 from jaxiqa.training.run_folder import open_run_folder
-from jaxiqa.training.state import TrainState, jit_once, scoring_variables
-from jaxiqa.training.step import make_train_step
+from jaxiqa.training.state import TrainState, jit_once, make_init, scoring_variables
+from jaxiqa.training.step import jit_step, make_train_step
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import check_init, place
 
@@ -110,23 +110,10 @@ def train(
     every = {k: max(1, steps(config[f"{k}_every"], f"{k}_every", total=total)) for k in ("log", "eval", "save")}
 
     # ---- Model, optimiser, and where every array of the state lives --------------------------------------------------
-    schedule = optim.make_schedule(
-        config.schedule.name,
-        config.optimizer.learning_rate,
-        total=total,
-        warmup=steps(config.schedule.warmup, "schedule.warmup", total=total),
-        half_period=steps(config.schedule.half_period, "schedule.half_period", total=total),
-        drops=tuple(steps(at, "schedule.drops", total=total) for at in config.schedule.drops),
-    )
+    schedule = optim.schedule_of(config, total, steps)
     tx = optim.make_optimizer(config.optimizer, schedule)
     key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=sharding.replicated(mesh))()
-
-    def init(key, loaded):
-        variables = model.init(key, jnp.zeros((1, model.crop_size, model.crop_size, 3)))
-        variables = optim.merge(traverse_util.flatten_dict(variables, sep="/"), loaded)
-        trainable, _ = optim.split_frozen(variables["params"], frozen)
-        return TrainState.create(variables, tx, trainable, with_ema=config.ema > 0)
-
+    init = make_init(model, model.crop_size, tx, frozen, with_ema=config.ema > 0)
     shapes = jax.eval_shape(init, key, {})
     print(f"{config.model.name} {config.model.variant}: {optim.freeze_report(shapes.params, frozen)}")
     trainable, _ = optim.split_frozen(shapes.params, frozen)
@@ -135,21 +122,13 @@ def train(
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
 
+    loss, images = parse_loss(config.loss), images_of(model)
     one_step = make_train_step(
-        model,
-        tx,
-        schedule,
-        parse_loss(config.loss),
-        frozen,
-        images_of(model),
-        config.accumulate,
-        config.ema,
-        config.skip_nonfinite,
+        model, tx, schedule, loss, frozen, images, config.accumulate, config.ema, config.skip_nonfinite
     )
     if sources:
         one_step = distorting(one_step, make_crops(sources.cells, model.crop_size, mesh))
-    train_step = jax.jit(one_step, donate_argnums=0, out_shardings=(state_sharding, sharding.replicated(mesh)))
-    train_step = distributed.compiled_together(train_step)
+    train_step = distributed.compiled_together(jit_step(one_step, state_sharding, mesh))
 
     # ---- Restore, or start -------------------------------------------------------------------------------------------
     here = sharding.batch_sharding(distributed.local_mesh(mesh))
@@ -302,20 +281,8 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       ConfigError: with the key and what to write instead.
     """
-    devices = jax.device_count()
-    for key in ("batch_size", "eval_batch_size"):
-        size = config[key]
-        if size < 1 or size % devices:
-            near = max(1, size // devices) * devices
-            raise ConfigError(
-                f"config.{key}={size} does not divide over {devices} device(s); take {near} or {near + devices}"
-            )
+    sharding.check_batches(config, jax.device_count())
     check_init(config.model.name, config.init)
-    if config.accumulate < 1 or config.batch_size % (devices * config.accumulate):
-        raise ConfigError(
-            f"config.accumulate={config.accumulate} must be 1 or more and divide config.batch_size="
-            f"{config.batch_size} into parts that divide over {devices} device(s)"
-        )
     if not 0 <= config.ema < 1:
         raise ConfigError(f"config.ema={config.ema} must be 0 (off) or a decay below 1, e.g. 0.999")
     for key, allowed in (

@@ -48,8 +48,8 @@ def distort_batch(images_BHWC, type_B, level_B, key_B, *, stretch=True, bank=DIS
     if images_BHWC.shape[0] % devices:
         raise ValueError(f"a batch of {images_BHWC.shape[0]} is no multiple of {devices} devices")
     if group is None:
-        on_cpu = jax.default_backend() == "cpu"
-        group = 1 if on_cpu else math.ceil(images_BHWC.shape[0] / devices / len(bank))
+        platform = mesh.devices.flat[0].platform if mesh is not None else jax.default_backend()
+        group = 1 if platform == "cpu" else math.ceil(images_BHWC.shape[0] / devices / len(bank))
     type_B, level_B = jnp.asarray(type_B, jnp.int32), jnp.asarray(level_B, jnp.int32)
     return _distort_batch(images_BHWC, type_B, level_B, key_B, stretch, bank, mesh, group)
 

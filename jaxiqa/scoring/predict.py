@@ -44,6 +44,17 @@ class _Waiting:
         return Prediction(mean, float(error), self.crops, "", tuple(explanation))
 
 
+def jit_scores(model: nn.Module, explain: Callable | None = None) -> Callable:
+    """(variables, uint8 crops (B, H, W, 3)) -> (B, 1 + F), what Predictor runs, compiled for each B; see there."""
+
+    def scores(variables, images_BHWC):
+        images_BHWC = normalise(images_BHWC, model.mean, model.std, model.dtype)
+        score_B, out = model.apply(variables, images_BHWC, train=False)
+        return jnp.concatenate([score_B[:, None], *([explain(out)] if explain else [])], axis=1)
+
+    return jax.jit(scores)
+
+
 class Predictor:
     """Scores pictures with one model under one test policy.
 
@@ -72,12 +83,7 @@ class Predictor:
             )
         self._sharding, self._batch_sizes, self._crop = sharding, sorted(batch_sizes), model.crop_size
 
-        def forward(variables, images_BHWC):
-            images_BHWC = normalise(images_BHWC, model.mean, model.std, model.dtype)
-            score_B, out = model.apply(variables, images_BHWC, train=False)
-            return jnp.concatenate([score_B[:, None], *([explain(out)] if explain else [])], axis=1)
-
-        self._forward = jax.jit(forward)
+        self._forward = jit_scores(model, explain)
 
     @property
     def compiled_shapes(self) -> int:

@@ -50,6 +50,19 @@ def make_schedule(
     return optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup), main], [warmup])
 
 
+def schedule_of(config, total: int, steps):
+    """make_schedule() of what a config says; `steps` is to_steps() with the run's batch size and examples."""
+    schedule = config.schedule
+    return make_schedule(
+        schedule.name,
+        config.optimizer.learning_rate,
+        total=total,
+        warmup=steps(schedule.warmup, "schedule.warmup", total=total),
+        half_period=steps(schedule.get("half_period", "30 steps"), "schedule.half_period", total=total),
+        drops=tuple(steps(at, "schedule.drops", total=total) for at in schedule.get("drops", ())),
+    )
+
+
 def make_optimizer(config, schedule) -> optax.GradientTransformation:
     """The optimiser of `config.optimizer`, over a flat {path: array} dict of trainable parameters.
 

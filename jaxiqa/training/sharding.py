@@ -1,5 +1,7 @@
 """One sharding rule for the whole train state, and the mesh it lives on."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -10,13 +12,13 @@ AXES = ("data", "fsdp")
 MIN_SHARDED_SIZE = 2**16  # elements; smaller arrays cost more to gather than they save
 
 
-def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
-    """A mesh ("data", "fsdp") over all devices; -1 takes what is left.
+def make_mesh(data: int = -1, fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh ("data", "fsdp") over all devices, or over those given; -1 takes what is left.
 
     Raises:
       ConfigError: the axes do not multiply to the number of devices.
     """
-    count = jax.device_count()
+    count = len(devices) if devices else jax.device_count()
     sizes = [data, fsdp]
     if -1 in sizes:
         rest = sizes[1 - sizes.index(-1)]
@@ -26,7 +28,7 @@ def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
             f"config.mesh: data={data}, fsdp={fsdp} does not fit {count} device(s); their product must be {count}"
         )
     # Flax linen cannot train on the Explicit axes that jax.make_mesh gives by default.
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * 2)
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
@@ -56,3 +58,23 @@ def state_sharding(state, mesh: Mesh):
         return NamedSharding(mesh, PartitionSpec(*("fsdp" if i == largest else None for i in range(leaf.ndim))))
 
     return jax.tree.map(rule, state)
+
+
+def check_batches(config, devices: int) -> None:
+    """Refuse batches that do not divide over the devices.
+
+    Raises:
+      ConfigError: with the key and the nearest sizes that do.
+    """
+    for key in ("batch_size", "eval_batch_size"):
+        size = config[key]
+        if size < 1 or size % devices:
+            near = max(1, size // devices) * devices
+            raise ConfigError(
+                f"config.{key}={size} does not divide over {devices} device(s); take {near} or {near + devices}"
+            )
+    if config.accumulate < 1 or config.batch_size % (devices * config.accumulate):
+        raise ConfigError(
+            f"config.accumulate={config.accumulate} must be 1 or more and divide config.batch_size="
+            f"{config.batch_size} into parts that divide over {devices} device(s)"
+        )

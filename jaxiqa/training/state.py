@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
+from jaxiqa.training import optim
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -34,6 +36,18 @@ class TrainState:
         return scoring_variables(self.params, self.batch_stats, self.ema)
 
 
+def make_init(model, crop_size: int, tx, frozen: tuple[str, ...], with_ema: bool = False):
+    """init(key, loaded) -> a new state; `loaded` ({"params/...": array}) replaces what the model starts with."""
+
+    def init(key, loaded):
+        variables = model.init(key, jnp.zeros((1, crop_size, crop_size, 3)))
+        variables = optim.merge(traverse_util.flatten_dict(variables, sep="/"), loaded)
+        trainable, _ = optim.split_frozen(variables["params"], frozen)
+        return TrainState.create(variables, tx, trainable, with_ema)
+
+    return init
+
+
 def scoring_variables(params, batch_stats, ema) -> dict:
     """The variables of a state's parts; `ema` is a flat dict of averaged parameters, or empty."""
     flat = {**traverse_util.flatten_dict(params, sep="/"), **ema}
@@ -55,7 +69,9 @@ def jit_once(function, **options):
     """jax.jit for a call that is made once, such as a model's init.
 
     A CPU's compiler would spend minutes on making hundreds of random arrays faster by milliseconds: it is told not to.
+    Where `out_shardings` name devices, those are meant, whatever this process runs on.
     """
-    if jax.default_backend() == "cpu":
+    devices = [d for s in jax.tree.leaves(options.get("out_shardings"))[:1] for d in s.device_set]
+    if (devices[0].platform if devices else jax.default_backend()) == "cpu":
         options["compiler_options"] = {"xla_backend_optimization_level": 0}
     return jax.jit(function, **options)

@@ -1,9 +1,9 @@
-"""One step of training a quality model."""
+"""One step of training a quality model, and how steps of training are compiled."""
 
 import jax
 import optax
 
-from jaxiqa.training import optim
+from jaxiqa.training import optim, sharding
 from jaxiqa.training.accumulate import accumulate
 from jaxiqa.training.nonfinite import unless_nonfinite
 from jaxiqa.training.state import TrainState, update_ema
@@ -55,3 +55,8 @@ def make_train_step(
         return unless_nonfinite(state, after, metrics) if skip else (after, metrics)
 
     return train_step
+
+
+def jit_step(step, state_sharding, mesh):
+    """The step, compiled at its first call: the state is donated and stays where it is, metrics are everywhere."""
+    return jax.jit(step, donate_argnums=0, out_shardings=(state_sharding, sharding.replicated(mesh)))

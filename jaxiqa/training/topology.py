@@ -1,0 +1,60 @@
+"""TPU slices that need not be here: devices to compile for."""
+
+import importlib.util
+import os
+import re
+
+import jax
+from jax.experimental import topologies
+
+from jaxiqa.errors import ConfigError
+from jaxiqa.training.chips import CHIPS, Chip
+
+EXAMPLES = "v5e:4x4, v5e:16x16, v6e:8x8, v5p:4x4x4 or v4:2x2x4"
+
+# libtpu wants to know where it runs, asks a metadata server that is not there, and locks the chips that it does not
+# need. Nothing here names the slice that is compiled for.
+_ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_LOG_DIR": "disabled",
+    "TPU_STDERR_LOG_LEVEL": "3",
+}
+
+
+def parse_slice(name: str) -> tuple[Chip, tuple[int, ...]]:
+    """The chip and the layout, e.g. (16, 16), of a slice "v5e:16x16".
+
+    Raises:
+      ConfigError: it is no slice's name.
+    """
+    generation, _, layout = name.partition(":")
+    sides = tuple(map(int, layout.split("x"))) if re.fullmatch(r"[1-9]\d*(x[1-9]\d*)+", layout) else ()
+    if generation not in CHIPS or len(sides) != CHIPS[generation].axes:
+        raise ConfigError(f'--topology: there is no slice "{name}"; write for instance {EXAMPLES}')
+    return CHIPS[generation], sides
+
+
+def slice_devices(name: str) -> list[jax.Device]:
+    """The devices of a slice, one for each chip, to compile for; arrays cannot be put on them.
+
+    This process must not have used any device before, and runs on the CPU from then on.
+
+    Raises:
+      ConfigError: no such slice, or no TPU compiler.
+    """
+    _, sides = parse_slice(name)
+    if importlib.util.find_spec("libtpu") is None:
+        raise ConfigError('there is no TPU compiler here; install the extra tpu: pip install "jaxiqa[tpu]"')
+    for key, value in _ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    jax.config.update("jax_platforms", "cpu")
+    hosts = {"chips_per_host_bounds": (*(min(side, 2) for side in sides[:2]), 1)}
+    cores = {"chip_config_name": "megacore"} if name.startswith("v4") else {}  # two cores as one device
+    try:
+        return topologies.get_topology_desc(topology_name=name, platform="tpu", **hosts, **cores).devices
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--topology {name}: {reason}; write for instance {EXAMPLES}") from error

@@ -102,18 +102,23 @@ def kills_of_train() -> tuple[str, bool]:
 
 def stops() -> tuple[str, bool]:
     """SIGTERM, five times."""
-    lost, codes, slowest = [], [], 0.0
+    lost, codes, slowest, saved = [], [], 0.0, 0.0
     for _ in range(5):
         workdir = scratch()
         run = small_run(workdir, "--pause=0.2", "--total=100000")
         wait_for(lambda: len(read_metrics(workdir)) > 3)  # noqa: B023
-        began = time.monotonic()
+        began = time.time()
         run.terminate()
         output = run.communicate()[0]
-        slowest = max(slowest, time.monotonic() - began)
+        slowest = max(slowest, time.time() - began)
+        stopped_at = int(output.split()[-1])
+        saved = max(saved, (workdir / "checkpoints" / str(stopped_at)).stat().st_mtime - began)
         codes.append(run.returncode)
-        lost.append(int(output.split()[-1]) - resume(workdir)[0])
-    seen = f"{sum(lost)} steps lost, exit codes {set(codes)}, slowest {slowest:.1f} s (a step is 0.2 s)"
+        lost.append(stopped_at - resume(workdir)[0])
+    seen = (
+        f"{sum(lost)} steps lost, exit codes {set(codes)}, saved after {saved:.1f} s, gone after {slowest:.1f} s "
+        "(a step is 0.2 s)"
+    )
     return seen, not any(lost) and set(codes) == {143} and slowest < 0.2 + 1 + 2
 
 

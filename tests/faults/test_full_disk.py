@@ -1,6 +1,7 @@
 """A disk that is full: said at once, nothing half written stays, the steps before stay whole (R4; F11, F29)."""
 
 import pathlib
+import re
 import subprocess
 import time
 
@@ -97,6 +98,7 @@ def test_a_save_that_takes_longer_than_its_interval(tmp_path, monkeypatch, capsy
     with Checkpoints(tmp_path, META) as checkpoints:
         for step in (1, 2):
             checkpoints.save(step, make_state(step))
-        assert "step 1 took 0." in (line := capsys.readouterr().out) and "due after 0.0 s and waited" in line
+        told = re.search(r"step 1 took ([\d.]+) s, but .* due after ([\d.]+) s and waited", capsys.readouterr().out)
+        assert float(told[1]) >= max(0.4, float(told[2]))
         assert pathlib.Path(tmp_path / "checkpoints" / "1").exists()
     assert left(tmp_path) == ["1", "2"]

@@ -64,14 +64,15 @@ def test_asked_to_stop(unbroken, tmp_path, signals):
     while not read_metrics(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    began = time.monotonic()
+    began = time.time()
     for number in signals:
         run.send_signal(number)
         time.sleep(0.05)
     output = run.communicate(timeout=60)[0]
     assert run.returncode == 128 + signals[0], output
-    assert time.monotonic() - began < 0.3 + 2 + 1  # a step, a save, and the end of Python
     stopped_at = int(output.splitlines()[-1].rpartition(" ")[2])
+    saved = (tmp_path / "checkpoints" / str(stopped_at)).stat().st_mtime
+    assert saved - began < 0.3 + 2  # a step and a save; how long Python takes to end is not ours
     assert last_state(tmp_path)[0] == stopped_at >= max(losses(tmp_path))
     finish(tmp_path)
     assert losses(tmp_path) == unbroken[0]

@@ -3,7 +3,6 @@
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_run import make_config
@@ -13,8 +12,8 @@ from jaxiqa.models import create_model
 from jaxiqa.training import optim, sharding
 from jaxiqa.training.checkpoint import abstract
 from jaxiqa.training.losses import parse_loss
-from jaxiqa.training.state import TrainState
-from jaxiqa.training.step import make_train_step
+from jaxiqa.training.state import make_init
+from jaxiqa.training.step import jit_step, make_train_step
 
 _MESHES = ((4, 1), (2, 2), (1, 4))
 
@@ -40,13 +39,9 @@ def test_meshes_agree(name, pictures, monkeypatch):
     model = create_model(name, variant="test", dropout=0.0)
     schedule = optim.make_schedule("constant", 1e-4, total=10)
     tx = optim.make_optimizer(config.optimizer, schedule)
-    step = make_train_step(model, tx, schedule, parse_loss("huber"), (), jax.random.key(0), images_of(model))
-
-    def init():
-        variables = model.init(jax.random.key(0), jnp.zeros((1, model.crop_size, model.crop_size, 3)))
-        return TrainState.create(variables, tx, optim.split_frozen(variables["params"], ())[0], with_ema=False)
-
-    shapes = jax.eval_shape(init)
+    step = make_train_step(model, tx, schedule, parse_loss("huber"), (), images_of(model))
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(make_init(model, model.crop_size, tx, ()), key, {})
     start = some_values(shapes, rng)
     image = rng.integers(0, 256, (8, model.crop_size, model.crop_size, 3), np.uint8)
     batch = {"image": image, "label": rng.random(8, np.float32)}
@@ -55,14 +50,13 @@ def test_meshes_agree(name, pictures, monkeypatch):
         mesh = sharding.make_mesh(data, fsdp)
         places, here = sharding.state_sharding(shapes, mesh), sharding.batch_sharding(mesh)
         state, on_devices = jax.device_put(start, places), jax.device_put(batch, here)
-        jitted = jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
-        lowered = jitted.lower(abstract(shapes, places), on_devices)
+        lowered = jit_step(step, places, mesh).lower(abstract(shapes, places), on_devices, key)
         compiled = lowered.compile({"xla_backend_optimization_level": 0})
         held = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(state))
         assert compiled.memory_analysis().alias_size_in_bytes >= 0.98 * held
         losses.append([])
         for _ in range(3):
-            state, metrics = compiled(state, on_devices)
+            state, metrics = compiled(state, on_devices, key)
             losses[-1].append(float(metrics["loss"]))
         moments = [x for x in jax.tree.leaves(state.opt_state) if x.size >= 256]
         split = [x.addressable_shards[0].data.size * fsdp == x.size for x in moments]

@@ -14,6 +14,7 @@ import time
 from unittest import mock
 
 import numpy as np
+import pytest
 from etils import epath
 from small_state import META, copied, damage, files_of, make_state, same, save_steps, shapes_of, small_run
 from tiny_run import ROOT, make_config, options, run_many, start_training, write_pictures
@@ -22,6 +23,7 @@ from jaxiqa.errors import DiskFull, NonFiniteError, WorkdirInUse
 from jaxiqa.training import lock
 from jaxiqa.training.checkpoint import Checkpoints, Saved
 from jaxiqa.training.logging import read_metrics
+from tests.faults.test_hosts import killed_process, missing_process, resumed_on_other_devices, stopped_and_resumed
 
 SAVES = [f"{where}:{n}" for where in ("before_commit", "after_commit", "in_gc") for n in (1, 2, 3)]
 
@@ -260,14 +262,46 @@ def nonfinite() -> tuple[str, bool]:
     return f"{named}/3 steps and batches named, {intact}/3 last good steps intact", named == intact == 3
 
 
+def _met(*counts: tuple) -> tuple[str, bool]:
+    """A row of counts that test_hosts.py gives as (required, seen)."""
+    wrong = [f"{seen} in place of {required}" for required, seen in counts if seen != required]
+    return "; ".join(wrong) or f"{len(counts)}/{len(counts)}", not wrong
+
+
+def pairs(config: str) -> tuple[str, bool]:
+    """Two processes of two devices, one of which gets SIGTERM, and what they go on as."""
+    folder = scratch()
+    return _met(stopped_and_resumed(folder, write_pictures(scratch()), 16, config=ROOT / "configs" / config))
+
+
+def moved() -> tuple[str, bool]:
+    """From 1 to 2 to 4 devices and back to 1."""
+    with pytest.MonkeyPatch.context() as patch:
+        return _met(resumed_on_other_devices(scratch(), write_pictures(scratch()), patch))
+
+
+def absent() -> tuple[str, bool]:
+    """A process that does not come, and one that dies."""
+    late, pictures = zip(*missing_process(scratch(), 10), strict=True), write_pictures(scratch())
+    return _met(*late, *(killed_process(scratch(), pictures, victim) for victim in (0, 1)))
+
+
 # bar, what is required, function
 BARS = [
     ("R1", ">= 20 kills, >= 5 inside a save: 0 losses differ, same state, 0 left-overs", kills),
     ("R1", "the same of jaxiqa.train", kills_of_train),
     ("R2", "0 steps lost, 143, a step + a save + 2 s", stops),
+    (
+        "R2",
+        "GlintIQA in 2 x 2: one step, 143 twice, bit-equal on 2 x 2, 1e-5 on 1 x 4",
+        lambda: pairs("glintiqa_folder.py"),
+    ),
+    ("R2", "the same of MFEN", lambda: pairs("mfen_folder.py")),
     ("R3", "50/50 flips found; every damaged file found or not needed; quarantine", corruption),
     ("R4", "newest valid step restored, warned at once, 0 left-overs", full_disk),
     ("R5", "10/10 refused, 0 files written, 10/10 stale locks taken over", locked),
+    ("R6", "1 -> 2 -> 4 -> 1 devices: the same pictures, losses to 1e-5", moved),
     ("R10", "20/20 typos caught, >= 18 with the right key, < 5 s", typos),
     ("R11", "stops within the log interval, batch named, last good step intact", nonfinite),
+    ("R12", "missing or dead process: 75, one line, no stack, within timeout + 5 s", absent),
 ]

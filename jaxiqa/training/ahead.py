@@ -42,7 +42,6 @@ def compile_ahead(jitted, *arguments) -> tuple[jax.stages.Compiled, float]:
     Raises:
       DoesNotFit: a chip's memory is too small.
     """
-    jax.config.update("jax_enable_compilation_cache", False)  # its key does not know the version of the TPU compiler
     began = time.monotonic()
     try:
         return jitted.lower(*arguments).compile(), time.monotonic() - began

@@ -40,7 +40,7 @@ def parse_slice(name: str) -> tuple[Chip, tuple[int, ...]]:
 def slice_devices(name: str) -> list[jax.Device]:
     """The devices of a slice, one for each chip, to compile for; arrays cannot be put on them.
 
-    This process must not have used any device before, and runs on the CPU from then on.
+    This process must not have computed anything before; from then on it runs on the CPU and keeps no compiled programs.
 
     Raises:
       ConfigError: no such slice, or no TPU compiler.
@@ -51,6 +51,7 @@ def slice_devices(name: str) -> list[jax.Device]:
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)  # JAX can write such programs there, but not read them
     hosts = {"chips_per_host_bounds": (*(min(side, 2) for side in sides[:2]), 1)}
     cores = {"chip_config_name": "megacore"} if name.startswith("v4") else {}  # two cores as one device
     try:

@@ -13,15 +13,7 @@ from jaxiqa.training.state import jit_once
 from jaxiqa.training.step import jit_step
 
 
-@pytest.fixture
-def no_cache_change():
-    """compile_ahead() switches the compile cache off, for good."""
-    before = jax.config.jax_enable_compilation_cache
-    yield
-    jax.config.update("jax_enable_compilation_cache", before)
-
-
-def test_a_step_compiled_for_this_computer(no_cache_change):
+def test_a_step_compiled_for_this_computer():
     mesh = sharding.make_mesh()
 
     def step(state, batch):
@@ -69,7 +61,7 @@ def test_a_step_compiled_for_this_computer(no_cache_change):
         ),
     ],
 )
-def test_no_room(message, needed, no_cache_change):
+def test_no_room(message, needed):
     class Refused:
         def lower(self):
             raise jax.errors.JaxRuntimeError(message)

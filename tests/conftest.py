@@ -8,6 +8,7 @@ CACHE = ROOT / ".pytest_cache" / "xla"
 CACHE.mkdir(parents=True, exist_ok=True)
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)  # programs that tests start use it too
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # hundreds of them compile the same trifles
 
 import jax
 import pytest

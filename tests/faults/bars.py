@@ -20,10 +20,11 @@ from small_state import META, copied, damage, files_of, make_state, same, save_s
 from tiny_run import ROOT, make_config, options, run_many, start_training, write_pictures
 
 from jaxiqa.errors import DiskFull, NonFiniteError, WorkdirInUse
-from jaxiqa.training import lock
+from jaxiqa.training import lock, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved
 from jaxiqa.training.logging import read_metrics
 from tests.faults.test_hosts import killed_process, missing_process, resumed_on_other_devices, stopped_and_resumed
+from tests.training.test_sharded_step import compare_meshes
 
 SAVES = [f"{where}:{n}" for where in ("before_commit", "after_commit", "in_gc") for n in (1, 2, 3)]
 
@@ -280,6 +281,15 @@ def moved() -> tuple[str, bool]:
         return _met(resumed_on_other_devices(scratch(), write_pictures(scratch()), patch))
 
 
+def meshes() -> tuple[str, bool]:
+    """Both systems on four devices: data 4, 2 x fsdp 2, fsdp 4."""
+    config = make_config(write_pictures(scratch()))
+    with mock.patch.object(sharding, "MIN_SHARDED_SIZE", 256):
+        for name in ("glintiqa", "mfen"):
+            compare_meshes(name, config)
+    return "2/2 systems", True
+
+
 def absent() -> tuple[str, bool]:
     """A process that does not come, and one that dies."""
     late, pictures = zip(*missing_process(scratch(), 10), strict=True), write_pictures(scratch())
@@ -301,6 +311,7 @@ BARS = [
     ("R4", "newest valid step restored, warned at once, 0 left-overs", full_disk),
     ("R5", "10/10 refused, 0 files written, 10/10 stale locks taken over", locked),
     ("R6", "1 -> 2 -> 4 -> 1 devices: the same pictures, losses to 1e-5", moved),
+    ("meshes", "data and fsdp: losses to 1e-5, moments sharded, 0.98 of the state donated", meshes),
     ("R10", "20/20 typos caught, >= 18 with the right key, < 5 s", typos),
     ("R11", "stops within the log interval, batch named, last good step intact", nonfinite),
     ("R12", "missing or dead process: 75, one line, no stack, within timeout + 5 s", absent),

@@ -77,7 +77,7 @@ def archive(entries, comment=b"", both=None, central=None):
     both: changes of an entry's two headers, {name: {field: value}}; the fields are those of `fields` below.
     central: changes of its header in the directory only.
     """
-    out, directory, count = b"", b"", 0
+    out, directory, count = bytearray(), bytearray(), 0
     for label, data in entries.items() if isinstance(entries, dict) else entries:
         fields = dict(flags=0, method=0, crc=zlib.crc32(data), stored=len(data), size=len(data), name=label.encode())
         fields |= {"offset": len(out)} | (both or {}).get(label, {})
@@ -92,7 +92,7 @@ def archive(entries, comment=b"", both=None, central=None):
         directory += struct.pack("<5H2L", len(fields["name"]), 0, 0, 0, 0, 0, fields["offset"]) + fields["name"]
         count += 1
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(directory), len(out), len(comment))
-    return out + directory + end + comment
+    return bytes(out + directory + end + comment)
 
 
 def zip_file(body, arrays=None, extra=None, **options):
@@ -109,10 +109,10 @@ def legacy_file(
     arrays = {"0": np.arange(4, dtype=np.float32)} if arrays is None else arrays
     machine = mapping({"little_endian": b"\x88" if little_endian else b"\x89"}, ordered=False)
     listed = sequence(*map(text, arrays if keys is None else keys))
-    out = b"".join(map(pickled, (integer(magic), integer(version), machine, body, listed)))
+    out = bytearray().join(map(pickled, (integer(magic), integer(version), machine, body, listed)))
     for key, array in arrays.items():
         out += struct.pack("<q", (counts or {}).get(key, array.size)) + array.tobytes()
-    return out
+    return bytes(out)
 
 
 CANARY = "jaxiqa_canary"  # made in the working directory, if anything is executed

@@ -13,6 +13,7 @@ import jaxiqa
 import jaxiqa.models
 from jaxiqa.errors import ConfigError
 from jaxiqa.models import create_model, find_model, list_models
+from jaxiqa.training.state import jit_once
 
 MODULES = sorted(
     m.name
@@ -28,7 +29,7 @@ def inputs(model, batch=2, seed=0):
 
 
 def init(model):
-    return jax.jit(model.init)(jax.random.key(0), inputs(model, 1))
+    return jit_once(model.init)(jax.random.key(0), inputs(model, 1))
 
 
 @pytest.mark.parametrize("name", MODULES)

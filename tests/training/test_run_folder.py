@@ -41,7 +41,7 @@ def some_steps(workdir, start: int, stop: int, saved: int) -> None:
     config = ml_collections.ConfigDict({"seed": 1})
     open_workdir(workdir)
     with open_run_folder(workdir) as folder:
-        save_config(config, "abc", folder.path, resumes=start > 0)
+        save_config(config, "abc", folder.path, start or None)
         with contextlib.closing(MetricLog(folder.path, start, 10, 8)) as log:
             for step in range(start + 1, stop + 1):
                 log.write(step, loss=1 / step)

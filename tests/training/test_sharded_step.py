@@ -32,10 +32,15 @@ def some_values(shapes, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["glintiqa", "mfen"])
-def test_meshes_agree(name, pictures, monkeypatch):
+def test_meshes_agree(pictures, monkeypatch):
+    """GlintIQA's; MFEN's takes minutes to compile and is one of tests/faults/bars.py."""
     monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 256)  # the test variants have no large arrays
-    config, rng = make_config(pictures), np.random.default_rng(0)
+    compare_meshes("glintiqa", make_config(pictures))
+
+
+def compare_meshes(name: str, config) -> None:
+    """Three steps of a system's test variant on each mesh; with MIN_SHARDED_SIZE at 256 elements."""
+    rng = np.random.default_rng(0)
     model = create_model(name, variant="test", dropout=0.0)
     schedule = optim.make_schedule("constant", 1e-4, total=10)
     tx = optim.make_optimizer(config.optimizer, schedule)

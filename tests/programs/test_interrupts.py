@@ -31,7 +31,6 @@ def stopped(name: str, *arguments, when, number: int = signal.SIGINT, group: boo
             cwd=ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored by what runs in the background
             stdout=output,
             stderr=subprocess.PIPE,
             text=True,

@@ -77,15 +77,16 @@ def provenance(dataset: Dataset, part: str, split, card: Card) -> dict:
 
 
 def describe(summary: dict) -> str:
-    """What write_results returned, in two lines for people; in brackets the 95 % interval."""
+    """What write_results returned, in two lines for people; in brackets the 95 % interval, where contents allow one."""
     fits = ", ".join(
         f"{kind} {summary[f'plcc_{kind}']['plcc']:.4f}"
         + ("" if summary[f"plcc_{kind}"]["converged"] else " (not converged)")
         for kind in iqa_metrics.KINDS
     )
     low, high = summary["srcc_interval"] or (math.nan, math.nan)
+    interval = "" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
     return (
-        f"{summary['part']}: srcc {summary['srcc']:.4f} [{low:.3f}, {high:.3f}]  plcc {summary['plcc']:.4f} "
+        f"{summary['part']}: srcc {summary['srcc']:.4f}{interval}  plcc {summary['plcc']:.4f} "
         f"(after a fit: {fits})  krcc {summary['krcc']:.4f}  rmse {summary['rmse']:.4f} (native scale)\n"
         f"on {summary['n']} pictures of {summary['dataset']} ({summary['split']}, {summary['split_fingerprint']}), "
         f"step {summary['step']} (selection {summary['selection']}), crops {summary['crops']}"

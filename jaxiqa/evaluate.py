@@ -28,7 +28,7 @@ from etils import epath
 from tqdm import tqdm
 
 from jaxiqa import datasets, program
-from jaxiqa.datasets.leaks import seen_references
+from jaxiqa.datasets.leaks import ANYONES, seen_references
 from jaxiqa.datasets.options import parse_options
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.datasets.splits import Split, make_split
@@ -41,7 +41,6 @@ from jaxiqa.scoring.scorer import Scorer
 from jaxiqa.training import compile_cache
 
 PARTS = ("train", "val", "test", "all")
-ANYONES = ("folder", "pyiqa")  # keys of datasets that are other pictures in every folder
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of a training run, or a converted checkpoint.")
 _STEP = flags.DEFINE_integer("step", None, "Step of the checkpoint; default: the best one, else the latest.")

@@ -34,6 +34,7 @@ from absl import flags
 from etils import epath
 
 from jaxiqa import datasets, program
+from jaxiqa.datasets.leaks import ANYONES
 from jaxiqa.errors import ConfigError, Stopped, UserError
 from jaxiqa.evaluation import protocol
 from jaxiqa.evaluation.drawing import write_bytes
@@ -160,7 +161,7 @@ def _target(text: str) -> tuple[str, str, str]:
     if not equals:
         raise ConfigError(f"--cross {text}: write it as DATASET=FOLDER, e.g. --cross tid2013=/path/to/tid2013")
     name = datasets.find(name)
-    own = os.path.basename(os.path.abspath(data_dir)) if name in ("folder", "pyiqa") else ""  # anyone's pictures
+    own = os.path.basename(os.path.abspath(data_dir)) if name in ANYONES else ""
     return f"{name}_{own}" if own else name, name, data_dir
 
 

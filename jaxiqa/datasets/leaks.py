@@ -6,7 +6,7 @@ from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.datasets.splits import Split
 from jaxiqa.errors import ConfigError
 
-_ANYONES = ("folder", "pyiqa")  # keys of datasets that are other pictures in every folder
+ANYONES = ("folder", "pyiqa")  # keys of datasets that are other pictures in every folder
 
 
 def lent_scores(dataset: Dataset, split: Split) -> dict:
@@ -35,7 +35,7 @@ def seen_references(meta: Mapping, dataset: Dataset, records: Iterable[Record]) 
     lent = meta.get("transferred") or {}
     rated = dataset.transferred or dataset
     name = dataset.transferred.dataset if dataset.transferred else dataset.name
-    if lent.get("dataset") != name or (name in _ANYONES and lent["fingerprint"] != rated.fingerprint):
+    if lent.get("dataset") != name or (name in ANYONES and lent["fingerprint"] != rated.fingerprint):
         return []
     return sorted(set(lent["references"]) & {r.reference for r in records})
 

@@ -12,7 +12,8 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxiqa.errors import CheckpointError, DiskFull
 from jaxiqa.training import digests, step_folders
-from jaxiqa.training.failures import agreed, cause_of, is_damage, not_orbax, quiet, together
+from jaxiqa.training.distributed import gather, meet
+from jaxiqa.training.failures import cause_of, is_damage, not_orbax, quiet
 from jaxiqa.training.step_folders import FOLDER, best_of, find_steps
 
 _POLICIES = ocp.training.preservation_policies
@@ -192,7 +193,7 @@ class Checkpoints:
         except Exception as error:  # Orbax raises bare ones too
             reason = cause_of(error)
             elsewhere = "" if is_damage(error) else reason
-        reason, elsewhere = agreed(reason), agreed(elsewhere)
+        reason, elsewhere = (next(filter(None, gather(why)), "") for why in (reason, elsewhere))
         if elsewhere:
             raise CheckpointError(f"checkpoint {path} cannot be read now ({elsewhere}); it was left where it is")
         if not reason and stored and (name := digests.differing(state, stored)):
@@ -200,11 +201,11 @@ class Checkpoints:
         return state, reason
 
     def _set_aside(self, bad: dict[int, str]) -> None:
-        together("damaged steps are known")
+        meet()  # all know them
         for step, reason in bad.items():
             if jax.process_index() == 0:
                 step_folders.set_aside(self._workdir, step, reason)
-        together("damaged steps are set aside")
+        meet()
         self._bad |= bad
 
     def _settle(self) -> None:

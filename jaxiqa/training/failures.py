@@ -1,13 +1,9 @@
-"""What a library that fails says: one line of it, and the same on every host."""
+"""What a library that fails says: one line of it."""
 
 import contextlib
 import gc
 import logging
 import sys
-
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 # Causes that users can mend; TensorStore wraps them in a page of its own.
 _CAUSES = (
@@ -92,17 +88,3 @@ def _chain(error: BaseException | None) -> list[BaseException]:
         chain.append(error)
         error = error.__cause__ or error.__context__
     return chain
-
-
-def agreed(found: str) -> str:
-    """A reason on every host where one host has one, or ""."""
-    if jax.process_count() == 1:
-        return found
-    anywhere = multihost_utils.process_allgather(np.array(bool(found))).any()
-    return found or ("another host cannot read it" if anywhere else "")
-
-
-def together(what: str) -> None:
-    """Wait until every host is here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)

@@ -98,10 +98,10 @@ def _guarded(main):
     signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
-    except _Terminated as error:
-        _exit("terminated", 143, error)
     except KeyboardInterrupt as error:
-        _exit("interrupted", 130, error)
+        sys.unraisablehook = lambda _: None  # an object that was half made complains as it is dropped
+        what = "terminated" if isinstance(error, _Terminated) else "interrupted"
+        _exit(what, getattr(error, "exit_code", 130), error)
     except BrokenPipeError:  # whoever read standard output has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

@@ -87,3 +87,23 @@ def test_help_does_not_wait_for_what_it_does_not_need(name):
     imported = {line.split("|")[-1].strip() for line in lines}
     assert "jax" in imported
     assert not imported & {"matplotlib", "scipy.stats", "skimage"}
+
+
+@pytest.mark.parametrize(("number", "what", "code"), [("SIGINT", "interrupted", 130), ("SIGTERM", "terminated", 143)])
+def test_an_object_interrupted_while_it_is_made_says_nothing(number, what, code):
+    lines = f"""
+import os, signal, sys
+from jaxiqa import program
+
+class HalfMade:
+    def __init__(self):
+        os.kill(os.getpid(), signal.{number})
+        signal.pause()
+    def __del__(self):
+        self.not_yet_there.close()
+
+sys.argv = ["half.py"]
+program.run(HalfMade)
+"""
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (code, f"half.py: {what}\n")

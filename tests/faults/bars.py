@@ -23,7 +23,9 @@ from jaxiqa.errors import DiskFull, NonFiniteError, WorkdirInUse
 from jaxiqa.training import lock, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved
 from jaxiqa.training.logging import read_metrics
+from tests.faults.test_golden_runs import VERSIONS, loss_difference, score_difference
 from tests.faults.test_hosts import killed_process, missing_process, resumed_on_other_devices, stopped_and_resumed
+from tests.inputs.test_restarts import PIPELINES, restarts
 from tests.training.test_sharded_step import compare_meshes
 
 SAVES = [f"{where}:{n}" for where in ("before_commit", "after_commit", "in_gc") for n in (1, 2, 3)]
@@ -290,6 +292,24 @@ def meshes() -> tuple[str, bool]:
     return "2/2 systems", True
 
 
+def golden_runs() -> tuple[str, bool]:
+    """What released versions wrote, and this version's losses."""
+    pictures = write_pictures(scratch())
+    largest = max(score_difference(version, pictures) for version in VERSIONS)
+    loss, here = loss_difference(scratch(), pictures)
+    seen = (
+        f"{len(VERSIONS)} versions: scores differ by {largest:.1e}, losses by {loss:.1e} {'' if here else 'elsewhere'}"
+    )
+    return seen, largest <= 1e-6 and loss <= (0 if here else 1e-5)
+
+
+def every_position() -> tuple[str, bool]:
+    """Restarts before each of 20 batches of every training pipeline."""
+    for name in PIPELINES:
+        restarts(scratch(), name, 20)
+    return f"{len(PIPELINES)} pipelines, 20 positions each", True
+
+
 def absent() -> tuple[str, bool]:
     """A process that does not come, and one that dies."""
     late, pictures = zip(*missing_process(scratch(), 10), strict=True), write_pictures(scratch())
@@ -315,4 +335,6 @@ BARS = [
     ("R10", "20/20 typos caught, >= 18 with the right key, < 5 s", typos),
     ("R11", "stops within the log interval, batch named, last good step intact", nonfinite),
     ("R12", "missing or dead process: 75, one line, no stack, within timeout + 5 s", absent),
+    ("R13", "released checkpoints score to 1e-6 as they did; losses as golden (1e-5 on other processors)", golden_runs),
+    ("R14", "Grain's assert_equal_output_after_checkpoint, every pipeline and position", every_position),
 ]

@@ -1,0 +1,89 @@
+"""What each released version wrote and scored, kept for as long as it must be read: python -m tests.faults.golden
+
+That command trains a small CNNIQA for six steps on noise and writes goldens/VERSION beside this file: the run's last
+checkpoint, its losses, and its scores. Commit it with a release. (R13, F30)
+"""
+
+import csv
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+STEPS = 6
+
+
+def this_platform() -> str:
+    """Where losses are the same bit for bit: the processor and what it can do, its cores, the version that compiles."""
+    import jax
+
+    cpu = pathlib.Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    can = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    can = hashlib.sha256(can.encode()).hexdigest()[:8]
+    return f"{name} ({can}), {os.cpu_count()} cores, jax {jax.__version__}"
+
+
+def run(name: str, *arguments) -> str:
+    """What a program prints, in a process with one device."""
+    command = [sys.executable, "-m", f"jaxiqa.{name}", *map(str, arguments)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def train(workdir, pictures) -> list[float]:
+    """Losses of the golden run."""
+    from tiny_run import options
+
+    changes = options(pictures, **{"dataset.name": "folder", "model.variant": "test", "total": f"{STEPS} steps"})
+    changes |= {"eval_every": f"{STEPS} steps", "save_every": f"{STEPS} steps"}
+    del changes["dataset.group_column"]
+    config = ROOT / "configs" / "cnniqa_live.py"
+    run("train", f"--config={config}", f"--workdir={workdir}", *(f"--config.{k}={v}" for k, v in changes.items()))
+    lines = (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()
+    return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
+
+
+def scores(checkpoint, pictures) -> dict[str, float]:
+    """The score of every picture, by name, as jaxiqa.score gives it."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = pathlib.Path(folder) / "scores.csv"
+        run("score", f"--checkpoint={checkpoint}", pictures, f"--output={output}")
+        with open(output, newline="") as file:
+            return {pathlib.Path(row["path"]).name: float(row["score"]) for row in csv.DictReader(file)}
+
+
+def main() -> None:
+    sys.path[:0] = [str(ROOT / "tests" / "helpers")]
+    from tiny_run import write_pictures
+
+    import jaxiqa
+
+    folder = HERE / "goldens" / jaxiqa.__version__
+    with tempfile.TemporaryDirectory() as scratch:
+        pictures, workdir = pathlib.Path(scratch) / "pictures", pathlib.Path(scratch) / "workdir"
+        pictures.mkdir()
+        write_pictures(pictures)
+        losses = train(workdir, pictures)
+        about = {
+            "platform": this_platform(),
+            "losses": [loss.hex() for loss in losses],
+            "scores": scores(workdir, pictures),
+        }
+        shutil.copytree(workdir / "checkpoints", folder / "checkpoints")
+        (folder / "golden.json").write_text(json.dumps(about, indent=2) + "\n")
+    print(f"{folder} is written; commit it")
+
+
+if __name__ == "__main__":
+    main()

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 import jaxiqa
 from jaxiqa import program
-from jaxiqa.distortions import DISTORTIONS, distort_exact, get_distortion
+from jaxiqa.distortions import distort_exact, get_distortion, parse_types
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.decode import image_size, read_image
@@ -46,17 +46,6 @@ _LEVELS = flags.DEFINE_string("levels", "1-5", "A level, a range or several with
 _SHEET = flags.DEFINE_bool("sheet", False, "Draw a contact sheet for each picture.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the random types.")
 _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count() or 1, "How many render side by side.", lower_bound=1)
-
-
-def parse_types(text: str) -> list[int]:
-    """Numbers of the types that a comma-separated list of names and numbers means; ConfigError for an unknown one."""
-    if text == "all":
-        return [row.id for row in DISTORTIONS]
-    try:
-        words = [word.strip() for word in text.split(",")]
-        return sorted({get_distortion(int(word) if word.isdigit() else word).id for word in words})
-    except ValueError as error:
-        raise ConfigError(f"--types: {error}") from error
 
 
 def parse_levels(text: str) -> list[int]:

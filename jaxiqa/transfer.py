@@ -26,31 +26,33 @@ tools read them. --gallery FILE.png shows pictures beside their matches, from th
 FOLDER writes the distorted pictures as 512x384 BMP under their public names (3.7 TB for 50,000), of --types only where
 given; files that exist are kept. Both also work alone, on an --output that is there.
 
+In many processes (launch/README.md) each computes the features of a share of the pool and renders a share of the
+pictures, and the first does the rest; --output must be a folder that all of them see.
+
 Exit codes: 0 done, 2 usage, 3 bad data (pictures that cannot be read are left out and named), 4 unusable checkpoint.
 """
 
 import os
 import time
 
-import numpy as np
+import jax
 from absl import flags
 from etils import epath
-from PIL import Image
 
 import jaxiqa
 from jaxiqa import datasets, program
 from jaxiqa.datasets import saqt, saqt_files
 from jaxiqa.datasets.options import parse_options
 from jaxiqa.datasets.shared_types import SHARED, kadid_types
-from jaxiqa.distortions import DISTORTIONS, get_distortion
+from jaxiqa.distortions import parse_types
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.evaluation import report
-from jaxiqa.inputs.decode import read_image
 from jaxiqa.inputs.files import find_pictures
 from jaxiqa.inputs.whole import render_whole
 from jaxiqa.models.resnet import VARIANTS
 from jaxiqa.retrieval import labels
 from jaxiqa.retrieval.features import Extractor, load_backbone, untrained_backbone
+from jaxiqa.retrieval.gallery import draw_gallery
 from jaxiqa.retrieval.matching import Found, Matcher, by_lot, number_references
 from jaxiqa.retrieval.selection import choose
 from jaxiqa.training import compile_cache, distributed, sharding
@@ -77,6 +79,7 @@ _GALLERY = flags.DEFINE_string("gallery", None, "FILE.png to draw.")
 _RENDER = flags.DEFINE_string("render", None, "Folder to write distorted pictures to.")
 _TYPES = flags.DEFINE_string("types", "all", "Types to render: names and numbers with commas, e.g. jpeg2000,10,15.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the new dataset, or of one that is there.")
+_CLUSTER = program.cluster_flags()
 
 
 def transfer(folder: epath.Path) -> dict[str, str]:
@@ -84,8 +87,7 @@ def transfer(folder: epath.Path) -> dict[str, str]:
     dataset = datasets.load(_DATASET.value, _DATA_DIR.value, **parse_options(_OPTION.value))
     table = labels.make_table(dataset, kadid_types(dataset.name))
     pool, home = _pool()
-    compute = _CHECKPOINT.value or _UNTRAINED.value or _STEER.value
-    make = _read_matches if _MATCHES.value else _compute_matches if compute else _by_lot
+    make = _compute_matches if _computes() else _read_matches if _MATCHES.value else _by_lot
     made = make(table, pool, folder)
     found, steering, files, made_by, refused = made
     trained, matched = made_by.get("source") != {}, make is not _by_lot
@@ -128,6 +130,10 @@ def transfer(folder: epath.Path) -> dict[str, str]:
         f"{len(names) * len(table.cells):,} labels, {_LABELS.value}, for {len(table.cells)} types and levels: {folder}"
     )
     return refused
+
+
+def _computes() -> bool:
+    return not _MATCHES.value and bool(_CHECKPOINT.value or _UNTRAINED.value or _STEER.value)
 
 
 def _pool() -> tuple[dict[str, str], str]:
@@ -187,15 +193,8 @@ def _compute_matches(table: labels.LabelTable, pool: dict[str, str], folder: epa
     home = os.path.expanduser(_REFERENCES.value or _DATA_DIR.value)
     references = labels.find_references(table.references, home)
     steer = {name: find_pictures([inside]) for name, inside in _steer()}
-    mesh = sharding.make_mesh()
-    if _CHECKPOINT.value:
-        backbone = load_backbone(_CHECKPOINT.value, mesh)
-    else:
-        backbone = untrained_backbone(_BACKBONE.value, mesh)
-    extractor, began = Extractor(backbone, mesh, _BATCH_SIZE.value), time.monotonic()
-    matcher = Matcher(pool, extractor, mesh, folder)
-    took, names = time.monotonic() - began, matcher.features.names
-    print(f"features of {len(names):,} pictures: {took:.1f} s, {extractor.compiled_shapes} shapes compiled")
+    matcher, made_by = _make_matcher(pool, folder)
+    names = matcher.features.names
     found = matcher(table.dataset, references, _TOP_K.value)
     several = {table.dataset: saqt_files.Matches(names, *_best(found, list(references.values())))}
     for name, paths in steer.items():
@@ -204,7 +203,23 @@ def _compute_matches(table: labels.LabelTable, pool: dict[str, str], folder: epa
     if steer:
         saqt_files.write_similarities(folder / "similarities.csv", several)
     steering = {name: several[name].similarity for name in steer}
-    return found, steering, list(references.values()), backbone.about, matcher.features.about["refused"]
+    return found, steering, list(references.values()), made_by, matcher.features.about["refused"]
+
+
+def _make_matcher(pool: dict[str, str], folder: epath.Path) -> tuple[Matcher, dict]:
+    """The pool with its features, and what network made them; all processes make it together."""
+    distributed.meet()  # the first has read the rated dataset
+    mesh = sharding.make_mesh()
+    if _CHECKPOINT.value:
+        backbone = load_backbone(_CHECKPOINT.value, mesh)
+    else:
+        backbone = untrained_backbone(_BACKBONE.value, mesh)
+    mesh = distributed.local_mesh(mesh)
+    extractor, began = Extractor(backbone, mesh, _BATCH_SIZE.value), time.monotonic()
+    matcher = Matcher(pool, extractor, mesh, folder)
+    took, count = time.monotonic() - began, len(matcher.features.names)
+    print(f"features of {count:,} pictures: {took:.1f} s, {extractor.compiled_shapes} shapes compiled")
+    return matcher, backbone.about
 
 
 def _best(found: Found, paths: list[str]) -> tuple:
@@ -237,43 +252,18 @@ def _write_public(folder: epath.Path, found: Found, files: list[str], number_N, 
     print(f"{rows:,} labels in {len(written)} public files: {time.monotonic() - began:.1f} s")
 
 
-def draw_gallery(folder: epath.Path, target: str, pairs: int = 24) -> None:
-    """PNG of pictures beside their matches, evenly from the most to the least similar."""
-    about = saqt.read_about(folder)
-    (found,) = saqt_files.read_matches(folder / "matches.csv").values()
-    order = (-found.similarity).argsort(kind="stable").tolist()
-    shown = [order[i * (len(order) - 1) // max(pairs - 1, 1)] for i in range(min(pairs, len(order)))]
-    images, captions = [], []
-    for i in dict.fromkeys(shown):
-        if not found.reference_paths[i] or not about["pictures"]:
-            raise DataError(f"{folder}: the matches are from a file, so the pictures are not known; compute them")
-        for path in (os.path.join(about["pictures"], found.sources[i]), found.reference_paths[i]):
-            image = Image.fromarray(read_image(path))
-            image.thumbnail((300, 300))
-            images.append(np.asarray(image))
-        captions += [found.sources[i], f"{found.references[i]}, similarity {found.similarity[i]:.3f}"]
-    title = f"{about['sources']:,} pictures, and the reference of {about['dataset']} that each is most like"
-    if not about["trained"]:
-        title += "\nthe network is untrained: this similarity has no meaning"
-    report.contact_sheet(target, images, captions, title, 6)
-
-
 def _render(folder: epath.Path, target: str) -> None:
-    types = [row.id for row in DISTORTIONS]
-    if _TYPES.value != "all":
-        try:
-            words = [word.strip() for word in _TYPES.value.split(",")]
-            types = sorted({get_distortion(int(word) if word.isdigit() else word).id for word in words})
-        except ValueError as error:
-            raise ConfigError(f"--types: {error}") from error
-    paths, records = saqt.to_render(folder, _PICTURES.value, types)
+    """Writes the distorted pictures; each process those of its share of the sources."""
+    paths, records = saqt.to_render(folder, _PICTURES.value, parse_types(_TYPES.value))
     number_of = {path: n for n, path in enumerate(paths)}
+    index, count, cells = jax.process_index(), jax.process_count(), len(records) // len(paths)
+    mine = range(*(len(paths) * i // count * cells for i in (index, index + 1)))
 
     def place(record):
         return os.path.join(target, saqt_files.distorted_name(number_of[record.path], record.path, *record.apply))
 
     try:
-        written = render_whole(records, place, len(records))
+        written = sum(distributed.gather(render_whole(map(records.__getitem__, mine), place, len(mine))))
     except BaseException as error:
         error.add_note("the same command goes on where it stopped")
         raise
@@ -302,34 +292,41 @@ def _refuse_untrained() -> None:
         )
 
 
+def _run(folder: epath.Path) -> dict[str, str]:
+    """What the flags ask for; returns {name: why} of the pictures that could not be read."""
+    refused = {}
+    if _DATASET.value:
+        folder.mkdir(parents=True, exist_ok=True)
+        if distributed.is_first():
+            refused = transfer(folder)
+        elif _computes():
+            _make_matcher(_pool()[0], folder)
+    if _GALLERY.value and distributed.is_first():
+        draw_gallery(folder, _GALLERY.value)
+        print(f"pictures beside their matches: {_GALLERY.value}")
+    if _RENDER.value:
+        distributed.meet()  # the dataset is there
+        _render(folder, _RENDER.value)
+    return refused
+
+
 def main() -> None:
     """The program."""
     if not _OUTPUT.value:
         raise ConfigError("--output is missing; name a folder for the dataset")
-    folder, refused = epath.Path(_OUTPUT.value), {}
+    folder = epath.Path(_OUTPUT.value)
     if not _DATASET.value and not (_GALLERY.value or _RENDER.value):
         raise ConfigError("--dataset is missing; name the rated dataset that the labels are from, e.g. kadid10k")
     if _DATASET.value:
         _check_flags()
-    if cluster := distributed.find():
-        raise ConfigError(
-            f"transfer runs in one process, and this is number {cluster.index} of {cluster.count}; start it on one "
-            "machine alone"
-        )
-    compile_cache.enable()
-    try:
-        if _DATASET.value:
-            folder.mkdir(parents=True, exist_ok=True)
-            refused = transfer(folder)
-        if _GALLERY.value:
-            draw_gallery(folder, _GALLERY.value)
-            print(f"pictures beside their matches: {_GALLERY.value}")
-        if _RENDER.value:
-            _render(folder, _RENDER.value)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise ConfigError(f"{error.filename or folder} cannot be written ({error.strerror})") from error
+    with distributed.start(folder, **_CLUSTER()):
+        compile_cache.enable()
+        try:
+            refused = _run(folder)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise ConfigError(f"{error.filename or folder} cannot be written ({error.strerror})") from error
     for reason in refused.values():
         print(f"refused: {reason}")
     if refused:

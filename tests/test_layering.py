@@ -20,7 +20,10 @@ ALLOWED = {
     "training": ((), None),
     "evaluation": ((), None),
     "retrieval": (
-        ("models", "inputs", "weights", "training.sharding", "training.checkpoint", "datasets.records"),
+        (
+            *("models", "inputs", "weights", "datasets", "evaluation"),
+            *("training.sharding", "training.checkpoint", "training.distributed"),
+        ),
         None,
     ),
     "scoring": (("models", "inputs", "weights", "training", "datasets.records", "evaluation"), None),

@@ -8,7 +8,7 @@ from jaxiqa.distortions.batch import distort_batch
 from jaxiqa.distortions.contrastive import CONTRASTIVE
 from jaxiqa.distortions.draw import draw, draw_classes, label_classes
 from jaxiqa.distortions.single import distort, distort_exact
-from jaxiqa.distortions.table import DISTORTIONS, Distortion, get_distortion
+from jaxiqa.distortions.table import DISTORTIONS, Distortion, get_distortion, parse_types
 
 __all__ = [
     "CONTRASTIVE",
@@ -21,4 +21,5 @@ __all__ = [
     "draw_classes",
     "get_distortion",
     "label_classes",
+    "parse_types",
 ]

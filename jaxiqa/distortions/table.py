@@ -15,7 +15,7 @@ from jaxiqa.distortions.palette import colour_quantisation
 from jaxiqa.distortions.sharpness import contrast_change, high_sharpen
 from jaxiqa.distortions.spatial import colour_block, jitter, non_eccentricity_patch, pixelate
 from jaxiqa.distortions.thresholds import quantisation
-from jaxiqa.errors import suggest
+from jaxiqa.errors import ConfigError, suggest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,3 +82,14 @@ def get_distortion(type: str | int, bank: tuple[Distortion, ...] = DISTORTIONS) 
     if number not in by_id:
         raise ValueError(f"unknown distortion number {number}; choose one of: " + ", ".join(map(str, by_id)))
     return by_id[number]
+
+
+def parse_types(text: str) -> list[int]:
+    """Numbers of the types that "all", or names and numbers with commas, mean; ConfigError for an unknown one."""
+    if text == "all":
+        return [row.id for row in DISTORTIONS]
+    try:
+        words = [word.strip() for word in text.split(",")]
+        return sorted({get_distortion(int(word) if word.isdigit() else word).id for word in words})
+    except ValueError as error:
+        raise ConfigError(f"--types: {error}") from error

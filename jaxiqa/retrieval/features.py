@@ -25,7 +25,7 @@ from jaxiqa.inputs.transforms import normalise
 from jaxiqa.models import create_model, resnet
 from jaxiqa.models.layers import BatchNorm
 from jaxiqa.retrieval.feature_file import FeatureFile, read_features, write_features
-from jaxiqa.training import sharding
+from jaxiqa.training import distributed, sharding
 from jaxiqa.training.checkpoint import Saved
 
 _STRIDE = 32  # of the last stage
@@ -47,7 +47,11 @@ class Backbone:
 
 
 def load_backbone(checkpoint: str, mesh) -> Backbone:
-    """The ResNet of a converted checkpoint. Raises CheckpointError where it is anything else."""
+    """The ResNet of a converted checkpoint, on this process's devices of the mesh; all processes must ask.
+
+    Raises:
+      CheckpointError: it is anything else.
+    """
     saved = Saved(checkpoint)
     named = saved.meta.get("card", {}).get("model", {})
     is_resnet = named.get("name") in ("resnet", *resnet.VARIANTS) and named.get("variant") in resnet.VARIANTS
@@ -57,14 +61,14 @@ def load_backbone(checkpoint: str, mesh) -> Backbone:
             f"checkpoint {saved.workdir} holds {holds}; features need a converted ResNet: python -m jaxiqa.convert "
             "--model resnet101 --source FILE --output DIR"
         )
-    variables = saved.load(("params", "batch_stats"), sharding.replicated(mesh))
+    variables = distributed.local_copy(saved.load(("params", "batch_stats"), sharding.replicated(mesh)), mesh)
     return Backbone(_create(named["variant"]), variables, {"network": named["variant"], "source": saved.meta["source"]})
 
 
 def untrained_backbone(variant: str, mesh) -> Backbone:
-    """A ResNet with random weights, always the same; the similarity of its features has no meaning."""
+    """A ResNet with random weights, always the same, on this process's devices; its similarity has no meaning."""
     model = _create(variant)
-    init = jax.jit(model.init, out_shardings=sharding.replicated(mesh))
+    init = jax.jit(model.init, out_shardings=sharding.replicated(distributed.local_mesh(mesh)))
     variables = init(jax.random.key(0), jnp.zeros((1, model.crop_size, model.crop_size, 3)))
     return Backbone(model, variables, {"network": variant, "source": {}})
 
@@ -115,7 +119,7 @@ class Extractor:
 
     Args:
       backbone: that computes them.
-      mesh: of the devices.
+      mesh: of this process's devices.
       batch_size: pictures of 384 x 512 in a batch.
     """
 
@@ -124,6 +128,8 @@ class Extractor:
         self._variables, self._batch_size, self._devices = backbone.variables, batch_size, mesh.size
         self._sharding = sharding.batch_sharding(mesh)
         self._forward = jax.jit(functools.partial(pooled_features, backbone.model))
+        one = np.zeros((1, _STRIDE, _STRIDE, 3), np.uint8), np.zeros((1, 2), np.int32)
+        self._size = jax.eval_shape(self._forward, self._variables, *one).shape[1]
 
     @property
     def compiled_shapes(self) -> int:
@@ -143,15 +149,11 @@ class Extractor:
             except DataError as error:
                 refused[i] = str(error)
         order = sorted(shapes, key=shapes.get)  # pictures of one shape together
-        features, in_flight = None, collections.deque()
+        features, in_flight = np.zeros((len(paths), self._size), np.float32), collections.deque()
 
         def collect():
-            nonlocal features
             members, result_BD = in_flight.popleft()
-            result_BD = jax.device_get(result_BD)[: len(members)]
-            if features is None:
-                features = np.zeros((len(paths), result_BD.shape[1]), np.float32)
-            features[members] = result_BD
+            features[members] = jax.device_get(result_BD)[: len(members)]
             bar.update(len(members))
 
         with tqdm(total=len(paths), desc=title, unit=" pictures", mininterval=1, disable=None) as bar:
@@ -162,8 +164,6 @@ class Extractor:
                     collect()
             while in_flight:
                 collect()
-        if features is None:
-            raise DataError(f"{title}: not one of {len(paths)} pictures can be used; {next(iter(refused.values()))}")
         return features, refused
 
     def _batches(self, paths, order: list[int], shapes: dict[int, tuple[int, int]], refused: dict[int, str]):
@@ -221,9 +221,7 @@ def features_of(pictures: Mapping[str, str], file: str, extractor: Extractor, ti
       extractor: that computes them.
       title: of the progress bar.
     """
-    lines = (f"{name}\t{os.path.getsize(path)}" for name, path in pictures.items())
-    digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-    about = {**extractor.about, "pictures": digest}
+    about = describe(pictures, extractor)
     if os.path.exists(file):
         there = read_features(file)
         if about.items() <= there.about.items():
@@ -234,3 +232,10 @@ def features_of(pictures: Mapping[str, str], file: str, extractor: Extractor, ti
     about["refused"] = {names[i]: reason for i, reason in sorted(refused.items())}
     write_features(file, [names[i] for i in usable], features_ND[usable] if refused else features_ND, about)
     return read_features(file)
+
+
+def describe(pictures: Mapping[str, str], extractor: Extractor) -> dict:
+    """What features of these pictures depend on: the network, and a digest of the pictures' names and sizes."""
+    lines = (f"{name}\t{os.path.getsize(path)}" for name, path in pictures.items())
+    digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    return {**extractor.about, "pictures": digest}

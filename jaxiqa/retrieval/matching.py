@@ -1,18 +1,17 @@
 """Which reference each picture of a pool is most like: computed from features, or read from a file."""
 
 import dataclasses
-import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.content import decode_all
-from jaxiqa.retrieval.feature_file import FeatureFile
 from jaxiqa.retrieval.features import Extractor, features_of
 from jaxiqa.retrieval.labels import label_sources
 from jaxiqa.retrieval.neighbours import BLOCK, nearest
+from jaxiqa.retrieval.shares import features_of_shares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,21 +50,28 @@ def by_lot(pool: Mapping[str, str], count: int, seed: int) -> tuple[Found, dict[
 class Matcher:
     """Finds matches of one pool of pictures in several sets of references.
 
+    Many processes make it together, each computing the features of its share of the pool; then each can use it alone.
+
     Args:
       pool: {name: path} of the pictures.
       extractor: of features.
-      mesh: of the devices.
-      folder: features are kept here, as features_NAME.npz.
+      mesh: of this process's devices.
+      folder: features are kept here, as features_NAME.npz; all processes see it.
 
     Attributes:
       features: of the pool; what could not be read is in features.about["refused"].
+
+    Raises:
+      DataError: not one of the pictures can be used.
     """
 
     def __init__(self, pool: Mapping[str, str], extractor: Extractor, mesh, folder: str):
         self._file = lambda name: os.path.join(folder, f"features_{name}.npz")
-        self._of: Callable[..., FeatureFile] = functools.partial(features_of, extractor=extractor)
-        self._mesh = mesh
-        self.features = self._of(pool, self._file("pictures"), title="features of the pictures")
+        self._extractor, self._mesh = extractor, mesh
+        self.features = features_of_shares(pool, self._file("pictures"), extractor, "features of the pictures")
+        if not self.features.names:
+            reason = next(iter(self.features.about["refused"].values()))
+            raise DataError(f"not one of {len(pool)} pictures can be used; {reason}")
 
     def __call__(self, dataset: str, references: Mapping[str, str], k: int) -> Found:
         """The k best matches of every picture.
@@ -78,7 +84,7 @@ class Matcher:
         Raises:
           DataError: a reference cannot be read.
         """
-        features = self._of(references, self._file(dataset), title=f"features of {dataset}'s references")
+        features = features_of(references, self._file(dataset), self._extractor, f"features of {dataset}'s references")
         if refused := features.about["refused"]:
             raise DataError(
                 f"{len(refused)} reference pictures of {dataset} cannot be used: {next(iter(refused.values()))}"

@@ -1,11 +1,13 @@
 """python -m jaxiqa.transfer: a planted pool, its labels, public files, gallery, rendering, refusals."""
 
 import csv
+import hashlib
 import json
 import os
 
 import numpy as np
 import pytest
+from hosts import Hosts
 from PIL import Image, ImageFilter
 from tiny_run import run_many, run_program
 
@@ -15,6 +17,7 @@ from jaxiqa.distortions import distort_exact
 from jaxiqa.inputs.render import seed_of
 from jaxiqa.inputs.whole import whole
 from jaxiqa.models import create_model
+from jaxiqa.retrieval.feature_file import read_features, write_features
 from jaxiqa.training.checkpoint import save_once
 
 TYPES, COUNT = (1, 10, 18), 14
@@ -273,6 +276,35 @@ def test_rendering_goes_on(made, rated, pool, tmp_path):
     done = run_program("transfer", *options, "--types=18")
     assert "1 pictures written" in done.stdout and "9 were there" in done.stdout
     assert sorted((tmp_path / "bmp/001").iterdir()) == files
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_same(made, rated, pool, checkpoint, tmp_path):
+    """Each computes a share of the features and renders a share; a share that is there is taken up."""
+    output, _ = made
+    whole_pool, twice = read_features(output / "features_pictures.npz"), tmp_path / "two"
+    about = json.loads((output / "saqt.json").read_text())
+    names = sorted([*whole_pool.names, "broken.png"])[1::2]  # the second process's share, with a feature of its own
+    size_of = {name: os.path.getsize(pool / name) for name in names}
+    lines = "\n".join(f"{name}\t{size}" for name, size in size_of.items())
+    share = {**about["matches"], "pictures": hashlib.sha256(lines.encode()).hexdigest(), "refused": {}}
+    features_ND = whole_pool.read()[[whole_pool.names.index(name) for name in names]]
+    features_ND[-1] = np.eye(features_ND.shape[1])[5]
+    twice.mkdir()
+    write_features(twice / "features_pictures.2-of-2.npz", names, features_ND, share)
+    arguments = [*dataset_flags(rated), f"--pictures={pool}", f"--checkpoint={checkpoint}", "--top_k=3"]
+    arguments += [f"--output={twice}", f"--render={tmp_path / 'bmp'}", "--types=18"]
+    with Hosts("transfer", arguments, 2, 2) as hosts:
+        assert hosts.wait() == [3, 0], [hosts.output(i) for i in range(2)]
+        assert "1 of the pictures could not be used" in hosts.output(0) and "features" not in hosts.output(1)
+        assert "350 pictures written" in hosts.output(0)
+    ours = read_features(twice / "features_pictures.npz")
+    assert ours.names == whole_pool.names and ours.about == whole_pool.about
+    differs = np.abs(ours.read() - whole_pool.read()).max(1) > 1e-6
+    assert [ours.names[i] for i in np.flatnonzero(differs)] == names[-1:]
+    others = [[row for row in read(f / "sources.csv") if row["source_image"] != names[-1]] for f in (twice, output)]
+    assert others[0] == others[1] and len(others[0]) == len(whole_pool.names) - 1
+    assert len(list(tmp_path.glob("bmp/*/*.bmp"))) == 350 and not list(twice.glob("*-of-*"))
 
 
 def test_refusals(made, rated, pool, tmp_path):

@@ -1,0 +1,48 @@
+"""Features of a pool of pictures, computed by many processes, each of which computes those of a share of it."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from jaxiqa.retrieval.feature_file import FeatureFile, read_features, write_features
+from jaxiqa.retrieval.features import Extractor, describe, features_of
+from jaxiqa.training import distributed
+
+
+def features_of_shares(pictures: Mapping[str, str], file: str, extractor: Extractor, title: str) -> FeatureFile:
+    """What features_of gives, the same on all processes; all of them must ask.
+
+    Every process writes the features of its share beside `file`, in a folder that all of them see. A share that is
+    complete is taken up where as many processes are started again.
+
+    Args:
+      pictures, file, title: as of features_of, alike on all processes.
+      extractor: over the devices of this process (distributed.local_mesh).
+    """
+    index, count = jax.process_index(), jax.process_count()
+    if count == 1:
+        return features_of(pictures, file, extractor, title)
+    about, names = describe(pictures, extractor), list(pictures)
+    there = os.path.exists(file) and about.items() <= read_features(file).about.items()
+    if not distributed.from_first(there):
+        files = [f"{os.path.splitext(file)[0]}.{i + 1}-of-{count}.npz" for i in range(count)]
+        features_of({name: pictures[name] for name in names[index::count]}, files[index], extractor, title)
+        distributed.meet()
+        if distributed.is_first():
+            _join([read_features(share) for share in files], names, file, about)
+            for share in files:
+                os.remove(share)
+        distributed.meet()
+    return read_features(file)
+
+
+def _join(shares: Sequence[FeatureFile], names: Sequence[str], file: str, about: dict) -> None:
+    """Writes what features_of would have written."""
+    shares_ND = [share.read() for share in shares if share.names]
+    row_of = {name: row for row, name in enumerate(name for share in shares for name in share.names)}
+    usable = [name for name in names if name in row_of]
+    features_ND = np.concatenate(shares_ND)[[row_of[name] for name in usable]] if usable else np.zeros((0, 1))
+    refused = {name: why for share in shares for name, why in share.about["refused"].items()}
+    write_features(file, usable, features_ND, about | {"refused": {n: refused[n] for n in names if n in refused}})

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import logging
 import sys
+import warnings
 
 # Causes that users can mend; TensorStore wraps them in a page of its own.
 _CAUSES = (
@@ -38,7 +39,9 @@ def quiet():
     try:
         yield
     except BaseException:
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            gc.collect()
         hook = _without_late_reads(hook)
         raise
     finally:

@@ -20,10 +20,7 @@ ALLOWED = {
     "training": ((), None),
     "evaluation": ((), None),
     "retrieval": (
-        (
-            *("models", "inputs", "weights", "datasets", "evaluation"),
-            *("training.sharding", "training.checkpoint", "training.distributed"),
-        ),
+        ("models", "inputs", "weights", "datasets", "evaluation", "training"),
         None,
     ),
     "scoring": (("models", "inputs", "weights", "training", "datasets.records", "evaluation"), None),

@@ -222,10 +222,8 @@ def features_of(pictures: Mapping[str, str], file: str, extractor: Extractor, ti
       title: of the progress bar.
     """
     about = describe(pictures, extractor)
-    if os.path.exists(file):
-        there = read_features(file)
-        if about.items() <= there.about.items():
-            return there
+    if there := current_features(file, about):
+        return there
     names = list(pictures)
     features_ND, refused = extractor(list(pictures.values()), title)
     usable = [i for i in range(len(names)) if i not in refused]
@@ -239,3 +237,9 @@ def describe(pictures: Mapping[str, str], extractor: Extractor) -> dict:
     lines = (f"{name}\t{os.path.getsize(path)}" for name, path in pictures.items())
     digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     return {**extractor.about, "pictures": digest}
+
+
+def current_features(file: str, about: Mapping) -> FeatureFile | None:
+    """What `file` holds, where it is there and of what describe() said."""
+    there = read_features(file) if os.path.exists(file) else None
+    return there if there and about.items() <= there.about.items() else None

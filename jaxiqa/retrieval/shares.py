@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxiqa.retrieval.feature_file import FeatureFile, read_features, write_features
-from jaxiqa.retrieval.features import Extractor, describe, features_of
+from jaxiqa.retrieval.features import Extractor, current_features, describe, features_of
 from jaxiqa.training import distributed
 
 
@@ -25,8 +25,7 @@ def features_of_shares(pictures: Mapping[str, str], file: str, extractor: Extrac
     if count == 1:
         return features_of(pictures, file, extractor, title)
     about, names = describe(pictures, extractor), list(pictures)
-    there = os.path.exists(file) and about.items() <= read_features(file).about.items()
-    if not distributed.from_first(there):
+    if not distributed.from_first(current_features(file, about) is not None):
         files = [f"{os.path.splitext(file)[0]}.{i + 1}-of-{count}.npz" for i in range(count)]
         features_of({name: pictures[name] for name in names[index::count]}, files[index], extractor, title)
         distributed.meet()

@@ -24,7 +24,13 @@ from jaxiqa.training import lock, sharding
 from jaxiqa.training.checkpoint import Checkpoints, Saved
 from jaxiqa.training.logging import read_metrics
 from tests.faults.test_golden_runs import VERSIONS, loss_difference, score_difference
-from tests.faults.test_hosts import killed_process, missing_process, resumed_on_other_devices, stopped_and_resumed
+from tests.faults.test_hosts import (
+    killed_process,
+    losses,
+    missing_process,
+    resumed_on_other_devices,
+    stopped_and_resumed,
+)
 from tests.inputs.test_restarts import PIPELINES, restarts
 from tests.training.test_sharded_step import compare_meshes
 
@@ -33,13 +39,6 @@ SAVES = [f"{where}:{n}" for where in ("before_commit", "after_commit", "in_gc") 
 
 def scratch() -> pathlib.Path:
     return pathlib.Path(tempfile.mkdtemp(prefix="jaxiqa-faults-"))
-
-
-def losses(workdir) -> dict[int, str]:
-    """Losses by step as hexadecimal floats; a step that is there twice fails."""
-    lines = [line for line in read_metrics(workdir) if "loss" in line]
-    assert len({line["step"] for line in lines}) == len(lines)
-    return {line["step"]: line["loss"].hex() for line in lines}
 
 
 def resume(workdir, size: int = 300):

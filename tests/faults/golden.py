@@ -11,12 +11,12 @@ import os
 import pathlib
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 
+from jaxiqa.training.logging import read_metrics
+
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
 STEPS = 6
 
 
@@ -32,39 +32,30 @@ def this_platform() -> str:
     return f"{name} ({can}), {os.cpu_count()} cores, jax {jax.__version__}"
 
 
-def run(name: str, *arguments) -> str:
-    """What a program prints, in a process with one device."""
-    command = [sys.executable, "-m", f"jaxiqa.{name}", *map(str, arguments)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def train(workdir, pictures) -> list[float]:
-    """Losses of the golden run."""
-    from tiny_run import options
+    """Losses of the golden run, which has one device."""
+    from hosts import training
 
-    changes = options(pictures, **{"dataset.name": "folder", "model.variant": "test", "total": f"{STEPS} steps"})
-    changes |= {"eval_every": f"{STEPS} steps", "save_every": f"{STEPS} steps"}
-    del changes["dataset.group_column"]
-    config = ROOT / "configs" / "cnniqa_live.py"
-    run("train", f"--config={config}", f"--workdir={workdir}", *(f"--config.{k}={v}" for k, v in changes.items()))
-    lines = (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()
-    return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
+    with training(workdir, pictures, 1, 1, STEPS, **{"model.variant": "test"}) as run:
+        assert run.wait() == [0], run.output(0)
+    return [line["loss"] for line in read_metrics(workdir) if "loss" in line]
 
 
 def scores(checkpoint, pictures) -> dict[str, float]:
     """The score of every picture, by name, as jaxiqa.score gives it."""
+    from tiny_run import run_program
+
     with tempfile.TemporaryDirectory() as folder:
         output = pathlib.Path(folder) / "scores.csv"
-        run("score", f"--checkpoint={checkpoint}", pictures, f"--output={output}")
+        done = run_program("score", f"--checkpoint={checkpoint}", pictures, f"--output={output}")
+        assert done.returncode == 0, done.stderr
         with open(output, newline="") as file:
             return {pathlib.Path(row["path"]).name: float(row["score"]) for row in csv.DictReader(file)}
 
 
 def main() -> None:
-    sys.path[:0] = [str(ROOT / "tests" / "helpers")]
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    sys.path[:0] = [str(HERE.parent / "helpers")]
     from tiny_run import write_pictures
 
     import jaxiqa

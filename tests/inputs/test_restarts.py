@@ -58,30 +58,28 @@ def make_records(folder) -> list[Record]:
     return [Record(str(folder / f"{i}.png"), 1.0 + i, f"{i}", f"R{i}", apply=CELLS[0]) for i in range(6)]
 
 
-def rated(records, start):
-    labels = np.array([r.mos for r in records])
+def batches_from(start: int, pictures, labels, **options):
+    options = {"crop": 64, **options}
     with contextlib.closing(
-        train_batches(Pictures(records, 64), labels, crop=64, batch_size=SIZE, seed=SEED, start=start)
+        train_batches(pictures, labels, batch_size=SIZE, seed=SEED, start=start, **options)
     ) as batches:
         yield from batches
 
 
+def rated(records, start):
+    return batches_from(start, Pictures(records, 64), np.array([r.mos for r in records]))
+
+
 def contrastive(records, start, mode):
-    pictures, side = Pictures(records, 64), region_side(64, mode == "instance")
-    with contextlib.closing(
-        train_batches(pictures, np.zeros(6), crop=side, batch_size=SIZE, seed=SEED, start=start)
-    ) as batches:
-        yield from with_distortions(batches, SEED, start, SIZE, label_classes(mode))
+    batches = batches_from(start, Pictures(records, 64), np.zeros(6), crop=region_side(64, mode == "instance"))
+    return with_distortions(batches, SEED, start, SIZE, label_classes(mode))
 
 
 def transferred(records, start):
     mos_NC = np.random.default_rng(0).uniform(1, 5, (6, len(CELLS)))
     dataset = Dataset("saqt", records, (1.0, 5.0), True, transferred=Transferred("folder", "", CELLS, mos_NC))
     sources = Sources(dataset, list(range(6)), native=False, cache_gb=1.0)
-    with contextlib.closing(
-        train_batches(sources, sources.labels, crop=64, batch_size=SIZE, seed=SEED, start=start, draw=sources.draw)
-    ) as batches:
-        yield from batches
+    return batches_from(start, sources, sources.labels, draw=sources.draw)
 
 
 PIPELINES = {

@@ -1,6 +1,5 @@
-"""What is special about MFEN: sizes, octave convolutions, attention fusion, the start, and what each switch builds."""
+"""What is special about MFEN: sizes, the start, and what each switch builds."""
 
-import functools
 import re
 
 import jax
@@ -12,9 +11,7 @@ from foreign import foreign_state_dict
 
 from jaxiqa.errors import ConfigError
 from jaxiqa.models import create_model, find_model
-from jaxiqa.models.attention_fusion import Fusion
 from jaxiqa.models.mfen import PReLU
-from jaxiqa.models.octave import OctaveConv
 from jaxiqa.training import optim
 from jaxiqa.weights import names
 from jaxiqa.weights.mapping import abstract_leaves, export_tensors, import_tensors
@@ -41,14 +38,6 @@ def by_part(params):
         stem = name.rstrip("1234")
         parts[stem] = parts.get(stem, 0) + count(tree)
     return parts
-
-
-def random_variables(layer, *maps, **options):
-    """Variables of a layer, all of them random; variances positive."""
-    shapes = jax.eval_shape(functools.partial(layer.init, **options), jax.random.key(0), *maps)
-    rng = np.random.default_rng(0)
-    draw = lambda path, x: rng.uniform(0.5, 1.5, x.shape) if path[-1].key == "var" else rng.standard_normal(x.shape)  # noqa: E731
-    return jax.tree.map_with_path(lambda path, x: draw(path, x).astype(np.float32), shapes)
 
 
 @pytest.mark.parametrize(
@@ -89,145 +78,6 @@ def test_sizes(variant, van, hfen, fusion, projections, head, total):
 def test_default_is_b2():
     assert create_model("mfen") == create_model("mfen", "van_b2")
     assert list(find_model("mfen").VARIANTS) == ["van_b2", "van_b0", "van_b1", "van_b3", "test"]
-
-
-# ---- Octave convolution ----------------------------------------------------------------------------------------------
-
-
-def conv3x3(x, kernel):
-    """Zero-padded 3x3 convolution, one position at a time."""
-    B, H, W, _ = x.shape
-    padded, y = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), np.zeros((B, H, W, kernel.shape[-1]))
-    for i in range(H):
-        for j in range(W):
-            y[:, i, j] = np.einsum("bklc,klcf->bf", padded[:, i : i + 3, j : j + 3], kernel)
-    return y
-
-
-def pool(x):
-    h, w = x.shape[1] // 2, x.shape[2] // 2
-    return np.array(
-        [[x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((1, 2)) for j in range(w)] for i in range(h)]
-    ).transpose(2, 0, 1, 3)
-
-
-def upsample(x, H, W):
-    rows, columns = (np.minimum(np.arange(n) // 2, n // 2 - 1) for n in (H, W))
-    return x[:, rows][:, :, columns]
-
-
-@pytest.mark.parametrize("sides", [(8, 8), (7, 10), (5, 7)])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_octave_convolution(stride, sides):
-    """The definition position by position, plain and strided, on even and odd grids, with and without a low part."""
-    H, W = sides
-    rng = np.random.default_rng(0)
-    high = rng.standard_normal((2, H, W, 3)).astype(np.float32)
-    low = rng.standard_normal((2, H // 2, W // 2, 2)).astype(np.float32)
-    layer = OctaveConv(high=5, low=4, stride=stride)
-    variables = random_variables(layer, high, low)
-    k = {name: np.float64(p["kernel"]) for name, p in variables["params"].items()}
-    assert {name: x.shape for name, x in k.items()} == {
-        "h2h": (3, 3, 3, 5), "h2l": (3, 3, 3, 4), "l2h": (3, 3, 2, 5), "l2l": (3, 3, 2, 4)
-    }  # fmt: skip
-    if stride == 1:
-        y_high = conv3x3(high, k["h2h"]) + upsample(conv3x3(low, k["l2h"]), H, W)
-        y_low = conv3x3(low, k["l2l"]) + conv3x3(pool(high), k["h2l"])
-    else:
-        y_high = conv3x3(pool(high), k["h2h"]) + conv3x3(low, k["l2h"])
-        y_low = conv3x3(pool(low), k["l2l"]) + conv3x3(pool(pool(high)), k["h2l"])
-    with jax.default_matmul_precision("highest"):
-        ours = layer.apply(variables, high, low)
-        np.testing.assert_allclose(ours[0], y_high, atol=2e-5)
-        np.testing.assert_allclose(ours[1], y_low, atol=2e-5)
-        without = {"params": {n: p for n, p in variables["params"].items() if n in ("h2h", "l2h")}}
-        last = OctaveConv(high=5, low=0, stride=stride).apply(without, high, low)
-        np.testing.assert_array_equal(last[0], ours[0])
-        assert last[1] is None
-        first = {"params": {n: p for n, p in variables["params"].items() if n in ("h2h", "h2l")}}
-        pooled = pool(high) if stride == 2 else high
-        for got, expected in zip(
-            layer.apply(first, high), (conv3x3(pooled, k["h2h"]), conv3x3(pool(pooled), k["h2l"])), strict=True
-        ):
-            np.testing.assert_allclose(got, expected, atol=2e-5)
-
-
-# ---- Fusion ----------------------------------------------------------------------------------------------------------
-
-
-def channel_attention(x, p, stats):
-    """1x1, BatchNorm, ReLU, 1x1, BatchNorm; with running statistics, or those of x for None."""
-    for k in (1, 2):
-        x = x @ np.float64(p[f"conv{k}"]["kernel"][0, 0]) + p[f"conv{k}"]["bias"].reshape(1, 1, 1, -1)
-        mean, var = (
-            (x.mean((0, 1, 2)), x.var((0, 1, 2)))
-            if stats is None
-            else (stats[f"bn{k}"]["mean"], stats[f"bn{k}"]["var"])
-        )
-        gain = p[f"bn{k}"]["scale"] / np.sqrt(var + 1e-5)
-        x = (x - mean.reshape(1, 1, 1, -1)) * gain.reshape(1, 1, 1, -1) + p[f"bn{k}"]["bias"].reshape(1, 1, 1, -1)
-        x = np.maximum(x, 0) if k == 1 else x
-    return x
-
-
-def pair(C=8):
-    rng = np.random.default_rng(1)
-    return [rng.standard_normal((3, 4, 5, C)).astype(np.float32) for _ in range(2)]
-
-
-@pytest.mark.parametrize("factor", [1.0, 2.0])
-@pytest.mark.parametrize("train", [False, True])
-def test_attention_fusion(train, factor):
-    """The definition in float64, with running and with batch statistics."""
-    x, y = pair()
-    layer = Fusion("aff", factor)
-    variables = random_variables(layer, x, y, train=False)
-    p, stats = variables["params"], variables["batch_stats"]
-    u = np.float64(x) + y
-    local = channel_attention(u, p["local_att"], None if train else stats["local_att"])
-    overall = channel_attention(u.mean((1, 2), keepdims=True), p["global_att"], None if train else stats["global_att"])
-    mask = 1 / (1 + np.exp(-(local + overall)))
-    with jax.default_matmul_precision("highest"):
-        ours, _ = layer.apply(variables, x, y, train, mutable=["batch_stats"])
-    np.testing.assert_allclose(ours, factor * (mask * x + (1 - mask) * y), atol=1e-5)
-    C = x.shape[-1]
-    assert count(p) == C * C + 7.5 * C
-
-
-def test_other_forms():
-    x, y = pair()
-    C = x.shape[-1]
-    np.testing.assert_array_equal(Fusion("add").apply({}, x, y, False), x + y)
-    with jax.default_matmul_precision("highest"):
-        layer = Fusion("concat")
-        variables = random_variables(layer, x, y, train=False)
-        p = variables["params"]["conv"]
-        expected = x @ p["kernel"][0, 0, :C] + y @ p["kernel"][0, 0, C:] + p["bias"].reshape(1, 1, 1, C)
-        np.testing.assert_allclose(layer.apply(variables, x, y, False), expected, atol=1e-5)
-        layer = Fusion("spatial_gate")
-        variables = random_variables(layer, x, y, train=False)
-        kernel = np.float64(variables["params"]["gate"]["kernel"])
-        summary = np.pad(np.stack([y.mean(-1), y.max(-1)], -1), ((0, 0), (3, 3), (3, 3), (0, 0)))
-        gate = np.zeros((*x.shape[:3], 1))
-        for i in range(x.shape[1]):
-            for j in range(x.shape[2]):
-                gate[:, i, j] = np.einsum("bklc,klcf->bf", summary[:, i : i + 7, j : j + 7], kernel)
-        np.testing.assert_allclose(layer.apply(variables, x, y, False), x + x / (1 + np.exp(-gate)), atol=1e-5)
-    with pytest.raises(ValueError, match="fusion 'sum' is not one of aff, spatial_gate, concat, add"):
-        Fusion("sum").init(jax.random.key(0), x, y, False)
-
-
-@pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize(("form", "guest"), [("aff", 0.0), ("add", 0.0), ("concat", 1.0)])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_a_fusion_that_starts_as_the_identity(form, guest, train, dtype):
-    """To the bit, also with statistics of the batch."""
-    x, y = (jnp.asarray(a, dtype) for a in pair())
-    layer = Fusion(form, 2.0, True, dtype=dtype)
-    variables = layer.init(jax.random.key(0), x, guest * y, False)
-    z, _ = layer.apply(variables, x, guest * y, train, mutable=["batch_stats"])
-    assert z.dtype == dtype
-    np.testing.assert_array_equal(z, x)
 
 
 def test_prelu():

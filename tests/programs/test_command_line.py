@@ -92,16 +92,17 @@ def test_help_does_not_wait_for_what_it_does_not_need(name):
 @pytest.mark.parametrize(("number", "what", "code"), [("SIGINT", "interrupted", 130), ("SIGTERM", "terminated", 143)])
 def test_an_object_interrupted_while_it_is_made_says_nothing(number, what, code):
     lines = f"""
-import os, signal, sys
+import os, signal, sys, time
 from jaxiqa import program
 
 class HalfMade:
     def __init__(self):
         os.kill(os.getpid(), signal.{number})
-        signal.pause()
+        time.sleep(30)
     def __del__(self):
         self.not_yet_there.close()
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background inherits that it is ignored
 sys.argv = ["half.py"]
 program.run(HalfMade)
 """

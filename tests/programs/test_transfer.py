@@ -1,9 +1,9 @@
 """python -m jaxiqa.transfer: a planted pool, its labels, public files, gallery, rendering, refusals."""
 
 import csv
-import hashlib
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from jaxiqa.inputs.render import seed_of
 from jaxiqa.inputs.whole import whole
 from jaxiqa.models import create_model
 from jaxiqa.retrieval.feature_file import read_features, write_features
+from jaxiqa.retrieval.features import describe
 from jaxiqa.training.checkpoint import save_once
 
 TYPES, COUNT = (1, 10, 18), 14
@@ -285,13 +286,11 @@ def test_two_processes_make_the_same(made, rated, pool, checkpoint, tmp_path):
     whole_pool, twice = read_features(output / "features_pictures.npz"), tmp_path / "two"
     about = json.loads((output / "saqt.json").read_text())
     names = sorted([*whole_pool.names, "broken.png"])[1::2]  # the second process's share, with a feature of its own
-    size_of = {name: os.path.getsize(pool / name) for name in names}
-    lines = "\n".join(f"{name}\t{size}" for name, size in size_of.items())
-    share = {**about["matches"], "pictures": hashlib.sha256(lines.encode()).hexdigest(), "refused": {}}
+    share = describe({name: pool / name for name in names}, SimpleNamespace(about=about["matches"]))
     features_ND = whole_pool.read()[[whole_pool.names.index(name) for name in names]]
     features_ND[-1] = np.eye(features_ND.shape[1])[5]
     twice.mkdir()
-    write_features(twice / "features_pictures.2-of-2.npz", names, features_ND, share)
+    write_features(twice / "features_pictures.2-of-2.npz", names, features_ND, share | {"refused": {}})
     arguments = [*dataset_flags(rated), f"--pictures={pool}", f"--checkpoint={checkpoint}", "--top_k=3"]
     arguments += [f"--output={twice}", f"--render={tmp_path / 'bmp'}", "--types=18"]
     with Hosts("transfer", arguments, 2, 2) as hosts:

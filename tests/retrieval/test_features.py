@@ -7,18 +7,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxiqa.errors import DataError
+from jaxiqa.errors import CheckpointError, DataError
 from jaxiqa.inputs.transforms import normalise
+from jaxiqa.models import create_model
 from jaxiqa.retrieval import shares
+from jaxiqa.retrieval.feature_file import read_features, write_features
 from jaxiqa.retrieval.features import (
     Extractor,
     features_of,
+    load_backbone,
     padded_side,
     pooled_features,
     untrained_backbone,
 )
 from jaxiqa.retrieval.matching import Matcher
 from jaxiqa.training import sharding
+from jaxiqa.training.checkpoint import save_once
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +161,66 @@ def test_shares_are_joined(backbone, mesh, files, tmp_path, monkeypatch):
     assert list(joined.about["refused"]) == ["03.png", "17.png"]
     np.testing.assert_allclose(joined.read(), expected.read(), atol=1e-6)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["features.npz", "one.npz"]
+
+
+def test_names_of_any_bytes(tmp_path):
+    names = ["a.png", "b\udcff.png", "ü/ö.png"]
+    write_features(tmp_path / "f.npz", names, np.eye(3, 4), {"network": "test"})
+    found = read_features(tmp_path / "f.npz")
+    assert (found.names, found.about) == (names, {"network": "test"})
+    np.testing.assert_array_equal(found.read(), np.eye(3, 4, dtype=np.float32))
+    assert [p.name for p in tmp_path.iterdir()] == ["f.npz"]
+
+
+def test_damaged_features_are_refused(tmp_path):
+    path = tmp_path / "f.npz"
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(50, 64)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    write_features(path, [f"{i}.png" for i in range(50)], features, {})
+    data = bytearray(path.read_bytes())
+    at = bytes(data).index(features[20].tobytes()) + 7
+    data[at] ^= 1 << 2
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"f\.npz holds no features that can be used \(.*; remove it to compute"):
+        read_features(path).read()
+    path.write_bytes(data[:300])
+    with pytest.raises(DataError, match="holds no features"):
+        read_features(path)
+    write_features(path, ["a", "b"], 2 * np.eye(2), {})
+    with pytest.raises(DataError, match="not all of length 1"):
+        read_features(path).read()
+    write_features(path, ["a"], np.eye(2), {})
+    with pytest.raises(DataError, match="2 features and 1 names"):
+        read_features(path).read()
+
+
+def test_only_a_converted_resnet_is_taken(backbone, mesh, tmp_path):
+    state = {"params": jax.device_get(backbone.variables["params"]), "batch_stats": {}}
+    state["batch_stats"] = jax.device_get(backbone.variables["batch_stats"])
+    card, source = {"model": {"name": "resnet50", "variant": "test"}}, {"file": "r.pth", "sha256": "0" * 64}
+    save_once(tmp_path / "good", state, {"card": card, "source": source})
+    loaded = load_backbone(str(tmp_path / "good"), mesh)
+    assert loaded.about == {"network": "test", "source": source}
+    for ours, theirs in zip(*(jax.tree.leaves(b.variables) for b in (loaded, backbone)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    save_once(tmp_path / "other", state, {"card": {"model": {"name": "glintiqa", "variant": "test"}}, "source": source})
+    with pytest.raises(CheckpointError, match="holds glintiqa; features need a converted ResNet"):
+        load_backbone(str(tmp_path / "other"), mesh)
+    save_once(tmp_path / "trained", state, {"card": card})
+    with pytest.raises(CheckpointError, match="resnet50 that was trained here; features need a converted ResNet"):
+        load_backbone(str(tmp_path / "trained"), mesh)
+
+
+@pytest.mark.slow
+def test_padding_changes_nothing_for_resnet50(mesh):
+    """The network that is used, at a size of which no side is a multiple of anything."""
+    backbone = untrained_backbone("resnet50", mesh)
+    picture = np.random.default_rng(3).integers(0, 256, (83, 117, 3), np.uint8)
+    image = np.zeros((1, 96, 128, 3), np.uint8)
+    image[0, :83, :117] = picture
+    feature = np.asarray(padded(backbone, image, np.array([[83, 117]], np.int32)))[0]
+    expected = unpadded(backbone, picture)
+    print(f"ResNet-50, padded against unpadded: {np.abs(feature - expected).max():.1e} of {np.abs(expected).max():.1e}")
+    assert np.abs(feature - expected).max() < 1e-6
+    assert create_model("resnet50").num_classes == 1000  # the classifier is left out here, not in the room of models

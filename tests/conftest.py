@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".pytest_cache" / "xla"
@@ -9,6 +10,8 @@ CACHE.mkdir(parents=True, exist_ok=True)
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)  # programs that tests start use it too
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # hundreds of them compile the same trifles
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a session in the background ignores it, and its children
 
 import jax
 import pytest

@@ -102,7 +102,6 @@ class HalfMade:
     def __del__(self):
         self.not_yet_there.close()
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background inherits that it is ignored
 sys.argv = ["half.py"]
 program.run(HalfMade)
 """

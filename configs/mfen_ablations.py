@@ -2,15 +2,16 @@
 
   python -m jaxiqa.protocol --config configs/mfen_ablations.py --workdir workdir/ablations --rounds 3 \
       --selection val -- --config.dataset.data_dir=/path/to/folder --config.dataset.group_column=content \
-      --config.init.dan=workdir/dan
+      --config.init.dan=workdir/dan_small
 
 trains and tests every row of ROWS three times and prints the table. mfen_ablations.py:tid2013 (sample, kadid10k,
 koniq10k) does so on that dataset, mfen_ablations.py:full,tid2013 is one row of it, which jaxiqa.train takes as well.
 
 folder and sample train the `test` variant from nothing, on a CPU; the others take VAN-B2 and the recipe of
-configs/mfen_tid2013.py. config.init.dan and config.init.qen hold for the rows that have these parts. Rows are those
-that the MFEN spec's section 10.6 suggests; the paper's own values are not known, so all of it is ASSUMED. Another VAN
-is --config.model.variant=van_b0, and other labels of the DAN are another run of configs/dan_folder.py.
+configs/mfen_tid2013.py. config.init.dan and config.init.qen hold for the rows that have these parts: for the `test`
+variant a DAN pretrained by configs/dan_folder.py:test, else one by configs/dan_folder.py. The rows of the paper's
+tables are not known, so all of this is ASSUMED. Another VAN is --config.model.variant=van_b0, and other labels of the
+DAN are another run of configs/dan_folder.py.
 """
 
 import ml_collections

@@ -7,9 +7,9 @@ The CSV and the split are as in glintiqa_folder.py. MFEN is an implementation fr
 2411.07556); details marked ASSUMED in its files are ours.
 
 The variant is `test` (0.2 M parameters, 64-pixel crops, all of it trained from nothing), which fits a CPU and a hundred
-pictures. A distortion-aware branch pretrained by configs/dan_folder.py:test goes in by --config.init.dan=workdir/dan
---config.model.dan_frozen=True. With a GPU and thousands of pictures take --config.model.variant=van_b2 and the recipe
-of mfen_koniq10k.py.
+pictures. A distortion-aware branch pretrained by configs/dan_folder.py:test goes in by
+--config.init.dan=workdir/dan_small --config.model.dan_frozen=True. With a GPU and thousands of pictures take
+--config.model.variant=van_b2 and the recipe of mfen_koniq10k.py.
 """
 
 import ml_collections

@@ -5,8 +5,9 @@
       --config.eval_batch_size=256 --mesh data=64,fsdp=4 --output report.json
   python -m jaxiqa.aot --config configs/mfen_kadid10k.py --topology v5e:4x4 --config.batch_size=256 --sweep batch
 
-It takes the TPU's own compiler, pip install "jaxiqa[tpu]", and no TPU, no pictures and no weights. What is compiled is
-the step of jaxiqa.train, or of jaxiqa.pretrain for its configs, with the same shardings and donation. It takes minutes.
+It takes the TPU's own compiler, pip install -c constraints.txt -e ".[tpu]", and no TPU, no pictures and no weights.
+What is compiled is the step of jaxiqa.train, or of jaxiqa.pretrain for its configs, with the same shardings and
+donation. It takes minutes.
 
 --topology  a slice: v4:AxBxC, v5e:AxB, v5p:AxBxC or v6e:AxB, e.g. v5e:16x16
 --mesh      the same as --config.mesh.data and --config.mesh.fsdp, e.g. data=64,fsdp=4
@@ -40,7 +41,7 @@ from jaxiqa.inputs.contrastive import make_views, region_side
 from jaxiqa.inputs.transferred import distorting, make_crops
 from jaxiqa.inputs.transforms import images_of
 from jaxiqa.inputs.whole import HEIGHT, WIDTH
-from jaxiqa.models import create_model
+from jaxiqa.models import create_model, model_to_train
 from jaxiqa.models.contrastive import Contrastive
 from jaxiqa.scoring.predict import jit_scores
 from jaxiqa.training import ahead, optim, sharding
@@ -65,7 +66,7 @@ PICTURES = 1_000_000
 
 def training_step(config: ConfigDict, mesh) -> tuple:
     """The jitted step of jaxiqa.train, and the shapes and shardings of its arguments."""
-    model = _model(config)
+    model = model_to_train(config)
     frozen = (*config.frozen, *getattr(model, "frozen", ()))
     schedule, tx = _optimiser(config, config.batch_size)
     init = make_init(model, model.crop_size, tx, frozen, with_ema=config.ema > 0)
@@ -103,7 +104,7 @@ def pretraining_step(config: ConfigDict, mesh) -> tuple:
 
 def scoring_step(config: ConfigDict, mesh) -> tuple:
     """The jitted function that scores crops, and the shapes and shardings of its arguments."""
-    model = _model(config)
+    model = model_to_train(config)
     images = jnp.zeros((1, model.crop_size, model.crop_size, 3))
     shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
     shardings = jax.tree.map(lambda _: sharding.replicated(mesh), shapes)
@@ -111,14 +112,9 @@ def scoring_step(config: ConfigDict, mesh) -> tuple:
     return jit_scores(model), abstract(shapes, shardings), crops
 
 
-def _model(config: ConfigDict):
-    eval_bn = {"eval_bn": tuple(config.frozen)} if config.frozen and config.frozen_bn == "eval" else {}
-    return create_model(**config.model, dtype=jnp.dtype(config.dtype), **eval_bn)
-
-
 def _optimiser(config: ConfigDict, batch_size: int) -> tuple:
     steps = functools.partial(to_steps, batch_size=batch_size, examples=PICTURES)
-    schedule = optim.schedule_of(config, max(1, steps(config.total, "total")), steps)
+    schedule = optim.schedule_of(config, steps(config.total, "total", least=1), steps)
     return schedule, optim.make_optimizer(config.optimizer, schedule)
 
 
@@ -138,7 +134,7 @@ def _key(mesh) -> jax.ShapeDtypeStruct:
 
 def main() -> None:
     """The program."""
-    config = program.read_config(_CONFIG)
+    config = program.read_config(_CONFIG, "train", "pretrain")
     if not _TOPOLOGY.value:
         raise ConfigError(f"--topology is missing; name a TPU slice: {EXAMPLES}")
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None

@@ -29,7 +29,7 @@ import jaxiqa
 from jaxiqa import datasets, program
 from jaxiqa.datasets import diagnosis, traps
 from jaxiqa.datasets.options import parse_options
-from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.errors import ConfigError, DataError, printable
 from jaxiqa.inputs import content
 
 _OUTPUT = flags.DEFINE_string("output", None, "File to write: FILE.json.")
@@ -85,8 +85,7 @@ def show(findings: list[diagnosis.Finding]) -> None:
             lines.append(f"-> {f.fix}")
         head = f"{f.result.upper() if f.result == 'fault' else f.result:6} {f.check:11} "
         for line in lines:
-            text = "".join(c if c.isprintable() else "?" for c in line)
-            print(wrap(text, initial_indent=head, subsequent_indent=" " * 21))
+            print(wrap(printable(line), initial_indent=head, subsequent_indent=" " * 21))
             head = " " * 21
 
 

@@ -71,3 +71,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(word, known, 1)
     return f'did you mean "{near[0]}"?' if near else f"choose one of: {', '.join(known)}"
+
+
+def printable(text: str) -> str:
+    """The text with ? for what a terminal may take for commands: names of files hold anything."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -92,8 +92,8 @@ def pretrain(
     fingerprint = hashlib.sha256("\n".join(r.id for r in train_records).encode("utf-8", "surrogateescape")).hexdigest()
     drawn = config.batch_size // 2 if instance else config.batch_size  # pictures distorted in a step
     steps = functools.partial(to_steps, batch_size=drawn, examples=len(train_records))
-    total = max(1, steps(config.total, "total"))
-    every = {k: max(1, steps(config[f"{k}_every"], f"{k}_every", total=total)) for k in ("log", "eval", "save")}
+    total = steps(config.total, "total", least=1)
+    every = {k: steps(config[f"{k}_every"], f"{k}_every", total=total, least=1) for k in ("log", "eval", "save")}
 
     # ---- Model, optimiser, and where every array of the state lives --------------------------------------------------
     schedule = optim.schedule_of(config, total, steps)
@@ -286,7 +286,7 @@ def check_config(config: ConfigDict) -> None:
 
 def main() -> None:
     """The program."""
-    config = program.read_config(_CONFIG)
+    config = program.read_config(_CONFIG, "pretrain")
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/dan")
     workdir = epath.Path(_WORKDIR.value)

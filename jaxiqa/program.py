@@ -8,6 +8,7 @@ import re
 import runpy
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 
 from absl import app, flags, logging
@@ -19,6 +20,22 @@ flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
 
 _RUN = ("override", "allow_restart")
 _CLUSTER = ("coordinator", "num_processes", "process_id", "peer_timeout")
+_KEYS = {  # what each program's configs must have
+    "train": (
+        *("seed", "model.name", "model.variant", "init", "dtype", "frozen", "frozen_bn", "dataset.name", "split"),
+        *("labels", "resize", "cache_gb", "batch_size", "total", "accumulate", "ema", "loss", "skip_nonfinite"),
+        *("test_crops", "eval_batch_size", "log_every", "eval_every", "save_every", "mesh"),
+    ),
+    "pretrain": (
+        *("seed", "pictures", "probe_pictures", "model.name", "model.variant", "projector", "init", "dtype"),
+        *("label_mode", "temperature", "cache_gb", "batch_size", "total", "skip_nonfinite", "eval_batch_size"),
+        *("log_every", "eval_every", "save_every", "mesh"),
+    ),
+}
+_OPTIMISER = (
+    *(f"optimizer.{key}" for key in ("name", "learning_rate", "weight_decay", "decay_on", "b1", "b2", "eps")),
+    *("optimizer.grad_clip_norm", "optimizer.lr_multipliers", "schedule.name", "schedule.warmup"),
+)
 _HELP = {"-?", "-h", "--help", "--helpshort", "--helpfull", "--helpxml"}
 
 
@@ -62,8 +79,12 @@ def cluster_flags() -> Callable[[], dict]:
     return lambda: {name: flags.FLAGS[name].value for name in _CLUSTER}
 
 
-def read_config(flag) -> ConfigDict:
-    """The value of a config-file flag; ConfigError where the file cannot be read or says something impossible."""
+def read_config(flag, *programs: str) -> ConfigDict:
+    """The value of a config-file flag, which must have the keys of one of these programs' configs (train, pretrain).
+
+    Raises:
+      ConfigError: the file cannot be read, says something impossible, lacks keys or is another program's.
+    """
     try:
         config = flag.value
         if config is None:
@@ -72,6 +93,13 @@ def read_config(flag) -> ConfigDict:
     except OSError as error:
         reason = str(error).strip().splitlines()[-1].strip()  # the lines before it list where it was looked for
         raise ConfigError(f"--{flag.name} cannot be read: {reason}") from error
+    there = set(_dotted(config.to_dict()))
+    missing = {name: [key for key in (*keys, *_OPTIMISER) if key not in there] for name, keys in _KEYS.items()}
+    if all(missing[name] for name in programs):
+        if whose := [name for name in missing if not missing[name]]:
+            raise ConfigError(f"--{flag.name} is a config of python -m jaxiqa.{whose[0]}")
+        keys = ", ".join(min((missing[name] for name in programs), key=len))
+        raise ConfigError(f"--{flag.name} has no {keys}; configs/ has examples")
     return config
 
 
@@ -127,7 +155,8 @@ def _terminate(*_):
 
 def _exit(message: str, code: int, error: BaseException | None = None):
     sys.stdout.flush()
-    notes = getattr(error, "__notes__", ())  # such as where unfinished work is
+    # Notes such as where unfinished work is; those of several lines are Grain's, about tracebacks.
+    notes = [note for note in getattr(error, "__notes__", ()) if "\n" not in note]
     print(f"{os.path.basename(sys.argv[0])}: {'; '.join((message, *notes))}", file=sys.stderr)
     sys.exit(code)
 
@@ -140,9 +169,16 @@ def _parse(argv, takes_arguments):
     except flags.Error as error:
         lines = str(error).strip().splitlines()  # of an error inside a config file: what, a traceback, why
         message = lines[0] if len(lines) == 1 else f"{lines[0].rstrip(':')}: {lines[-1]}"
+        unknown = re.search(r"Unknown command line flag '([^'.]+)\.", message)
+        if unknown and unknown[1] == "config":  # which protocol takes as a list of files
+            message += "; options of training are written after --"
+        elif unknown:
+            message += f"; {suggest(unknown[1], list(flags.FLAGS))}"
         if "Missing value" in message:
             message += f"; see {os.path.basename(argv[0])} --help"
-    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:  # raised by a config's overrides
+    except Exception as error:  # raised by a config's overrides, or by whatever the config file runs
+        if "--debug" in argv:
+            raise
         message = _explain(argv, error)
     else:
         if len(rest) == 1 or takes_arguments:
@@ -159,12 +195,19 @@ def _explain(argv, error: Exception) -> str:
     try:
         known = _dotted(runpy.run_path(given[1])["get_config"](given[2]).to_dict())
     except Exception:  # the config file itself failed, which is what `error` says
-        return f"--config: {error}"
+        return f"--config {given[1]}: {config_error(given[1], error)}" if given else f"--config: {error}"
     for arg in argv[1:]:
         key = re.match(r"--?config\.([^=]+)", arg)
         if key and key[1] not in known:
             return f"--config.{key[1]}: there is no such key; {_suggest(key[1], known)}"
     return str(error)
+
+
+def config_error(path: str, error: Exception) -> str:
+    """What an exception of a config file says, with its line in that file."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(path)]
+    where = "" if isinstance(error, SyntaxError) or not lines else f" (line {lines[-1]})"  # which says it itself
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def _suggest(key: str, known: list[str]) -> str:

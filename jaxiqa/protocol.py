@@ -57,9 +57,9 @@ def main(overrides: list[str]) -> None:
     rows = find_rows(_CONFIG.value)
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the rounds, e.g. --workdir workdir/protocol")
-    for selection in _SELECTION.value:
+    for selection in _SELECTION.value or [""]:
         if selection not in ("val", "legacy"):
-            raise ConfigError(f"--selection {selection} must be val, legacy or val,legacy")
+            raise ConfigError(f"--selection {selection!r} must be val, legacy or val,legacy")
     if stray := [word for word in overrides if not word.startswith("--config.")]:
         raise ConfigError(f"{stray[0]!r} is no option of training; after -- write --config.KEY=VALUE")
     cross = [_target(text) for text in _CROSS.value]
@@ -108,6 +108,8 @@ def find_rows(configs: list[str]) -> dict[str, str]:
             listed = runpy.run_path(path).get("ROWS", ())
         except OSError as error:
             raise ConfigError(f"--config {path} cannot be read ({error.strerror})") from error
+        except Exception as error:  # whatever the file runs
+            raise ConfigError(f"--config {path}: {program.config_error(path, error)}") from error
         whole = listed and argument.partition(",")[0] not in listed  # "", or what is the same for all rows
         for full in [f"{path}:{name}{',' * bool(argument)}{argument}" for name in listed] if whole else [config]:
             name = re.sub(r"\W+", "_", os.path.basename(full).replace(".py", "")).strip("_")
@@ -124,7 +126,7 @@ def _round_key(config: str) -> str:
     path, _, argument = config.partition(":")
     try:
         data = runpy.run_path(path)["get_config"](argument).dataset
-    except ValueError:  # no such argument, as training will say
+    except Exception:  # no such argument, or worse, as training will say
         return "split.round"
     return "dataset.round" if "round" in data else "split.round"
 
@@ -177,7 +179,9 @@ def _run(name: str, *arguments: str) -> None:
                 child.terminate()
             passed_on = len(stopped_by)
     if code:
-        what = f"jaxiqa.{name} ended with {code}; the same command goes on from there"
+        what = f"jaxiqa.{name} ended with {code}"
+        if code != UserError.exit_code:  # which this command would end with again
+            what += "; the same command goes on from there"
         if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
             raise Stopped(what, code - 128)
         error = UserError(what)

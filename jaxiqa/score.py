@@ -27,7 +27,7 @@ from etils import epath
 from tqdm import tqdm
 
 from jaxiqa import program
-from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.errors import ConfigError, DataError, printable
 from jaxiqa.inputs.files import find_pictures
 from jaxiqa.scoring.scorer import Scorer
 from jaxiqa.training import compile_cache
@@ -131,11 +131,11 @@ def _output(path: epath.Path | None, head: dict, columns):
 
 def _table(paths: list[str], families):
     """show(row) for people: the path's end, the score with its standard error, the native value, what is seen."""
-    width = min(max(map(len, map(_printable, paths))), max(20, os.get_terminal_size().columns - 36))
+    width = min(max(map(len, map(printable, paths))), max(20, os.get_terminal_size().columns - 36))
     print(f"{'picture':{width}}   score      se    native")
 
     def show(row):
-        path = _printable(row["path"])
+        path = printable(row["path"])
         path = path if len(path) <= width else "…" + path[1 - width :]
         if row["status"] == "ok":
             se = f"{row['se']:7.2f}" if row["se"] != "" else " " * 7
@@ -143,13 +143,9 @@ def _table(paths: list[str], families):
             why = "".join(f"  {name} {100 * row[name]:.0f} %" for name in seen)
             tqdm.write(f"{path:{width}} {row['score']:7.2f} {se} {row['native']:9.3f}{why}")
         else:
-            tqdm.write(f"{path:{width}} refused: {_printable(row['reason'])}")
+            tqdm.write(f"{path:{width}} refused: {printable(row['reason'])}")
 
     return show
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 Any value of the config can be given on the command line: --config.batch_size=32 --config.total="20 epochs".
 The same command again goes on from the last checkpoint. The workdir receives config.json, split.json (what trains, what
 tests), metrics.jsonl, TensorBoard event files, checkpoints (the latest two and the best), ledger.json (where the time
-went), and at the end test scores (report.html, report.json, predictions.csv) with a loss curve, a scatter plot and a
-contact sheet of the best and the worst predictions.
+went), and at the end test scores (report.html, report.json, predictions_test.csv) with a loss curve, a scatter plot and
+a contact sheet of the best and the worst predictions.
 
 A checkpoint that is damaged is set aside in quarantine/ and the one before it is used. --override lets a run go on with
 another optimizer, schedule, loss or total; --allow_restart lets it start anew where every checkpoint is damaged.
@@ -22,7 +22,6 @@ import functools
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from flax import traverse_util
@@ -40,7 +39,7 @@ from jaxiqa.inputs.pipeline import rows_of, to_device, train_batches
 from jaxiqa.inputs.render import render
 from jaxiqa.inputs.transferred import Sources, distorting, make_crops
 from jaxiqa.inputs.transforms import images_of
-from jaxiqa.models import create_model
+from jaxiqa.models import model_to_train
 from jaxiqa.models.contrastive import encoder_variables
 from jaxiqa.scoring.card import Card
 from jaxiqa.scoring.evaluate import describe, evaluate, provenance
@@ -77,11 +76,7 @@ def train(
     # ---- Mesh, and what the config says ------------------------------------------------------------------------------
     mesh = sharding.make_mesh(**config.mesh)
     check_config(config)
-    model = create_model(
-        **config.model,
-        dtype=jnp.dtype(config.dtype),
-        **({"eval_bn": tuple(config.frozen)} if config.frozen and config.frozen_bn == "eval" else {}),
-    )
+    model = model_to_train(config)
     frozen = (*config.frozen, *getattr(model, "frozen", ()))  # the model's own: what it runs as a fixed extractor
 
     # ---- Data --------------------------------------------------------------------------------------------------------
@@ -106,8 +101,8 @@ def train(
         for part in ("train", "val", "test")
     }
     steps = functools.partial(to_steps, batch_size=config.batch_size, examples=len(split.train))
-    total = max(1, steps(config.total, "total"))
-    every = {k: max(1, steps(config[f"{k}_every"], f"{k}_every", total=total)) for k in ("log", "eval", "save")}
+    total = steps(config.total, "total", least=1)
+    every = {k: steps(config[f"{k}_every"], f"{k}_every", total=total, least=1) for k in ("log", "eval", "save")}
 
     # ---- Model, optimiser, and where every array of the state lives --------------------------------------------------
     schedule = optim.schedule_of(config, total, steps)
@@ -298,7 +293,7 @@ def check_config(config: ConfigDict) -> None:
 
 def main() -> None:
     """The program."""
-    config = program.read_config(_CONFIG)
+    config = program.read_config(_CONFIG, "train")
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/quickstart")
     workdir = epath.Path(_WORKDIR.value)

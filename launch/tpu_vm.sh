@@ -3,7 +3,8 @@
 #   NAME=my-slice ZONE=us-east5-b bash launch/tpu_vm.sh install     the checkout and .venv onto every host
 #   NAME=my-slice ZONE=us-east5-b bash launch/tpu_vm.sh \
 #       --config configs/glintiqa_kadid10k.py --workdir gs://BUCKET/kadid --config.dataset.data_dir=/mnt/data/kadid10k
-# The workdir is a bucket; the data are files that every host has: a disk attached to all, or a bucket mounted there with
+# Every host needs Python 3.11 or later; where its python3 is older, install one there and give PYTHON=/path/to/it to
+# `install`. The workdir is a bucket; the data are files that every host has: a disk attached to all, or a bucket mounted there with
 # gcsfuse. The same command again goes on from the last checkpoint.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -12,8 +13,8 @@ everywhere() { gcloud compute tpus tpu-vm ssh "$NAME" --zone "$ZONE" --worker=al
 if [ "${1:-}" = install ]; then
   tar --exclude=.venv --exclude=workdir --exclude=.git -czf /tmp/jaxiqa.tar.gz .
   gcloud compute tpus tpu-vm scp /tmp/jaxiqa.tar.gz "$NAME:/tmp/" --zone "$ZONE" --worker=all
-  everywhere 'mkdir -p ~/jaxiqa && cd ~/jaxiqa && tar xzf /tmp/jaxiqa.tar.gz && python3 -m venv .venv &&
-    .venv/bin/python -m pip install -q -c constraints.txt -e ".[tpu]"'
+  everywhere "mkdir -p ~/jaxiqa && cd ~/jaxiqa && tar xzf /tmp/jaxiqa.tar.gz &&
+    PYTHON=$(printf %q "${PYTHON:-python3}") bash -ec '. launch/setup.sh tpu'"
 else
   everywhere "cd ~/jaxiqa && .venv/bin/python -m jaxiqa.train $(printf '%q ' "$@")"
 fi

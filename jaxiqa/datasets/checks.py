@@ -114,7 +114,7 @@ def leaves(path: str) -> bool:
 def open_folder(name: str, data_dir, how_to_get: str) -> str:
     """`data_dir` as a str with ~ expanded. Raises ConfigError where it is empty, DataError where it is no folder."""
     if not os.fspath(data_dir):
-        raise ConfigError(f"{name} needs a data_dir. How to get it: {how_to_get}")
+        raise ConfigError(f"{name} needs --data_dir or --config.dataset.data_dir. How to get it: {how_to_get}")
     folder = os.path.expanduser(os.fspath(data_dir))
     if not os.path.isdir(folder):
         raise DataError(f"{name}: there is no folder {folder}. How to get it: {how_to_get}")

@@ -72,7 +72,7 @@ def load(data_dir: str | os.PathLike, allow_partial: bool = False) -> Dataset:
 # Each gives (where, reference, type, level, label), all of them text.
 
 
-def _read_xlsx(path, faults):
+def _read_xlsx(path, _):
     columns = ("image", "dst_type", "dst_lev", "dmos")
     for where, row in xlsx.read_sheet(path, "all_by_image", columns):
         yield where, *(row[c] for c in columns)

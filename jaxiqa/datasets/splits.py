@@ -66,7 +66,7 @@ def make_split(dataset: Dataset, round: int = 1, selection: str = "val", file: s
             "its pictures are for pretraining and label transfer"
         )
     if selection not in ("val", "legacy"):
-        raise ConfigError(f"selection must be 'val' or 'legacy', not {selection!r}")
+        raise ConfigError(f"config.split.selection must be 'val' or 'legacy', not {selection!r}")
     if round < 1:
         raise ConfigError(f"the round of a split is 1 or more, not {round}")
     if file:

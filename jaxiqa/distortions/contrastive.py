@@ -5,7 +5,7 @@ contrast_nonlinear (number 26) is only here. Types 20 and 23 count their patches
 
 Four cells are the picture itself once it has 8 bits (IDENTITY): a label must not tell them from pristine. Level 1 of
 contrast_change is none of them: KADID's curve bends even at 0.
-Source: spec of MFEN, section 7; the levels are ARNIQA's.
+ASSUMED for MFEN, whose paper names no bank; the levels are those of ARNIQA's public code.
 """
 
 import dataclasses

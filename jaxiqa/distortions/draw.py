@@ -42,7 +42,7 @@ def label_classes(mode: str, bank=CONTRASTIVE) -> list[list[tuple[int, int]]]:
     other cell, "type" one of every type. For "instance" the classes are those of "type_level": they say what is drawn,
     while every picture is a label of its own.
 
-    Source: the MFEN spec, section 7 (the merging of identical cells; "type" is the literal reading of the abstract).
+    ASSUMED: the merging of identical cells. "type" is the literal reading of MFEN's abstract (arXiv 2411.07556).
 
     Raises:
       ValueError: unknown mode.

@@ -5,6 +5,7 @@ import pkgutil
 from types import ModuleType
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from jaxiqa.errors import ConfigError, suggest
 
@@ -58,3 +59,15 @@ def create_model(name: str, variant: str | None = None, **options) -> nn.Module:
         if key not in fields:
             raise ConfigError(f'model {name} has no option "{key}"; {suggest(key, fields)}')
     return module.Model(**{**module.VARIANTS[variant], **options})
+
+
+def model_to_train(config) -> nn.Module:
+    """The model of a training run's config; with frozen_bn="eval", frozen BatchNorm layers keep their statistics.
+
+    Raises:
+      ConfigError: as create_model.
+    """
+    options = dict(config.model, dtype=jnp.dtype(config.dtype))
+    if config.frozen_bn == "eval" and "eval_bn" in find_model(config.model.name).Model.__dataclass_fields__:
+        options["eval_bn"] = tuple(config.frozen)
+    return create_model(**options)

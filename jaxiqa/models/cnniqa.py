@@ -69,7 +69,6 @@ class Model(nn.Module):
     stride: int = _P
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
-    eval_bn: tuple[str, ...] = ()
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact

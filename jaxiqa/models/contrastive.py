@@ -27,7 +27,7 @@ class Contrastive(nn.Module):
     """A backbone's pooled last stage, and its projection; the projector is discarded after pretraining.
 
     `encoder` is a backbone with `out["stage4"]` (ResNet, VAN) and without its classifier.
-    Source: the MFEN spec, section 7; CONTRIQUE's projector.
+    Source: CONTRIQUE's projector; ASSUMED for MFEN.
     """
 
     encoder: nn.Module

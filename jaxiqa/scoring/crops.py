@@ -37,7 +37,9 @@ def parse_policy(text: str) -> Policy:
     word, digits = re.sub(r"[^a-z]", "", text.lower()), re.sub(r"[^0-9]", "", text).lstrip("0")[:6]
     (nearest, *_) = difflib.get_close_matches(word, ["grid", "random", "whole"], cutoff=0.5) or ["grid"]
     suggestion = Policy(nearest, int(digits or 25) if nearest == "random" else 0)
-    raise ConfigError(f"crops={text!r} is no policy (grid, random:N, whole); did you mean {str(suggestion)!r}?")
+    raise ConfigError(
+        f"{text!r} are no crops (--crops, config.test_crops: grid, random:N, whole); did you mean {str(suggestion)!r}?"
+    )
 
 
 def positions(policy: Policy, image_HWC: np.ndarray, crop: int, stride: int = 0) -> np.ndarray:

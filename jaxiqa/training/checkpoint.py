@@ -270,6 +270,11 @@ class Saved:
         if path.parent.name == FOLDER and path.name.isdigit() and step is None:
             path, step = path.parent.parent, int(path.name)
         if not (path / FOLDER).is_dir():
+            if path.is_file():
+                raise CheckpointError(
+                    f"checkpoint {path} is a file; convert it first: python -m jaxiqa.convert --model NAME --source "
+                    f"{path} --output DIR (--help names the models)"
+                )
             there = "has no checkpoints" if path.is_dir() else "does not exist"
             raise CheckpointError(f"checkpoint {path} {there}; name the --workdir of a training run")
         found = find_steps(path)

@@ -20,7 +20,7 @@ def supervised_contrastive(z_BD, label_B, temperature: float):
       label_B: int.
       temperature: t, 0.1 in CONTRIQUE, SaTQA and ARNIQA.
 
-    Source: Khosla et al., arXiv 2004.11362, equation 2; as in CONTRIQUE and SaTQA (MFEN spec, E9).
+    Source: Khosla et al., arXiv 2004.11362, equation 2; as in CONTRIQUE and SaTQA; ASSUMED for MFEN.
     """
     z_BD = z_BD.astype(jnp.float32)
     z_BD *= jax.lax.rsqrt(jnp.maximum(jnp.square(z_BD).sum(1, keepdims=True), 1e-24))

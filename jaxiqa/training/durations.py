@@ -7,8 +7,10 @@ from jaxiqa.errors import ConfigError
 _UNITS = ("steps", "epochs", "examples", "percent")
 
 
-def to_steps(duration: str, key: str, *, batch_size: int, examples: int, total: int | None = None) -> int:
-    """Optimiser steps of a duration, rounded to the nearest.
+def to_steps(
+    duration: str, key: str, *, batch_size: int, examples: int, total: int | None = None, least: int = 0
+) -> int:
+    """Optimiser steps of a duration, rounded to the nearest, but not below `least`.
 
     An epoch is examples / batch_size steps: its last partial batch is not dropped but runs on into the next epoch.
 
@@ -18,15 +20,18 @@ def to_steps(duration: str, key: str, *, batch_size: int, examples: int, total: 
       batch_size: global batch size.
       examples: training examples in an epoch.
       total: steps of the whole run, which "percent" refers to.
+      least: 1 for a duration that cannot be nothing.
 
     Raises:
-      ConfigError: not a duration, negative, or percent where there is no total.
+      ConfigError: not a duration, negative, 0 where `least` is 1, or percent where there is no total.
     """
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(duration))
+    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*(?:e[0-9]+)?)\s*([a-z]*)\s*", str(duration))
     units = [u for u in _UNITS if u.rstrip("s") == (match[2] or "steps").rstrip("s")] if match else []
     if not units or (units == ["percent"] and total is None):
         allowed = ", ".join(u for u in _UNITS if u != "percent" or total is not None)
         raise ConfigError(f'config.{key}: "{duration}" is no duration; write a number and one of {allowed}')
     number = float(match[1])
+    if least and not number:
+        raise ConfigError(f'config.{key}: "{duration}" must be above 0')
     per_unit = {"steps": 1, "epochs": examples / batch_size, "examples": 1 / batch_size, "percent": (total or 0) / 100}
-    return round(number * per_unit[units[0]])
+    return max(least, round(number * per_unit[units[0]]))

@@ -56,11 +56,11 @@ def parse_loss(text: str):
     """
     terms = []
     for term in text.replace(" ", "").split("+"):
-        match = re.fullmatch(r"(?:([0-9.]+)\*)?(\w+)", term)
+        match = re.fullmatch(r"(?:([0-9]*\.?[0-9]+)\*)?(\w+)", term)
         name = match[2] if match else term
         if not match or name not in _LOSSES:
             raise ConfigError(
-                f'config.loss: there is no loss "{term}"; {suggest(name, _LOSSES)} Sums are written huber+0.5*plcc'
+                f'config.loss: there is no loss "{term}"; {suggest(name, _LOSSES)}; sums are written huber+0.5*plcc'
             )
         terms.append((float(match[1] or 1.0), _LOSSES[name]))
     return lambda score_B, label_B: sum(weight * f(score_B, label_B) for weight, f in terms)

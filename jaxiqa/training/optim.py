@@ -71,14 +71,15 @@ def make_optimizer(config, schedule) -> optax.GradientTransformation:
     and a factor; the first that matches a path scales all of its steps, the decoupled decay included.
 
     Raises:
-      ConfigError: unknown optimiser.
+      ConfigError: unknown optimiser, or no regular expression.
     """
     if config.name not in OPTIMIZERS:
         raise ConfigError(
             f'config.optimizer.name: there is no optimizer "{config.name}"; {suggest(config.name, OPTIMIZERS)}'
         )
+    decayed = _pattern(config.decay_on, "optimizer.decay_on")
     decay = optax.add_decayed_weights(
-        config.weight_decay, mask=lambda params: {path: bool(re.search(config.decay_on, path)) for path in params}
+        config.weight_decay, mask=lambda params: {path: bool(decayed.search(path)) for path in params}
     )
     adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
     return optax.chain(
@@ -105,6 +106,7 @@ def lr_report(trainable: dict, multipliers) -> str:
     for pair in multipliers:
         if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], int | float) or pair[1] < 0:
             raise ConfigError(f'config.optimizer.lr_multipliers: {pair!r} is no ("regular expression", factor >= 0)')
+        _pattern(pair[0], "optimizer.lr_multipliers")
         first = {path: next((m for m in multipliers if re.search(m[0], path)), None) for path in trainable}
         count = sum(m is pair for m in first.values())
         if not count:
@@ -116,13 +118,24 @@ def lr_report(trainable: dict, multipliers) -> str:
     return "learning rate: " + ", ".join(found) if found else ""
 
 
+def _pattern(text: str, key: str) -> re.Pattern:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ConfigError(f"config.{key}: {text!r} is no regular expression: {error}") from error
+
+
 def split_frozen(params: dict, frozen: tuple[str, ...]) -> tuple[dict, dict]:
     """(trainable, frozen) flat {path: array} dicts; frozen are the paths that a regular expression in `frozen` matches.
 
     Gradients are taken for the first only, so nothing is computed backwards that only frozen parameters need.
+
+    Raises:
+      ConfigError: no regular expression.
     """
     flat = traverse_util.flatten_dict(params, sep="/")
-    is_frozen = {path: any(re.search(pattern, path) for pattern in frozen) for path in flat}
+    patterns = [_pattern(text, "frozen") for text in frozen]
+    is_frozen = {path: any(pattern.search(path) for pattern in patterns) for path in flat}
     return {p: x for p, x in flat.items() if not is_frozen[p]}, {p: x for p, x in flat.items() if is_frozen[p]}
 
 

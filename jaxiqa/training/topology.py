@@ -47,7 +47,7 @@ def slice_devices(name: str) -> list[jax.Device]:
     """
     _, sides = parse_slice(name)
     if importlib.util.find_spec("libtpu") is None:
-        raise ConfigError('there is no TPU compiler here; install the extra tpu: pip install "jaxiqa[tpu]"')
+        raise ConfigError('there is no TPU compiler here; python -m pip install -c constraints.txt -e ".[tpu]"')
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     jax.config.update("jax_platforms", "cpu")

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from jaxiqa.errors import CheckpointError
+from jaxiqa.errors import CheckpointError, printable
 from jaxiqa.weights import torch_file
 from jaxiqa.weights.torch_pickle import DTYPES
 
@@ -113,7 +113,7 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, int]]:
 
 def _refusal(path: str | os.PathLike, message: str) -> CheckpointError:
     line = f"{os.fspath(path)}: {message}"
-    return CheckpointError("".join(c if c.isprintable() else "?" for c in line[:2000]))
+    return CheckpointError(printable(line[:2000]))
 
 
 def _read(file: BinaryIO, size: int, key: str | None) -> dict[str, np.ndarray]:

@@ -145,7 +145,7 @@ def test_a_folder_without_any_picture_is_refused_even_if_partial(name, tree, tmp
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "sample"])
 def test_no_folder_and_the_wrong_folder_are_refused_in_one_line(name, tmp_path):
     how_to_get = importlib.import_module(f"jaxiqa.datasets.{name}").HOW_TO_GET
-    with pytest.raises(ConfigError, match="needs a data_dir"):
+    with pytest.raises(ConfigError, match="needs --data_dir"):
         load(name)
     for folder in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(DataError) as e:

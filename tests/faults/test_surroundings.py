@@ -130,6 +130,26 @@ def test_too_little_memory_is_one_line():
     assert "too little memory (1.50GiB more were wanted); reduce batch_size" in line and "accumulate" in line
 
 
+LOST_PICTURE = """
+from jaxiqa import program
+from jaxiqa.datasets.records import Record
+from jaxiqa.inputs.pictures import Pictures
+from jaxiqa.inputs.pipeline import train_batches
+def main():
+    pictures = Pictures([Record("lost.png", 1.0, "lost.png")] * 4, 64)
+    next(train_batches(pictures, [0.0] * 4, crop=64, batch_size=4, seed=0, start=0))
+program.run(main)
+"""
+
+
+def test_a_picture_that_is_lost_in_training_is_one_line():
+    """Grain adds lines of its own to what a transformation raises."""
+    done = subprocess.run([sys.executable, "-c", LOST_PICTURE], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert "lost.png" in line and line.endswith("put an intact copy there or leave it out")
+
+
 @pytest.mark.parametrize("fault", ["removed", "cut"])
 def test_a_picture_that_cannot_be_read_is_named(pictures, tmp_path, fault):
     paths = [tmp_path / p.name for p in sorted(pathlib.Path(pictures).glob("*.png"))[:8]]

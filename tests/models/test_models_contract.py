@@ -66,8 +66,9 @@ def test_forward(name):
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_training_mode(name):
-    """Every parameter gets a gradient, dropout depends on its key alone, batch statistics move."""
-    model = create_model(name, "test", dropout=0.5)
+    """Every parameter gets a gradient, dropout depends on its key alone, batch statistics move or can be kept."""
+    fields = find_model(name).Model.__dataclass_fields__
+    model = create_model(name, "test", **{"dropout": 0.5} if "dropout" in fields else {})
     variables, x = init(model), inputs(model, 4)
 
     def loss(params, key):
@@ -80,7 +81,8 @@ def test_training_mode(name):
     dead = [jax.tree_util.keystr(p) for p, g in jax.tree_util.tree_leaves_with_path(grads) if not np.any(g)]
     assert not dead
     assert step(variables["params"], jax.random.key(1))[0][0] == first
-    assert step(variables["params"], jax.random.key(2))[0][0] != first
+    assert (step(variables["params"], jax.random.key(2))[0][0] != first) == ("dropout" in fields)
+    assert "eval_bn" in fields or "batch_stats" not in variables  # which frozen_bn="eval" must reach
     before = variables.get("batch_stats", {})
     assert all(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (stats, before)), strict=True))
 

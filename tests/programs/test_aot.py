@@ -30,7 +30,7 @@ REFUSED = [
 ]
 
 has_compiler = importlib.util.find_spec("libtpu") is not None
-needs_compiler = pytest.mark.skipif(not has_compiler, reason='no TPU compiler; pip install "jaxiqa[tpu]"')
+needs_compiler = pytest.mark.skipif(not has_compiler, reason="no TPU compiler; it comes with the extra [tpu]")
 
 
 def test_refusals():
@@ -44,7 +44,9 @@ def test_refusals():
 def test_no_compiler():
     done = run_program("aot", CONFIG, SLICE)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr == 'aot.py: there is no TPU compiler here; install the extra tpu: pip install "jaxiqa[tpu]"\n'
+    assert (
+        done.stderr == 'aot.py: there is no TPU compiler here; python -m pip install -c constraints.txt -e ".[tpu]"\n'
+    )
 
 
 @needs_compiler

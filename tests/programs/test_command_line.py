@@ -63,6 +63,7 @@ def test_missing_and_unknown_arguments():
         (): "--config is missing",
         (CONFIG,): "--workdir is missing",
         ("--confg=x",): "Did you mean: config",
+        ("--confg.batch_size=8",): 'did you mean "config"?',
         (CONFIG, "--workdir=w", "extra"): "unexpected argument 'extra'",
         ("--config=configs/none.py", "--workdir=w"): "configs/none.py",
         (CONFIG + ":fast", "--workdir=w"): 'takes no argument or "smoke", not "fast"',
@@ -70,6 +71,31 @@ def test_missing_and_unknown_arguments():
     for (arguments, words), (code, _, text) in zip(cases.items(), run_many("train", cases), strict=True):
         assert code == 2, (arguments, code, text)
         assert words in text and len(text.strip().splitlines()) == 1, (arguments, text)
+
+
+def test_config_files_that_cannot_be_used(tmp_path):
+    files = {
+        "name.py": ("def get_config():\n    return {'a': b}\n", "NameError: name 'b' is not defined (line 2)"),
+        "syntax.py": ("def get_config(:\n", "SyntaxError: invalid syntax (syntax.py, line 1)"),
+        "package.py": ("import no_such_package\n", "No module named 'no_such_package' (line 1)"),
+        "keys.py": (
+            "def get_config():\n    from ml_collections import ConfigDict\n    return ConfigDict({'seed': 0})\n",
+            "--config has no model.name, model.variant, init",
+        ),
+    }
+    for name, (text, _) in files.items():
+        (tmp_path / name).write_text(text)
+    words = {str(tmp_path / name): words for name, (_, words) in files.items()}
+    words["configs/dan_folder.py"] = "--config is a config of python -m jaxiqa.pretrain"
+    lines = [[f"--config={path}", f"--workdir={tmp_path / 'w'}"] for path in words]
+    for (path, wanted), (code, _, text) in zip(words.items(), run_many("train", lines), strict=True):
+        assert code == 2 and wanted in text and len(text.strip().splitlines()) == 1, (path, text)
+    named = list(words)[1:3]  # protocol reads the file by itself
+    results = run_many("protocol", [[f"--config={path}"] for path in named])
+    for path, (code, _, text) in zip(named, results, strict=True):
+        assert code == 2 and words[path] in text and len(text.strip().splitlines()) == 1, (path, text)
+    code, _, text = run_many("pretrain", [[CONFIG, f"--workdir={tmp_path / 'w'}"]])[0]
+    assert code == 2 and "--config is a config of python -m jaxiqa.train" in text
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

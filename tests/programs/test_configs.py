@@ -74,7 +74,7 @@ def test_paper_recipe():
 
 
 def test_saqt_recipes():
-    """Section 5.5 of the GlintIQA spec: 50 epochs of all 125 versions of each source, which are 125 epochs here."""
+    """The pretraining of arXiv 2408.03885: 50 epochs of all 125 versions of each source, which are 125 epochs here."""
     paths = {p.stem: p for p in CONFIGS}
     config = load(paths["glintiqa_saqt_kadid10k"], "paper")
     assert (config.optimizer.learning_rate, config.optimizer.weight_decay, config.batch_size) == (1e-5, 1e-5, 128)
@@ -90,7 +90,7 @@ def test_saqt_recipes():
 
 
 def test_mfen_recipes():
-    """Section 8 of the MFEN spec: our recipe's ten times the rate for new parts, the laboratory's in :paper."""
+    """MFEN: our recipe's ten times the rate for new parts, the laboratory's in :paper."""
     path = next(p for p in CONFIGS if p.stem == "mfen_koniq10k")
     ours, paper = load(path, ""), load(path, "paper")
     assert (ours.optimizer.learning_rate, ours.optimizer.weight_decay, ours.batch_size) == (2e-5, 5e-4, 64)

@@ -73,6 +73,7 @@ REFUSED = [
     (["--checkpoint=none", "no such.png"], 3, "'no such.png': no such file or folder"),
     (["--checkpoint=none", "launch"], 3, "'launch': no picture in this folder"),
     (["--checkpoint=none", "README.md"], 4, "does not exist; name the --workdir"),
+    (["--checkpoint=README.md", "README.md"], 4, "README.md is a file; convert it first: python -m jaxiqa.convert"),
     (["--checkpoint=none", "README.md", "--output=scores.txt"], 2, "must end in .csv or .json"),
 ]
 

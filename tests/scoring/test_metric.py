@@ -87,6 +87,8 @@ def test_which_step(trained):
 def test_what_is_no_checkpoint(tmp_path, trained):
     with pytest.raises(CheckpointError, match="does not exist; name the --workdir"):
         jaxiqa.create_metric(checkpoint=tmp_path / "none")
+    with pytest.raises(CheckpointError, match=r"test_metric\.py is a file; convert it first: python -m jaxiqa.convert"):
+        jaxiqa.create_metric(checkpoint=__file__)
     with pytest.raises(CheckpointError, match="has no checkpoints; name the --workdir"):
         jaxiqa.create_metric(checkpoint=tmp_path)
     (tmp_path / "checkpoints").mkdir()

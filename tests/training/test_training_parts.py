@@ -1,5 +1,7 @@
 """Schedules, durations, losses, sharding, frozen parameters: values."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,10 +42,17 @@ def test_durations(duration, steps):
     assert to_steps(duration, "total", batch_size=16, examples=1600, total=1000) == steps
 
 
-@pytest.mark.parametrize("duration", ["soon", "-3 steps", "3 weeks", "5 percent", ""])
+@pytest.mark.parametrize("duration", ["soon", "-3 steps", "3 weeks", "5 percent", "", "1.2.3 steps", ". epochs"])
 def test_bad_durations(duration):
     with pytest.raises(ConfigError, match=r"config\.total"):
         to_steps(duration, "total", batch_size=16, examples=1600)
+
+
+def test_a_duration_that_cannot_be_nothing():
+    steps = functools.partial(to_steps, key="log_every", batch_size=16, examples=1600, total=50)
+    assert steps("0 steps") == steps("1 percent") == 0 and steps("1 percent", least=1) == 1
+    with pytest.raises(ConfigError, match=r'config\.log_every: "0 epochs" must be above 0'):
+        steps("0 epochs", least=1)
 
 
 def test_losses():
@@ -55,8 +64,10 @@ def test_losses():
     both = parse_loss("l1+0.5*plcc")(score, label)
     assert float(both) == pytest.approx(1.0 + 0.25 * (1 - r), rel=1e-5)
     assert np.isfinite(jax.grad(lambda s: parse_loss("plcc")(s, label))(jnp.ones(3))).all()  # constant scores
-    with pytest.raises(ConfigError, match='no loss "plc"; did you mean "plcc"'):
-        parse_loss("l1+plc")
+    assert float(parse_loss(".5*l1")(score, label)) == pytest.approx(0.5)
+    for wrong, words in {"l1+plc": 'no loss "plc"; did you mean "plcc"', "1.2.3*l1": r'no loss "1\.2\.3\*l1"'}.items():
+        with pytest.raises(ConfigError, match=words):
+            parse_loss(wrong)
 
 
 def optimizer(**options):
@@ -135,6 +146,17 @@ def test_learning_rate_multipliers():
     assert report == "learning rate: 0.1 x for 1 tensors (^a/), 0 x for 1 tensors (kernel), 2 x for 1 tensors (^c/)"
     with pytest.raises(ConfigError, match="'kernel' matches no trainable parameter, or none that an earlier one"):
         optim.lr_report({"a/kernel": 0}, (("a", 1.0), ("kernel", 2.0)))
+
+
+def test_patterns_that_are_none():
+    params = {"a": {"kernel": jnp.ones(2)}}
+    for key, use in {
+        "frozen": lambda: optim.split_frozen(params, ("a", "[")),
+        "optimizer.decay_on": lambda: optim.make_optimizer(optimizer(decay_on="["), optax.constant_schedule(0.5)),
+        "optimizer.lr_multipliers": lambda: optim.lr_report({"a/kernel": 0}, (("[", 1.0),)),
+    }.items():
+        with pytest.raises(ConfigError, match=rf"config\.{key}: '\[' is no regular expression"):
+            use()
 
 
 def test_averaged_parameters():

@@ -66,6 +66,18 @@ class Stopped(UserError):
         self.exit_code = 128 + signal_number
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether XLA found too little memory on a device."""
+    return isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The exit code of a program that `error` ends; 1 for what nobody expected."""
+    if is_out_of_memory(error):
+        return ConfigError.exit_code  # a smaller batch may fit
+    return getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """What to write instead of an unknown word: 'did you mean "x"?' where one is near, else 'choose one of: a, b'."""
     known = list(known)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from jaxiqa.errors import ConfigError, UserError, suggest
+from jaxiqa.errors import ConfigError, UserError, exit_code_of, is_out_of_memory, suggest
 
 flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
 
@@ -40,7 +40,7 @@ _HELP = {"-?", "-h", "--help", "--helpshort", "--helpfull", "--helpxml"}
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a program in order, as Ctrl-C does."""
+    """SIGTERM or SIGHUP, which end a program in order, as Ctrl-C does."""
 
     exit_code = 143
 
@@ -105,16 +105,23 @@ def read_config(flag, *programs: str) -> ConfigDict:
 
 @contextlib.contextmanager
 def stop_signals():
-    """A list that receives the signal that asks the run to stop (SIGTERM or Ctrl-C); the third one is not caught."""
+    """A list that receives the signal that asks the run to stop (SIGTERM or Ctrl-C); the third one ends it at once.
+
+    A hang-up of the terminal or of ssh counts as SIGTERM, but not beside one: systemd sends both.
+    """
     received = []
 
     def note(number, _):
+        if number == signal.SIGHUP:
+            if received:
+                return
+            number = signal.SIGTERM
         received.append(number)
-        if len(received) == 2:
+        if len(received) == 2:  # the third must find nobody who waits for a save
             for s in before:
-                signal.signal(s, before[s])
+                signal.signal(s, signal.SIG_DFL)
 
-    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT, *_hang_ups())}
     try:
         yield received
     finally:
@@ -122,14 +129,18 @@ def stop_signals():
             signal.signal(s, handler)
 
 
+def _hang_ups() -> list[int]:
+    return [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]  # as nohup wants it
+
+
 def _guarded(main):
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, *_hang_ups()):
+        signal.signal(number, _terminate)
     try:
         main()
     except KeyboardInterrupt as error:
         sys.unraisablehook = lambda _: None  # an object that was half made complains as it is dropped
-        what = "terminated" if isinstance(error, _Terminated) else "interrupted"
-        _exit(what, getattr(error, "exit_code", 130), error)
+        _exit("terminated" if isinstance(error, _Terminated) else "interrupted", exit_code_of(error), error)
     except BrokenPipeError:  # whoever read standard output has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -138,13 +149,13 @@ def _guarded(main):
             raise
         _exit(str(error), error.exit_code, error)
     except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) or flags.FLAGS.debug:  # what XLA raises has a page of buffers
+        if not is_out_of_memory(error) or flags.FLAGS.debug:  # what XLA raises has a page of buffers
             raise
         wanted = re.search(r"allocat\w* ([\d.]+ ?[KMGT]?i?B|\d+ bytes)", str(error))
         _exit(
             f"the device has too little memory{f' ({wanted[1]} more were wanted)' if wanted else ''}; reduce "
             "batch_size, and in training raise config.accumulate or take config.dtype=bfloat16",
-            2,
+            exit_code_of(error),
             error,
         )
 

@@ -12,8 +12,8 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxiqa.errors import CheckpointError, DiskFull
 from jaxiqa.training import digests, step_folders
-from jaxiqa.training.distributed import gather, meet
-from jaxiqa.training.failures import cause_of, is_damage, not_orbax, quiet
+from jaxiqa.training.distributed import from_first, gather, meet
+from jaxiqa.training.failures import cause_of, is_damage, quiet
 from jaxiqa.training.step_folders import FOLDER, best_of, find_steps
 
 _POLICIES = ocp.training.preservation_policies
@@ -35,11 +35,12 @@ class Checkpoints:
         self._meta, self._best_by = meta, best_by
         self._saving, self._began = None, 0.0  # the step in flight, and since when
         self._failures, self._unsaved = 0, ""  # saves that failed, in a row, and what to say of the last
+        self._heard: BaseException | None = None  # why this process could not write its part of the step in flight
         self._bad: dict[int, str] = {}
         self._set_aside(
             {s.step: s.flaw for s in find_steps(self._workdir) if s.flaw}
         )  # Orbax would not open the folder
-        logging.getLogger("absl").addFilter(not_orbax)
+        logging.getLogger("absl").addFilter(self._hear)
         keep = [
             _POLICIES.LatestN(2),
             _POLICIES.BestN(get_metric_fn=lambda m: m[best_by], n=1, keep_checkpoints_without_metrics=False),
@@ -59,7 +60,9 @@ class Checkpoints:
             with contextlib.suppress(DiskFull) if kind else contextlib.nullcontext():
                 self._settle()
         finally:
-            self._checkpointer.close()
+            logging.getLogger("absl").removeFilter(self._hear)
+            if not self._abandoned:
+                self._checkpointer.close()
 
     @property
     def latest_step(self) -> int | None:
@@ -75,7 +78,7 @@ class Checkpoints:
         """Start saving; returns as soon as the arrays are copied. One save is in flight at most.
 
         Raises:
-          DiskFull: three saves in a row have failed.
+          DiskFull: three saves in a row have failed; one in a run of many processes.
         """
         due, previous, began = time.monotonic(), self._saving, self._began
         self._settle()
@@ -90,7 +93,7 @@ class Checkpoints:
             metrics = {self._best_by: float(best) if math.isfinite(best) else -1.0}
         parts = {"state": state, digests.FOLDER: digests.Digests(state, [self._meta, metrics])}
         step_folders.release(self._workdir, step)
-        self._saving, self._began = step, time.monotonic()
+        self._saving, self._began, self._heard = step, time.monotonic(), None
         try:
             with quiet():
                 self._checkpointer.save_checkpointables_async(
@@ -108,9 +111,9 @@ class Checkpoints:
         """Look whether the save in flight has ended, without waiting for it; warns where it has failed.
 
         Raises:
-          DiskFull: three saves in a row have failed.
+          DiskFull: as save().
         """
-        if self._saving is not None and not self._checkpointer.is_saving_in_progress():
+        if self._saving is not None and (self._abandoned or not self._checkpointer.is_saving_in_progress()):
             self._settle()
 
     def wait(self) -> None:
@@ -136,14 +139,14 @@ class Checkpoints:
           CheckpointError: all of them are damaged; or they hold another model's state, or cannot be read for want of
         memory, rights or a network (and stay where they are).
         """
-        state, step = None, self.latest_step
+        state, step = None, from_first(self.latest_step)
         while step is not None:
             state, reason = self._read(step, abstract_state)
             if not reason:
                 break
             self._set_aside({step: reason})
             self._checkpointer.reload()
-            step = self.latest_step
+            step = from_first(self.latest_step)
         if step is None and not allow_restart and (there := step_folders.set_aside_before(self._workdir)):
             why = "; ".join(f"step {bad}: {reason}" for bad, reason in sorted(self._bad.items()))
             raise CheckpointError(
@@ -196,8 +199,10 @@ class Checkpoints:
         reason, elsewhere = (next(filter(None, gather(why)), "") for why in (reason, elsewhere))
         if elsewhere:
             raise CheckpointError(f"checkpoint {path} cannot be read now ({elsewhere}); it was left where it is")
-        if not reason and stored and (name := digests.differing(state, stored)):
-            state, reason = None, f"{name} is not what was saved"
+        if not reason:
+            names = gather(digests.differing(state, stored) if stored else "")
+            if name := next(filter(None, names), ""):
+                state, reason = None, f"{name} is not what was saved"
         return state, reason
 
     def _set_aside(self, bad: dict[int, str]) -> None:
@@ -212,7 +217,11 @@ class Checkpoints:
         """Wait for the save in flight, and note how it ended."""
         if self._saving is None:
             return
+        while self._checkpointer.is_saving_in_progress() and not self._abandoned:
+            time.sleep(0.01)
         try:
+            if self._abandoned:
+                raise self._heard
             with quiet():
                 self._checkpointer.wait()
         except Exception as error:
@@ -220,17 +229,33 @@ class Checkpoints:
         else:
             self._saving, self._failures = None, 0
 
+    @property
+    def _abandoned(self) -> bool:
+        """Whether Orbax, which waits for all processes to write their parts of a step, waits in vain."""
+        return self._heard is not None and jax.process_count() > 1
+
+    def _hear(self, record: logging.LogRecord) -> bool:
+        """A filter of logs: a save that fails in the background is reported by us, in one line.
+
+        In many processes Orbax says in its log only, and at once, why it will go on waiting.
+        """
+        if "orbax" not in record.pathname:
+            return True
+        if record.exc_info:
+            self._heard = record.exc_info[1]
+        return False
+
     def _failed(self, error: Exception) -> None:
         step, self._saving = self._saving, None
         self._failures += 1
         if jax.process_index() == 0:
             step_folders.remove_unfinished(self._workdir)  # they fill the disk
-        self._checkpointer.reload()
         kept = "nothing is saved yet" if self.latest_step is None else f"step {self.latest_step} stays"
         what = f"step {step} could not be saved ({cause_of(error)}); {kept}"
         self._unsaved = f"{what}. Make room in {self._workdir}, then the same command goes on from there"
-        if self._failures == _TRIES:
+        if self._failures == _TRIES or jax.process_count() > 1:  # where the others wait for this one's part of the step
             raise DiskFull(self._unsaved) from error
+        self._checkpointer.reload()
         print(f"warning: {what}. Training goes on, and the next save tries again", flush=True)
 
 

@@ -113,18 +113,19 @@ def unlike(state: Any, stored: dict[str, dict]) -> str:
 def differing(state: Any, stored: dict[str, dict]) -> str:
     """Name of the first array of `state` that is not the one of the digests, or "".
 
-    On several hosts a sharded array is gathered on each of them, one at a time, so that all find the same.
+    On several hosts a sharded array is gathered on each of them, one at a time; all ask for all arrays, whatever one of
+    them finds.
     """
+    found = []
     for name, leaf in _leaves(state).items():
         entry = stored.get(name)
         if entry is None:
-            return name
-        if leaf.dtype.name != entry["dtype"]:
-            continue  # cast on the way, as was asked for
-        whole = _whole(leaf)
-        if not entry["sha256"] or any(sha256(whole[_slices(k)]) != v for k, v in entry["sha256"].items()):
-            return name
-    return ""
+            found.append(name)
+        elif leaf.dtype.name == entry["dtype"]:  # else it was cast on the way, as was asked for
+            whole = _whole(leaf)
+            if not entry["sha256"] or any(sha256(whole[_slices(k)]) != v for k, v in entry["sha256"].items()):
+                found.append(name)
+    return next(iter(found), "")
 
 
 def of_json(value: Any) -> str:

@@ -1,12 +1,12 @@
 """Many processes as one run: who they are, how they start and stop together, and what they tell one another."""
 
-import atexit
 import contextlib
 import itertools
 import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from jax._src.distributed import global_state
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxiqa.errors import ConfigError, Stopped, UserError
+from jaxiqa.errors import ConfigError, Stopped, UserError, exit_code_of, is_out_of_memory
 from jaxiqa.training.peers import Peers
 from jaxiqa.training.relay import start_relay
 
@@ -82,7 +82,8 @@ def start(workdir, coordinator=None, num_processes=None, process_id=None, peer_t
     """The run of a program, in one process or in many; before anything asks for devices.
 
     Where find() finds a cluster, waits for all of its processes and connects them. Only the first prints what follows.
-    Where one of them ends before the others, so do they, with one line and exit code 75.
+    Where one of them ends before the others, so do they, with one line; with its exit code where that is the verdict of
+    an error that would come again, else with 75.
 
     Args:
       workdir: to say where the run is.
@@ -118,9 +119,11 @@ def start(workdir, coordinator=None, num_processes=None, process_id=None, peer_t
         peers.leave()
         raise
     except BaseException as error:
-        peers.fail(own=isinstance(error, UserError | KeyboardInterrupt))
-        # Before JAX's own exit, which waits for the others.
-        atexit.register(_exit, getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1))
+        code = exit_code_of(error)
+        own = isinstance(error, KeyboardInterrupt | UserError) or is_out_of_memory(error)
+        peers.fail(own, 0 if isinstance(error, KeyboardInterrupt) else code)
+        # Before threads are joined, and before JAX's own exit: both may wait for the others.
+        threading._register_atexit(_exit, code)
         raise
     else:
         peers.leave()

@@ -25,7 +25,8 @@ _ELSEWHERE = (
     "Too many open files",
     "Input/output error",
 )
-_LOGGERS = ("absl", "asyncio", None)
+_LOGGERS = ("asyncio", None)
+_ORBAX = logging.getLogger("absl")  # where it logs
 
 
 @contextlib.contextmanager
@@ -36,6 +37,7 @@ def quiet():
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
+    _ORBAX.addFilter(_nothing)  # after those that hear of saves that fail
     try:
         yield
     except BaseException:
@@ -47,7 +49,12 @@ def quiet():
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        _ORBAX.removeFilter(_nothing)
         sys.unraisablehook = hook
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False
 
 
 def _without_late_reads(hook):
@@ -60,11 +67,6 @@ def _without_late_reads(hook):
             hook(unraisable)
 
     return late_reads
-
-
-def not_orbax(record: logging.LogRecord) -> bool:
-    """A filter of logs: a save that fails in the background is reported by us, in one line."""
-    return "orbax" not in record.pathname
 
 
 def cause_of(error: BaseException) -> str:

@@ -64,7 +64,7 @@ class Peers:
     """
 
     def __init__(self, host: str, port: int, count: int, index: int, timeout: float):
-        self.count, self.index, self._timeout = count, index, timeout
+        self.count, self.index, self._timeout, self._port = count, index, timeout, port
         self._address = (host, port + 1 if port < 65535 else port - 1)
         self._channels: dict[int, _Channel] = {}
         self._done: set[int] = set()
@@ -84,15 +84,8 @@ class Peers:
     # ---- Finding each other ------------------------------------------------------------------------------------------
     def _listen(self) -> None:
         began, said, before = time.monotonic(), 0.0, None
-        try:
-            family = {"family": socket.AF_INET6, "dualstack_ipv6": True} if socket.has_dualstack_ipv6() else {}
-            # Open as long as the run, so that no other one takes the port.
-            server = socket.create_server(("", self._address[1]), backlog=self.count, **family)
-        except OSError as error:
-            raise ConfigError(
-                f"--coordinator: process 0 cannot listen at port {self._address[1]} ({error.strerror}); is another run "
-                "using it? Name another port"
-            ) from error
+        self._open(self._port).close()  # where JAX's coordinator will be, which aborts if it cannot
+        server = self._open(self._address[1])  # as long as the run, so that no other one takes it
         self._sockets.append(server)
         with selectors.DefaultSelector() as selector:
             selector.register(server, selectors.EVENT_READ)
@@ -115,6 +108,16 @@ class Peers:
                         selector.unregister(key.fileobj)
                         key.fileobj.close()
         self._tell(go=True)
+
+    def _open(self, port: int) -> socket.socket:
+        family = {"family": socket.AF_INET6, "dualstack_ipv6": True} if socket.has_dualstack_ipv6() else {}
+        try:
+            return socket.create_server(("", port), backlog=self.count, **family)
+        except OSError as error:
+            raise ConfigError(
+                f"--coordinator: process 0 cannot listen at port {port} ({error.strerror}); is another run using it? "
+                "Name another port"
+            ) from error
 
     def _greet(self, channel: _Channel) -> bool:
         """Hear who is there; whether the connection is to be closed."""
@@ -183,8 +186,11 @@ class Peers:
                 for key, _ in selector.select(_TICK):
                     messages = self._channels[key.data].receive()
                     for message in messages or ():
+                        if "failed" in message:
+                            code = message["failed"]
+                            return self._end(f"process {key.data} of {self.count} ended with {code}", code)
                         if "lost" in message:
-                            return self._end(message["lost"])
+                            return self._end(message["lost"], message["code"])
                         if "done" in message:
                             self._done.add(key.data)
                         else:
@@ -200,17 +206,18 @@ class Peers:
                         self._tell(done=True)
                     self._all_done.set()
 
-    def _end(self, why: str) -> None:
+    def _end(self, why: str, code: int = PeerLost.exit_code) -> None:
         """End this process, whatever it is waiting for, unless it ends by itself."""
         self._lost.set()
         if not self.index:
-            self._tell(lost=why)
+            self._tell(lost=why, code=code)
         if self._failing.wait(GRACE):
             return
         sys.stdout.flush()
-        name = os.path.basename(sys.argv[0])
-        print(f"{name}: {why}; start all of them again to go on from the last checkpoint", file=sys.stderr, flush=True)
-        os._exit(PeerLost.exit_code)
+        if code == PeerLost.exit_code:
+            why += "; start all of them again to go on from the last checkpoint"
+        print(f"{os.path.basename(sys.argv[0])}: {why}", file=sys.stderr, flush=True)
+        os._exit(code)
 
     def leave(self) -> None:
         """Waits until the others are done, too: process 0 may be writing a report."""
@@ -220,11 +227,16 @@ class Peers:
         self._all_done.wait()
         self._hang_up()
 
-    def fail(self, own: bool) -> None:
-        """This process ends with an error: of its `own`, or perhaps because another one is gone, which goes first."""
+    def fail(self, own: bool, code: int) -> None:
+        """This process ends with an error: of its `own`, or perhaps because another one is gone, which goes first.
+
+        An error of its own that would come again ends the others with its exit code; 0 for one that would not.
+        """
         if not own and self._lost.wait(GRACE):
             threading.Event().wait()  # until _end
         self._failing.set()
+        if own and code:
+            self._tell(failed=code)
 
     def _hang_up(self) -> None:
         for one in self._sockets:

@@ -6,6 +6,7 @@ for the coordinator while no Python thread can run. It ends with the one that st
 """
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -39,6 +40,8 @@ def _connect(inner: socket.socket, address: tuple[str, int]) -> None:
 
 
 def _main(host: str, port: str) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # may be sent to all of a machine's processes
+        signal.signal(number, signal.SIG_IGN)
     server = socket.create_server(("127.0.0.1", 0))
     print(server.getsockname()[1], flush=True)
 

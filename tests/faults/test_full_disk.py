@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+from hosts import last_line, training
 from small_state import META, make_state, same, shapes_of, small_run
 
 from jaxiqa.errors import DiskFull
@@ -74,6 +75,16 @@ def test_the_last_save_must_succeed(small_disk):
         with pytest.raises(DiskFull, match=r"step 1 could not be saved .*; nothing is saved yet"):
             checkpoints.wait()
     assert DiskFull.exit_code == 75 and not left(small_disk)
+
+
+@pytest.mark.slow
+def test_a_full_disk_of_two_processes(small_disk, pictures):
+    """None of them waits for the part of a step that another could not write."""
+    with training(small_disk, pictures, 2, 1, 10_000, save_every="20 steps") as hosts:
+        assert hosts.wait(120) == [75, 75], [hosts.output(i) for i in range(2)]
+        lines = {last_line(hosts.output(i)) for i in range(2)}
+    assert any("could not be saved (No space left on device); step 20 stays" in line for line in lines), lines
+    assert Saved(small_disk).step == 20
 
 
 @pytest.mark.slow

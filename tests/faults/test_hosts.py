@@ -5,6 +5,7 @@
 
 import contextlib
 import os
+import pathlib
 import shutil
 import signal
 import time
@@ -18,7 +19,7 @@ from tiny_run import CONFIG, options
 
 from jaxiqa.errors import Stopped
 from jaxiqa.inputs.pipeline import to_device
-from jaxiqa.training import distributed
+from jaxiqa.training import distributed, lock
 from jaxiqa.training.checkpoint import Saved
 from jaxiqa.training.logging import read_metrics
 from jaxiqa.training.peers import GRACE, SILENCE
@@ -68,10 +69,15 @@ def killed_process(workdir, pictures, victim: int) -> tuple[tuple, tuple]:
 
 
 def stopped_pair(workdir, pictures, told: int, total: int, **more) -> tuple[tuple, tuple]:
-    """SIGTERM to process `told` of two: exit codes, whether both name one step, which is saved, and in time."""
+    """SIGTERM to process `told` of two and to those it started, as systemd does.
+
+    Exit codes, whether both name one step, which is saved, and in time.
+    """
     with training(workdir, pictures, 2, 2, total, **more) as hosts:
         hosts.until(lambda: len(losses(workdir)) > 2)
-        os.kill(hosts.processes[told].pid, signal.SIGTERM)
+        pid = hosts.processes[told].pid
+        for one in (*pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split(), pid):
+            os.kill(int(one), signal.SIGTERM)
         began = time.monotonic()
         codes = hosts.wait()
         took, outputs = time.monotonic() - began, [hosts.output(i) for i in range(2)]
@@ -144,6 +150,13 @@ def resumed_on_other_devices(folder, pictures, patch, devices=(1, 2, 4, 1)) -> t
 def test_a_missing_process_is_named(tmp_path):
     required, seen = missing_process(tmp_path)
     assert seen == required
+
+
+def test_a_verdict_of_one_is_that_of_all(pictures, tmp_path):
+    """Process 0 finds the workdir in use; exit code 75 would have the pair started again and again."""
+    with lock.hold(epath.Path(tmp_path)), training(tmp_path, pictures, 2, 1, 4) as hosts:
+        assert hosts.wait() == [6, 6], [hosts.output(i) for i in range(2)]
+        assert last_line(hosts.output(1)) == "train.py: process 0 of 2 ended with 6"
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -56,9 +56,9 @@ def test_killed_inside_a_save(unbroken, tmp_path, where):
     assert not (tmp_path / "lock").exists()
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+@pytest.mark.parametrize("signals", [[signal.SIGTERM, signal.SIGHUP, signal.SIGHUP], [signal.SIGINT, signal.SIGINT]])
 def test_asked_to_stop(unbroken, tmp_path, signals):
-    """It finishes its step, saves, and leaves; a second signal does not spoil the save."""
+    """It finishes its step, saves, and leaves; a second signal, or a hang-up, does not spoil the save."""
     run = small_run(tmp_path, "--pause=0.3", f"--total={10**6}")
     deadline = time.monotonic() + 60
     while not read_metrics(tmp_path):

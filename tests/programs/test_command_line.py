@@ -1,5 +1,6 @@
 """Every program: --help, mistyped keys, exit codes."""
 
+import signal
 import subprocess
 import sys
 
@@ -113,6 +114,35 @@ def test_help_does_not_wait_for_what_it_does_not_need(name):
     imported = {line.split("|")[-1].strip() for line in lines}
     assert "jax" in imported
     assert not imported & {"matplotlib", "scipy.stats", "skimage"}
+
+
+WAITING = """
+import time
+from jaxiqa.program import stop_signals
+with stop_signals() as received:
+    said = None
+    while True:
+        if (line := " ".join(map(str, received))) != said:
+            print(line, flush=True)
+        said = line
+        try:
+            time.sleep(0.01)
+        except BaseException:
+            pass
+"""
+
+
+def test_the_third_signal_ends_a_run_whatever_it_waits_for():
+    run = subprocess.Popen([sys.executable, "-c", WAITING], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert run.stdout.readline() == "\n"
+        for number, seen in ((signal.SIGHUP, "15"), (signal.SIGTERM, "15 15"), (signal.SIGTERM, "")):
+            run.send_signal(number)
+            assert run.stdout.readline().strip() == seen
+        assert run.wait(10) == -signal.SIGTERM
+    finally:
+        run.kill()
+        run.communicate()
 
 
 @pytest.mark.parametrize(("number", "what", "code"), [("SIGINT", "interrupted", 130), ("SIGTERM", "terminated", 143)])

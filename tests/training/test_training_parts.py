@@ -1,6 +1,7 @@
 """Schedules, durations, losses, sharding, frozen parameters: values."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -118,6 +119,8 @@ def test_state_sharding_splits_large_arrays_only():
     specs = jax.tree.map(lambda s: s.spec, sharding.state_sharding(tree, mesh))
     assert specs == {"large": P("fsdp", None), "odd": P(), "small": P()}
     assert sharding.make_mesh().shape == {"data": 4, "fsdp": 1}
+    a_slice = [SimpleNamespace(id=i, process_index=host) for i, host in enumerate((0, 0, 1, 1, 1, 1, 0, 0))]
+    assert [d.id for d in sharding.in_order_of_hosts(a_slice)] == [0, 1, 6, 7, 2, 3, 4, 5]
     with pytest.raises(ConfigError, match="data=3, fsdp=1 does not fit 4 device"):
         sharding.make_mesh(data=3)
 

@@ -11,7 +11,7 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from jaxiqa.errors import CheckpointError, DiskFull
-from jaxiqa.training import digests, step_folders
+from jaxiqa.training import digests, step_folders, storage
 from jaxiqa.training.distributed import gather, meet
 from jaxiqa.training.failures import cause_of, is_damage, not_orbax, quiet
 from jaxiqa.training.step_folders import FOLDER, best_of, find_steps
@@ -31,7 +31,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: epath.PathLike, meta: dict[str, Any], best_by: str = "srcc"):
-        self._workdir = epath.Path(workdir).resolve()
+        self._workdir = storage.absolute(workdir)
         self._meta, self._best_by = meta, best_by
         self._saving, self._began = None, 0.0  # the step in flight, and since when
         self._failures, self._unsaved = 0, ""  # saves that failed, in a row, and what to say of the last
@@ -266,7 +266,7 @@ class Saved:
     """
 
     def __init__(self, path: epath.PathLike, step: int | None = None):
-        path = epath.Path(path).expanduser().resolve()
+        path = storage.absolute(epath.Path(path).expanduser())
         if path.parent.name == FOLDER and path.name.isdigit() and step is None:
             path, step = path.parent.parent, int(path.name)
         if not (path / FOLDER).is_dir():

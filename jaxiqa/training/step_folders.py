@@ -6,6 +6,7 @@ import json
 from etils import epath
 
 from jaxiqa.training import digests
+from jaxiqa.training.storage import is_local
 
 FOLDER = "checkpoints"
 QUARANTINE = "quarantine"
@@ -104,8 +105,3 @@ def remove_unfinished(workdir: epath.Path) -> None:
     """Delete what a failed save left."""
     for path in (workdir / FOLDER).glob(_TEMPORARY):
         path.rmtree(missing_ok=True)
-
-
-def is_local(path: epath.Path) -> bool:
-    """Whether folders can be renamed there; buckets are written gs://..."""
-    return "://" not in str(path)

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import jax
 from etils import epath
 
+from jaxiqa.errors import WorkdirInUse
+from jaxiqa.training import storage
+
 
 class RunFolder:
     """A folder of this machine that stands for a workdir. Of open_run_folder.
@@ -36,9 +39,11 @@ class RunFolder:
                 version, inside = (about.st_size, about.st_mtime_ns), os.path.relpath(here, self.path)
                 if self._pushed.get(inside) != version:
                     try:
-                        (self._bucket / inside).write_bytes(epath.Path(here).read_bytes())
+                        with storage.errors_as_oserror():
+                            (self._bucket / inside).write_bytes(epath.Path(here).read_bytes())
                     except OSError as error:
-                        print(f"warning: {self._bucket / inside} cannot be written ({error}); tried again later")
+                        reason = storage.why(error)
+                        print(f"warning: {self._bucket / inside} cannot be written ({reason}); tried again later")
                         return
                     self._pushed[inside] = version
 
@@ -48,7 +53,7 @@ def open_run_folder(workdir: epath.Path) -> Iterator[RunFolder]:
     """The workdir itself. For a bucket, whose files cannot be appended to, a copy of it that is pushed with each
     checkpoint and at the end; on all processes but the first, a folder that is thrown away.
     """
-    bucket = "://" in os.fspath(workdir)
+    bucket = not storage.is_local(workdir)
     if jax.process_index() == 0 and not bucket:
         yield RunFolder(workdir)
         return
@@ -60,5 +65,9 @@ def open_run_folder(workdir: epath.Path) -> Iterator[RunFolder]:
         copy.pull()
         try:
             yield copy
-        finally:
+        except WorkdirInUse:  # the files there are another run's by now
+            raise
+        except BaseException:
             copy.push()
+            raise
+        copy.push()

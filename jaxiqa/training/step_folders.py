@@ -5,7 +5,7 @@ import json
 
 from etils import epath
 
-from jaxiqa.training import digests
+from jaxiqa.training import digests, lock
 from jaxiqa.training.storage import is_local
 
 FOLDER = "checkpoints"
@@ -89,7 +89,12 @@ def set_aside(workdir: epath.Path, step: int, reason: str) -> epath.Path:
 
 
 def release(workdir: epath.Path, step: int) -> None:
-    """A step is about to be saved anew: in a bucket it is no longer the one that was set aside."""
+    """A step is about to be saved anew: in a bucket it is no longer the one that was set aside.
+
+    Raises:
+      WorkdirInUse: another run has taken the workdir.
+    """
+    lock.check()
     marker = workdir / QUARANTINE / f"step_{step}"
     if not is_local(workdir) and marker.exists():
         marker.unlink()

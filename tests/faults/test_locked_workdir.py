@@ -54,7 +54,11 @@ def test_the_lock_of_a_killed_run_is_taken_over(tmp_path, holder):
     ("changes", "taken"),
     [
         ({"started": "1"}, True),  # its number belongs to another process by now
-        ({"boot": "another start of this machine"}, True),
+        ({"boot": "another start of this machine"}, False),
+        ({"boot": "another start of this machine", "beat": 0.0}, True),
+        ({"namespace": "pid:[1]", "started": "1"}, False),  # a container, where the number is another process's
+        ({"namespace": "pid:[1]", "beat": 0.0}, True),
+        ({"namespace": "", "boot": "", "started": "1"}, False),  # a machine that tells neither
         ({"host": "elsewhere"}, False),
         ({"host": "elsewhere", "beat": 0.0}, True),
         ({"host": "elsewhere", "beat": 4e9}, True),  # silent, with a clock of the future
@@ -66,8 +70,16 @@ def test_who_is_dead(tmp_path, holder, monkeypatch, changes, taken):
     if taken:
         take(tmp_path)
     else:
-        with pytest.raises(WorkdirInUse, match="on elsewhere since"):
+        with pytest.raises(WorkdirInUse, match="in use by .* falls free two minutes after it was last renewed"):
             take(tmp_path)
+
+
+def test_a_lock_of_an_older_version_goes_by_its_beat(tmp_path, holder):
+    about = json.loads((tmp_path / "lock").read_text())
+    del about["namespace"]
+    (tmp_path / "lock").write_text(json.dumps({**about, "started": "1"}))
+    with pytest.raises(WorkdirInUse):
+        take(tmp_path)
 
 
 def test_one_that_renews_its_lock_lives_whatever_its_clock_says(tmp_path, holder, monkeypatch):

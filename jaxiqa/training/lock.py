@@ -73,6 +73,11 @@ def check() -> None:
         raise WorkdirInUse(_lost[0])
 
 
+def is_lock(path: epath.Path) -> bool:
+    """Whether a file of a workdir is its lock, or the lock's own."""
+    return path.name.partition(".")[0] == _FILE
+
+
 def _take(path: epath.Path, mine: dict[str, Any]) -> None:
     for _ in range(3):
         other = _read(path)

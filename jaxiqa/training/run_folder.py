@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import jax
 from etils import epath
 
-from jaxiqa.errors import WorkdirInUse
-from jaxiqa.training import storage
+from jaxiqa.errors import ConfigError, WorkdirInUse
+from jaxiqa.training import lock, storage
 
 
 class RunFolder:
@@ -23,10 +23,20 @@ class RunFolder:
         self.path, self._bucket, self._pushed = path, bucket, {}
 
     def pull(self) -> None:
-        """Copy the files of the bucket, but no folders: what a resumed run goes on with."""
-        for there in self._bucket.iterdir() if self._bucket.exists() else ():
-            if not there.is_dir():
-                (self.path / there.name).write_bytes(there.read_bytes())
+        """Copy the files of the bucket, but no folders and no lock: what a resumed run goes on with.
+
+        Raises:
+          ConfigError: the bucket cannot be read.
+        """
+        try:
+            with storage.errors_as_oserror():
+                there = list(self._bucket.iterdir()) if self._bucket.exists() else []
+                for path in [p for p in there if not lock.is_lock(p) and not p.is_dir()]:
+                    here = self.path / path.name
+                    here.write_bytes(path.read_bytes())
+                    self._pushed[path.name] = _version(here)
+        except OSError as error:
+            raise ConfigError(f"--workdir {self._bucket} cannot be read ({storage.why(error)}); try again") from error
 
     def push(self) -> None:
         """Copy what is new to the bucket, where there is one; a warning where it cannot be reached."""
@@ -35,8 +45,7 @@ class RunFolder:
         for folder, _, names in os.walk(self.path):
             for name in names:
                 here = os.path.join(folder, name)
-                about = os.stat(here)
-                version, inside = (about.st_size, about.st_mtime_ns), os.path.relpath(here, self.path)
+                version, inside = _version(here), os.path.relpath(here, self.path)
                 if self._pushed.get(inside) != version:
                     try:
                         with storage.errors_as_oserror():
@@ -46,6 +55,11 @@ class RunFolder:
                         print(f"warning: {self._bucket / inside} cannot be written ({reason}); tried again later")
                         return
                     self._pushed[inside] = version
+
+
+def _version(path: os.PathLike) -> tuple[int, int]:
+    about = os.stat(path)
+    return about.st_size, about.st_mtime_ns
 
 
 @contextlib.contextmanager

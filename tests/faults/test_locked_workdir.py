@@ -70,7 +70,7 @@ def test_who_is_dead(tmp_path, holder, monkeypatch, changes, taken):
     if taken:
         take(tmp_path)
     else:
-        with pytest.raises(WorkdirInUse, match="in use by .* falls free two minutes after it was last renewed"):
+        with pytest.raises(WorkdirInUse, match=r"in use by .* falls free two minutes after it was last renewed"):
             take(tmp_path)
 
 

@@ -5,8 +5,10 @@ import json
 
 import ml_collections
 import numpy as np
+import pytest
 from etils import epath
 
+from jaxiqa.errors import ConfigError, WorkdirInUse
 from jaxiqa.evaluation import report
 from jaxiqa.training.logging import MetricLog, read_metrics
 from jaxiqa.training.run_folder import open_run_folder
@@ -65,3 +67,38 @@ def test_a_local_workdir_is_written_itself(tmp_path):
     with open_run_folder(epath.Path(tmp_path)) as folder:
         assert folder.path == epath.Path(tmp_path)
         folder.push()
+
+
+def test_what_was_pulled_is_not_pushed_over_what_is_newer(bucket):
+    old = {"lock": "renewed now and then", "lock.claim": "", "ledger.json": "{}", "config.json": "{}"}
+    for name, text in old.items():
+        (bucket / name).write_text(text)
+    with open_run_folder(bucket) as folder:
+        assert sorted(p.name for p in folder.path.iterdir()) == ["config.json", "ledger.json"]
+        (bucket / "lock").write_text("renewed")
+        (bucket / "ledger.json").write_text('{"steps": 1}')
+        (folder.path / "config.json").write_text('{"seed": 1}')
+        folder.push()
+    there = {name: (bucket / name).read_text() for name in old}
+    assert there == {**old, "lock": "renewed", "ledger.json": '{"steps": 1}', "config.json": '{"seed": 1}'}
+
+
+def test_a_run_that_lost_its_workdir_pushes_nothing(bucket):
+    with pytest.raises(WorkdirInUse), open_run_folder(bucket) as folder:
+        (folder.path / "config.json").write_text("{}")
+        raise WorkdirInUse("another run took it")
+    assert not (bucket / "config.json").exists()
+
+
+def test_a_run_that_failed_pushes_what_it_has(bucket):
+    with pytest.raises(ZeroDivisionError), open_run_folder(bucket) as folder:
+        (folder.path / "metrics.jsonl").write_text("{}\n")
+        raise ZeroDivisionError
+    assert (bucket / "metrics.jsonl").read_text() == "{}\n"
+
+
+def test_a_bucket_that_cannot_be_read(bucket, store):
+    (bucket / "config.json").write_text("{}")
+    store.reachable = False
+    with pytest.raises(ConfigError, match=r"--workdir gs://runs/mine cannot be read \(no route to host\); try again"):
+        open_run_folder(bucket).__enter__()

@@ -86,7 +86,7 @@ def _read(path: epath.Path) -> dict:
             raise ValueError("not a config")
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{path} cannot be read ({error}); put a copy of it back, or remove it: then the run goes on with the config "
-            "that is given, whatever it began with"
+            f"{path} cannot be read ({error}); put a copy of it back, or remove it: then the run goes on with the "
+            "config that is given, whatever it began with"
         ) from error
     return found

@@ -5,7 +5,7 @@ import json
 
 from etils import epath
 
-from jaxiqa.training import digests, lock
+from jaxiqa.training import digests, lock, storage
 from jaxiqa.training.storage import is_local
 
 FOLDER = "checkpoints"
@@ -32,6 +32,7 @@ class StepFolder:
 
 def find_steps(workdir: epath.Path) -> list[StepFolder]:
     """The finished steps of a workdir that are not set aside, in order."""
+    storage.look_anew(workdir)
     folder = workdir / FOLDER
     if not folder.is_dir():
         return []

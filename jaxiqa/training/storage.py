@@ -91,6 +91,12 @@ def remove(path: epath.Path) -> None:
         path.unlink() if is_local(path) else _bucket(path).rm_file(str(path))
 
 
+def look_anew(path: epath.Path) -> None:
+    """Forget what folders held: gcsfs remembers it for ever, also where other processes write."""
+    if not is_local(path):
+        _bucket(path).invalidate_cache()
+
+
 @contextlib.contextmanager
 def _aside(path: epath.Path, text: str) -> Iterator[pathlib.Path]:
     scratch = pathlib.Path(f"{path}.{uuid.uuid4().hex}")

@@ -8,6 +8,7 @@ from small_state import META, damage, files_of, make_state, same, shapes_of
 
 from jaxiqa.errors import CheckpointError
 from jaxiqa.training.checkpoint import Checkpoints, Saved
+from jaxiqa.training.step_folders import find_steps
 
 
 def test_they_are_looked_for_in_the_bucket_and_not_on_the_disk(bucket, tmp_path, monkeypatch):
@@ -50,3 +51,14 @@ def test_a_damaged_one_is_marked_and_the_one_before_it_used(bucket, store):
         step, state = checkpoints.resume(shapes_of(make_state(0)))
     assert step == 2 and same(state, make_state(2))
     assert "not what was saved" in (bucket / "quarantine" / "step_4").read_text()
+
+
+def test_one_that_another_process_has_saved_is_found(bucket, store, monkeypatch):
+    remembered, ls = {}, store.ls
+    monkeypatch.setattr(store, "ls", lambda path, **how: remembered.setdefault(path, ls(path, **how)))
+    monkeypatch.setattr(store, "invalidate_cache", remembered.clear)
+    for step in (2, 4):
+        folder = pathlib.Path(store.on_disk(bucket), "checkpoints", str(step))
+        folder.mkdir(parents=True)
+        (folder / "commit_success.txt").write_text("")
+        assert [one.step for one in find_steps(bucket)][-1] == step

@@ -77,6 +77,16 @@ def test_of_many_at_once_one_gets_it(workdir, left):
     assert not names(workdir)
 
 
+def test_a_lock_that_came_after_a_look_is_not_written_over(workdir, monkeypatch):
+    leave(workdir, {**lock._about_us(), "token": "quicker"})
+    looks = [None]
+    read = lock._read
+    monkeypatch.setattr(lock, "_read", lambda path: looks.pop() if looks else read(path))
+    with pytest.raises(WorkdirInUse), lock.hold(workdir):
+        raise AssertionError("two runs hold it")
+    assert token(workdir) == "quicker" and names(workdir) == ["lock"]
+
+
 def test_who_was_slower_does_not_write_over_who_was_quicker(workdir, monkeypatch):
     """Both have found the same dead run; then the other one takes its workdir."""
     leave(workdir, SILENT)

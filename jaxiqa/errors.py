@@ -5,6 +5,8 @@ Exit codes of every program: 0 done, 2 usage or config, 3 bad data, 4 unusable c
 """
 
 import difflib
+import importlib.util
+import os
 from collections.abc import Iterable
 
 
@@ -76,6 +78,12 @@ def exit_code_of(error: BaseException) -> int:
     if is_out_of_memory(error):
         return ConfigError.exit_code  # a smaller batch may fit
     return getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
+
+
+def need_gcsfs(folder: str | os.PathLike) -> None:
+    """ConfigError where a folder is in one of Google's buckets and what reads them is missing."""
+    if os.fspath(folder).startswith("gs://") and not importlib.util.find_spec("gcsfs"):
+        raise ConfigError(f"{folder}: buckets need gcsfs: python -m pip install gcsfs, or give a folder")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -172,6 +172,7 @@ def pretrain(
         ledger.start_loop()
         last = None  # number and metrics of the step before, still on the device
         for step in range(start, total + 1):
+            lock.check()
             stopping = distributed.stop_at(step, stopped_by)
             evaluates = step > start and (step == total or step % every["eval"] == 0)
             if step > start and (evaluates or stopping or step % every["save"] == 0):

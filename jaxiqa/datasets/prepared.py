@@ -14,7 +14,6 @@ which was images/x.jpg in the owners' folder. Whatever reads pictures (inputs/de
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import json
 import math
 import os
@@ -23,7 +22,7 @@ import re
 from collections.abc import Iterator
 
 from jaxiqa.datasets.records import Dataset, Record
-from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.errors import ConfigError, DataError, need_gcsfs
 
 MANIFEST, RECORDS, SPLIT = "prepared.json", "records.json", "full"
 FORMAT = 1  # of the folder; a change that older readers would misread is a new number
@@ -157,8 +156,7 @@ def place(data_dir: str | os.PathLike):
     folder = os.path.expanduser(os.fspath(data_dir))
     if "://" not in folder:
         return pathlib.Path(folder)
-    if folder.startswith("gs://") and not importlib.util.find_spec("gcsfs"):
-        raise ConfigError(f"{folder}: buckets need gcsfs: python -m pip install gcsfs, or give a folder")
+    need_gcsfs(folder)
     import tensorflow_datasets as tfds  # takes a second, and few datasets are in buckets
 
     return tfds.core.Path(folder)

@@ -1,7 +1,6 @@
 """Checkpoints: asynchronous Orbax saves that are verified when they are read. The only file that imports Orbax."""
 
 import contextlib
-import logging
 import math
 import time
 from typing import Any
@@ -11,9 +10,9 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from jaxiqa.errors import CheckpointError, DiskFull
-from jaxiqa.training import digests, step_folders
+from jaxiqa.training import digests, step_folders, storage
 from jaxiqa.training.distributed import from_first, gather, meet
-from jaxiqa.training.failures import cause_of, is_damage, quiet
+from jaxiqa.training.failures import Listener, cause_of, is_damage, quiet
 from jaxiqa.training.step_folders import FOLDER, best_of, find_steps
 
 _POLICIES = ocp.training.preservation_policies
@@ -31,16 +30,14 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: epath.PathLike, meta: dict[str, Any], best_by: str = "srcc"):
-        self._workdir = epath.Path(workdir).resolve()
+        self._workdir = storage.absolute(workdir)
         self._meta, self._best_by = meta, best_by
         self._saving, self._began = None, 0.0  # the step in flight, and since when
         self._failures, self._unsaved = 0, ""  # saves that failed, in a row, and what to say of the last
-        self._heard: BaseException | None = None  # why this process could not write its part of the step in flight
         self._bad: dict[int, str] = {}
-        self._set_aside(
-            {s.step: s.flaw for s in find_steps(self._workdir) if s.flaw}
-        )  # Orbax would not open the folder
-        logging.getLogger("absl").addFilter(self._hear)
+        flawed = {s.step: s.flaw for s in find_steps(self._workdir) if s.flaw}
+        self._set_aside(flawed)  # Orbax would not open the folder
+        self._listener = Listener()
         keep = [
             _POLICIES.LatestN(2),
             _POLICIES.BestN(get_metric_fn=lambda m: m[best_by], n=1, keep_checkpoints_without_metrics=False),
@@ -60,7 +57,7 @@ class Checkpoints:
             with contextlib.suppress(DiskFull) if kind else contextlib.nullcontext():
                 self._settle()
         finally:
-            logging.getLogger("absl").removeFilter(self._hear)
+            self._listener.close()
             if not self._abandoned:
                 self._checkpointer.close()
 
@@ -93,7 +90,7 @@ class Checkpoints:
             metrics = {self._best_by: float(best) if math.isfinite(best) else -1.0}
         parts = {"state": state, digests.FOLDER: digests.Digests(state, [self._meta, metrics])}
         step_folders.release(self._workdir, step)
-        self._saving, self._began, self._heard = step, time.monotonic(), None
+        self._saving, self._began, self._listener.heard = step, time.monotonic(), None
         try:
             with quiet():
                 self._checkpointer.save_checkpointables_async(
@@ -221,7 +218,7 @@ class Checkpoints:
             time.sleep(0.01)
         try:
             if self._abandoned:
-                raise self._heard
+                raise self._listener.heard
             with quiet():
                 self._checkpointer.wait()
         except Exception as error:
@@ -232,18 +229,7 @@ class Checkpoints:
     @property
     def _abandoned(self) -> bool:
         """Whether Orbax, which waits for all processes to write their parts of a step, waits in vain."""
-        return self._heard is not None and jax.process_count() > 1
-
-    def _hear(self, record: logging.LogRecord) -> bool:
-        """A filter of logs: a save that fails in the background is reported by us, in one line.
-
-        In many processes Orbax says in its log only, and at once, why it will go on waiting.
-        """
-        if "orbax" not in record.pathname:
-            return True
-        if record.exc_info:
-            self._heard = record.exc_info[1]
-        return False
+        return self._listener.heard is not None and jax.process_count() > 1
 
     def _failed(self, error: Exception) -> None:
         step, self._saving = self._saving, None
@@ -291,7 +277,7 @@ class Saved:
     """
 
     def __init__(self, path: epath.PathLike, step: int | None = None):
-        path = epath.Path(path).expanduser().resolve()
+        path = storage.absolute(epath.Path(path).expanduser())
         if path.parent.name == FOLDER and path.name.isdigit() and step is None:
             path, step = path.parent.parent, int(path.name)
         if not (path / FOLDER).is_dir():

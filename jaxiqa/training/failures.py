@@ -53,6 +53,31 @@ def quiet():
         sys.unraisablehook = hook
 
 
+class Listener:
+    """Keeps what Orbax logs to itself: a save that fails in the background is reported by us, in one line.
+
+    Attributes:
+      heard: the last exception that it logged. In many processes it says there only, and at once, that this one could
+        not write its part of a step, and then waits for the others.
+    """
+
+    def __init__(self):
+        self.heard: BaseException | None = None
+        _ORBAX.addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Called by the logger: whether the record is logged."""
+        if "orbax" not in record.pathname:
+            return True
+        if record.exc_info:
+            self.heard = record.exc_info[1]
+        return False
+
+    def close(self) -> None:
+        """Hear no more."""
+        _ORBAX.removeFilter(self)
+
+
 def _nothing(_: logging.LogRecord) -> bool:
     return False
 

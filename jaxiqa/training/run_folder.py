@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import jax
 from etils import epath
 
+from jaxiqa.errors import ConfigError, WorkdirInUse
+from jaxiqa.training import lock, storage
+
 
 class RunFolder:
     """A folder of this machine that stands for a workdir. Of open_run_folder.
@@ -20,10 +23,20 @@ class RunFolder:
         self.path, self._bucket, self._pushed = path, bucket, {}
 
     def pull(self) -> None:
-        """Copy the files of the bucket, but no folders: what a resumed run goes on with."""
-        for there in self._bucket.iterdir() if self._bucket.exists() else ():
-            if not there.is_dir():
-                (self.path / there.name).write_bytes(there.read_bytes())
+        """Copy the files of the bucket, but no folders and no lock: what a resumed run goes on with.
+
+        Raises:
+          ConfigError: the bucket cannot be read.
+        """
+        try:
+            with storage.errors_as_oserror():
+                there = list(self._bucket.iterdir()) if self._bucket.exists() else []
+                for path in [p for p in there if not lock.is_lock(p) and not p.is_dir()]:
+                    here = self.path / path.name
+                    here.write_bytes(path.read_bytes())
+                    self._pushed[path.name] = _version(here)
+        except OSError as error:
+            raise ConfigError(f"--workdir {self._bucket} cannot be read ({storage.why(error)}); try again") from error
 
     def push(self) -> None:
         """Copy what is new to the bucket, where there is one; a warning where it cannot be reached."""
@@ -32,15 +45,21 @@ class RunFolder:
         for folder, _, names in os.walk(self.path):
             for name in names:
                 here = os.path.join(folder, name)
-                about = os.stat(here)
-                version, inside = (about.st_size, about.st_mtime_ns), os.path.relpath(here, self.path)
+                version, inside = _version(here), os.path.relpath(here, self.path)
                 if self._pushed.get(inside) != version:
                     try:
-                        (self._bucket / inside).write_bytes(epath.Path(here).read_bytes())
+                        with storage.errors_as_oserror():
+                            (self._bucket / inside).write_bytes(epath.Path(here).read_bytes())
                     except OSError as error:
-                        print(f"warning: {self._bucket / inside} cannot be written ({error}); tried again later")
+                        reason = storage.why(error)
+                        print(f"warning: {self._bucket / inside} cannot be written ({reason}); tried again later")
                         return
                     self._pushed[inside] = version
+
+
+def _version(path: os.PathLike) -> tuple[int, int]:
+    about = os.stat(path)
+    return about.st_size, about.st_mtime_ns
 
 
 @contextlib.contextmanager
@@ -48,7 +67,7 @@ def open_run_folder(workdir: epath.Path) -> Iterator[RunFolder]:
     """The workdir itself. For a bucket, whose files cannot be appended to, a copy of it that is pushed with each
     checkpoint and at the end; on all processes but the first, a folder that is thrown away.
     """
-    bucket = "://" in os.fspath(workdir)
+    bucket = not storage.is_local(workdir)
     if jax.process_index() == 0 and not bucket:
         yield RunFolder(workdir)
         return
@@ -60,5 +79,9 @@ def open_run_folder(workdir: epath.Path) -> Iterator[RunFolder]:
         copy.pull()
         try:
             yield copy
-        finally:
+        except WorkdirInUse:  # the files there are another run's by now
+            raise
+        except BaseException:
             copy.push()
+            raise
+        copy.push()

@@ -5,7 +5,8 @@ import json
 
 from etils import epath
 
-from jaxiqa.training import digests
+from jaxiqa.training import digests, lock, storage
+from jaxiqa.training.storage import is_local
 
 FOLDER = "checkpoints"
 QUARANTINE = "quarantine"
@@ -31,6 +32,7 @@ class StepFolder:
 
 def find_steps(workdir: epath.Path) -> list[StepFolder]:
     """The finished steps of a workdir that are not set aside, in order."""
+    storage.look_anew(workdir)
     folder = workdir / FOLDER
     if not folder.is_dir():
         return []
@@ -88,7 +90,12 @@ def set_aside(workdir: epath.Path, step: int, reason: str) -> epath.Path:
 
 
 def release(workdir: epath.Path, step: int) -> None:
-    """A step is about to be saved anew: in a bucket it is no longer the one that was set aside."""
+    """A step is about to be saved anew: in a bucket it is no longer the one that was set aside.
+
+    Raises:
+      WorkdirInUse: another run has taken the workdir.
+    """
+    lock.check()
     marker = workdir / QUARANTINE / f"step_{step}"
     if not is_local(workdir) and marker.exists():
         marker.unlink()
@@ -104,8 +111,3 @@ def remove_unfinished(workdir: epath.Path) -> None:
     """Delete what a failed save left."""
     for path in (workdir / FOLDER).glob(_TEMPORARY):
         path.rmtree(missing_ok=True)
-
-
-def is_local(path: epath.Path) -> bool:
-    """Whether folders can be renamed there; buckets are written gs://..."""
-    return "://" not in str(path)

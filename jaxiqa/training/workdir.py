@@ -1,14 +1,14 @@
 """The folder of a run: made at its start, and never shared by two runs that differ."""
 
 import json
-import os
 import re
 
 from etils import epath
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from jaxiqa.errors import ConfigError
+from jaxiqa.errors import ConfigError, need_gcsfs
+from jaxiqa.training import storage
 
 # Keys that a resumed run may change: they say when it reports and where it runs, not what it learns.
 _HARMLESS = {"log_every", "eval_every", "save_every", "eval_batch_size", "cache_gb", "mesh.data", "mesh.fsdp"}
@@ -20,13 +20,20 @@ _CHANGES = "changes"  # in config.json: what was changed at which step
 
 
 def open_workdir(workdir: epath.Path) -> None:
-    """Make the folder, and make sure that files can be written there; ConfigError where they cannot."""
+    """Make the folder, and make sure that files can be written there.
+
+    Raises:
+      ConfigError: they cannot.
+      DiskFull: there is no room.
+    """
+    need_gcsfs(workdir)
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if "://" not in os.fspath(workdir):  # a bucket knows no appending; see run_folder.py
-            (workdir / "metrics.jsonl").open("a").close()
+        with storage.errors_as_oserror():
+            workdir.mkdir(parents=True, exist_ok=True)
+            if storage.is_local(workdir):  # a bucket knows no appending; see run_folder.py
+                (workdir / "metrics.jsonl").open("a").close()
     except OSError as error:
-        raise ConfigError(f"--workdir {workdir} cannot be written ({error.strerror}); name another folder") from error
+        raise storage.unwritable(workdir, error) from error
 
 
 def save_config(
@@ -43,12 +50,13 @@ def save_config(
     Every change is kept in config.json, as {"step", "changed": {key: [before, after]}}.
 
     Raises:
-      ConfigError: something differs that changes the training; all of it is named.
+      ConfigError: something differs that changes the training; all of it is named. Or config.json cannot be read.
+      DiskFull: there is no room.
     """
     path = workdir / "config.json"
     ours = json.loads(json.dumps({**config.to_dict(), "split_fingerprint": fingerprint}))
     if step is not None and path.exists():
-        theirs = json.loads(path.read_text())
+        theirs = _read(path)
         changes = theirs.pop(_CHANGES, [])
         flat, old = (traverse_util.flatten_dict(c, sep=".") for c in (ours, theirs))
         changed = [k for k in sorted(flat.keys() | old.keys()) if flat.get(k) != old.get(k)]
@@ -65,4 +73,20 @@ def save_config(
             changes.append({"step": step, "changed": {k: [old.get(k), flat.get(k)] for k in changed}})
         if changes:
             ours[_CHANGES] = changes
-    path.write_text(json.dumps(ours, indent=1) + "\n")
+    try:
+        storage.write(path, json.dumps(ours, indent=1) + "\n")
+    except OSError as error:
+        raise storage.unwritable(workdir, error) from error
+
+
+def _read(path: epath.Path) -> dict:
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("not a config")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}); put a copy of it back, or remove it: then the run goes on with the "
+            "config that is given, whatever it began with"
+        ) from error
+    return found

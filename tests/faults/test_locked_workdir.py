@@ -50,30 +50,50 @@ def test_the_lock_of_a_killed_run_is_taken_over(tmp_path, holder):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(lock, "_SILENT_SECONDS", 0.5)
+
+
 @pytest.mark.parametrize(
-    ("changes", "taken"),
+    ("changes", "shortest", "longest"),
     [
-        ({"started": "1"}, True),  # its number belongs to another process by now
-        ({"boot": "another start of this machine"}, True),
-        ({"host": "elsewhere"}, False),
-        ({"host": "elsewhere", "beat": 0.0}, True),
-        ({"host": "elsewhere", "beat": 4e9}, True),  # silent, with a clock of the future
+        ({"started": "1"}, 0, 0.05),  # its number belongs to another process by now
+        ({"boot": "another start of this machine"}, 0.3, 0.6),
+        ({"boot": "another start of this machine", "beat": 0.0}, 0.075, 0.3),
+        ({"namespace": "pid:[1]", "started": "1"}, 0.3, 0.6),  # a container, where the number is another process's
+        ({"namespace": "pid:[1]", "beat": 0.0}, 0.075, 0.3),
+        ({"namespace": "", "boot": "", "started": "1"}, 0.3, 0.6),  # a machine that tells neither
+        ({"host": "elsewhere"}, 0.3, 0.6),
+        ({"host": "elsewhere", "beat": 0.0}, 0.075, 0.3),
+        ({"host": "elsewhere", "beat": 4e9}, 0.5, 0.6),  # a clock of the future
     ],
 )
-def test_who_is_dead(tmp_path, holder, monkeypatch, changes, taken):
-    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.05)
+def test_who_is_dead(tmp_path, holder, monkeypatch, quick, changes, shortest, longest):
+    """By the clock of a test whose only work is to sleep: a run that cannot be looked at is waited for."""
+    now = time.monotonic()
+    clock = [0.0]
+    monkeypatch.setattr(lock.time, "monotonic", lambda: now + clock[0])
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: clock.append(clock.pop() + seconds))
     change(tmp_path, **changes)
-    if taken:
+    take(tmp_path)
+    assert shortest <= round(clock[0], 6) <= longest
+
+
+@pytest.mark.parametrize("beat", [None, 0.0, 4e9])
+def test_one_that_renews_its_lock_lives_whatever_its_clock_says(tmp_path, holder, monkeypatch, quick, beat):
+    change(tmp_path, host="elsewhere", **({} if beat is None else {"beat": beat}))
+    monkeypatch.setattr(lock.time, "sleep", lambda _: change(tmp_path, beat=1.0))
+    with pytest.raises(WorkdirInUse, match=r"in use by .* on elsewhere .*remove .*lock"):
         take(tmp_path)
-    else:
-        with pytest.raises(WorkdirInUse, match="on elsewhere since"):
-            take(tmp_path)
 
 
-def test_one_that_renews_its_lock_lives_whatever_its_clock_says(tmp_path, holder, monkeypatch):
-    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.1)
-    change(tmp_path, host="elsewhere", beat=0.0)
-    monkeypatch.setattr(time, "sleep", lambda _: change(tmp_path, beat=1.0))
+def test_a_lock_of_an_older_version_goes_by_its_beat(tmp_path, holder, monkeypatch, quick):
+    about = json.loads((tmp_path / "lock").read_text())
+    del about["namespace"]
+    (tmp_path / "lock").write_text(json.dumps({**about, "started": "1"}))
+    monkeypatch.setattr(lock.time, "sleep", lambda _: change(tmp_path, beat=1.0))
     with pytest.raises(WorkdirInUse):
         take(tmp_path)
 

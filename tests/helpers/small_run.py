@@ -46,6 +46,7 @@ def run(workdir, total: int, size: int, pause: float) -> None:
             print(f"from step {start}", flush=True)
             log, last = MetricLog(workdir, start, total, 1), None
             for step in range(start, total + 1):
+                lock.check()
                 if step > start and (step == total or stopped_by or step % 2 == 0):
                     log.write_step(last, 1, must_be_finite=True)
                     last = None

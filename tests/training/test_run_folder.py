@@ -1,39 +1,18 @@
-"""Records of a run whose workdir is a bucket, here one in memory that refuses to append."""
+"""Records of a run whose workdir is a bucket, here a fake one (tests/training/conftest.py)."""
 
 import contextlib
 import json
 
-import fsspec
 import ml_collections
 import numpy as np
 import pytest
 from etils import epath
-from fsspec.implementations.memory import MemoryFileSystem
 
+from jaxiqa.errors import ConfigError, WorkdirInUse
 from jaxiqa.evaluation import report
 from jaxiqa.training.logging import MetricLog, read_metrics
 from jaxiqa.training.run_folder import open_run_folder
 from jaxiqa.training.workdir import open_workdir, save_config
-
-
-class Bucket(MemoryFileSystem):
-    protocol = ("gs", "gcs")
-    reachable = True
-
-    def open(self, path, mode="rb", **options):
-        assert "a" not in mode and "+" not in mode, "files in a bucket cannot be appended to"
-        if "w" in mode and not Bucket.reachable:
-            raise OSError("no route to host")
-        return super().open(path, mode, **options)
-
-
-@pytest.fixture
-def bucket(monkeypatch) -> epath.Path:
-    monkeypatch.setattr(fsspec, "filesystem", lambda name, **_: Bucket())
-    epath.backend.fsspec_backend._get_filesystem.cache_clear()
-    Bucket.store.clear()
-    yield epath.Path("gs://runs/mine")
-    epath.backend.fsspec_backend._get_filesystem.cache_clear()
 
 
 def some_steps(workdir, start: int, stop: int, saved: int) -> None:
@@ -66,12 +45,12 @@ def test_what_is_pushed_with_a_checkpoint_survives_a_kill(bucket):
         assert [line["step"] for line in read_metrics(bucket)] == [1]
 
 
-def test_a_bucket_that_is_out_of_reach_does_not_stop_a_run(bucket, capsys, monkeypatch):
+def test_a_bucket_that_is_out_of_reach_does_not_stop_a_run(bucket, store, capsys):
     with open_run_folder(bucket) as folder:
         (folder.path / "config.json").write_text("{}")
-        monkeypatch.setattr(Bucket, "reachable", False)
+        store.reachable = False
         folder.push()
-        monkeypatch.setattr(Bucket, "reachable", True)
+        store.reachable = True
     assert "warning: gs://runs/mine/config.json cannot be written (no route to host)" in capsys.readouterr().out
     assert (bucket / "config.json").read_text() == "{}"
 
@@ -88,3 +67,38 @@ def test_a_local_workdir_is_written_itself(tmp_path):
     with open_run_folder(epath.Path(tmp_path)) as folder:
         assert folder.path == epath.Path(tmp_path)
         folder.push()
+
+
+def test_what_was_pulled_is_not_pushed_over_what_is_newer(bucket):
+    old = {"lock": "renewed now and then", "lock.claim": "", "ledger.json": "{}", "config.json": "{}"}
+    for name, text in old.items():
+        (bucket / name).write_text(text)
+    with open_run_folder(bucket) as folder:
+        assert sorted(p.name for p in folder.path.iterdir()) == ["config.json", "ledger.json"]
+        (bucket / "lock").write_text("renewed")
+        (bucket / "ledger.json").write_text('{"steps": 1}')
+        (folder.path / "config.json").write_text('{"seed": 1}')
+        folder.push()
+    there = {name: (bucket / name).read_text() for name in old}
+    assert there == {**old, "lock": "renewed", "ledger.json": '{"steps": 1}', "config.json": '{"seed": 1}'}
+
+
+def test_a_run_that_lost_its_workdir_pushes_nothing(bucket):
+    with pytest.raises(WorkdirInUse), open_run_folder(bucket) as folder:
+        (folder.path / "config.json").write_text("{}")
+        raise WorkdirInUse("another run took it")
+    assert not (bucket / "config.json").exists()
+
+
+def test_a_run_that_failed_pushes_what_it_has(bucket):
+    with pytest.raises(ZeroDivisionError), open_run_folder(bucket) as folder:
+        (folder.path / "metrics.jsonl").write_text("{}\n")
+        raise ZeroDivisionError
+    assert (bucket / "metrics.jsonl").read_text() == "{}\n"
+
+
+def test_a_bucket_that_cannot_be_read(bucket, store):
+    (bucket / "config.json").write_text("{}")
+    store.reachable = False
+    with pytest.raises(ConfigError, match=r"--workdir gs://runs/mine cannot be read \(no route to host\); try again"):
+        open_run_folder(bucket).__enter__()

@@ -10,6 +10,8 @@ import time
 import jax
 from etils import epath
 
+from jaxiqa.training import storage
+
 _COMPILING = ("/jax/core/compile/jaxpr_to_mlir_module_duration", "/jax/core/compile/backend_compile_duration")
 _SHOWN = {"compilation": "compile", "data": "data_wait", "saves": "save_blocked", "evaluation": "evaluation"}
 _seconds: collections.Counter = collections.Counter()  # of compilation in this process, by function
@@ -87,7 +89,7 @@ class Ledger:
         found = self.summary() | ({"skipped_steps": skipped} if skipped else {})
         if jax.process_index() == 0:
             with contextlib.suppress(OSError):  # a full disk has been reported
-                (workdir / "ledger.json").write_text(json.dumps(found, indent=1) + "\n")
+                storage.write(workdir / "ledger.json", json.dumps(found, indent=1) + "\n")
         parts = [
             f"{self.steps} steps in {found['wall_seconds']:.1f} s: {found['goodput']:.0%} training",
             *(f"{what} {found[f'{name}_seconds']:.1f} s" for what, name in _SHOWN.items()),

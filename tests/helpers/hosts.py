@@ -25,10 +25,11 @@ class Hosts:
         address = f"localhost:{free_port()}"
         self.processes = {}
         for i in range(count) if only is None else only:
-            command = [sys.executable, "-m", f"jaxiqa.{name}", *map(str, arguments)]
+            command = [sys.executable, "-m", f"jaxiqa.{name}"]
             if count > 1:
                 command += ["--coordinator", address, "--num_processes", str(count), "--process_id", str(i)]
                 command += ["--peer_timeout", str(peer_timeout)]
+            command += map(str, arguments)
             environment = {**os.environ, **_QUICK, "JAX_NUM_CPU_DEVICES": str(devices)}
             with open(self._log(i), "w") as log:
                 self.processes[i] = subprocess.Popen(

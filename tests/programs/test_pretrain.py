@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from etils import epath
+from hosts import Hosts
 from jax.sharding import AxisType
 from PIL import Image
 from tiny_run import ROOT, options
@@ -119,6 +120,17 @@ def test_a_broken_run_goes_on_with_the_same_losses(pretrained, pristine, tmp_pat
     assert Saved(tmp_path).step == 2
     accuracy = pretrain(make_config(pristine), epath.Path(tmp_path))
     assert losses(tmp_path) == losses(pretrained[0]) and accuracy == pretrained[1]
+
+
+@pytest.mark.slow
+def test_two_processes(pretrained, pristine, tmp_path):
+    """One run and one report; its programs are compiled without optimisation, so that crops round otherwise."""
+    arguments = ["--config", f"{CONFIG}:smoke", "--workdir", tmp_path, f"--config.pictures={pristine}"]
+    with Hosts("pretrain", [*arguments, "--config.total=1 steps"], 2, 2) as hosts:
+        assert hosts.wait() == [0, 0], [hosts.output(i) for i in range(2)]
+    (ours,), theirs = (list(map(float.fromhex, losses(w).values())) for w in (tmp_path, pretrained[0]))
+    assert ours == pytest.approx(theirs[0], rel=0.01)
+    assert json.loads((tmp_path / "report.json").read_text())["step"] == 1
 
 
 @pytest.mark.slow

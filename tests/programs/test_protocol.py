@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from hosts import Hosts
 from tiny_run import CONFIG, ROOT, options, run_many, run_program
 
 
@@ -48,6 +49,16 @@ def test_rounds(pictures, tmp_path):
     other = f"folder_{pictures.name}"
     assert table == [("glintiqa_folder", s, t, "1") for t in ("folder", other) for s in ("val", "legacy")]
     assert "| glintiqa_folder | legacy " in again.stdout and (tmp_path / "rounds.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_two_processes(pictures, tmp_path):
+    """Each trains its part of the one round; the first writes the tables."""
+    with Hosts("protocol", command(tmp_path, pictures, "--selection", "val"), 2, 2) as hosts:
+        assert hosts.wait() == [0, 0], [hosts.output(i) for i in range(2)]
+        assert "protocol.md" in hosts.output(0) and "protocol.md" not in hosts.output(1)
+    (cell,) = json.loads((tmp_path / "protocol.json").read_text())["rounds"]
+    assert (cell["selection"], cell["round"], cell["seed"]) == ("val", 1, 12345)
 
 
 def test_refusals(tmp_path):

@@ -13,10 +13,10 @@ from jax.sharding import AxisType
 from PIL import Image
 from tiny_run import ROOT, options
 
-from jaxiqa.distortions import CONTRASTIVE
+from jaxiqa.distortions import CONTRASTIVE, label_classes
 from jaxiqa.errors import CheckpointError, ConfigError, DataError
 from jaxiqa.evaluation.probe import Probe
-from jaxiqa.inputs.contrastive import make_views, split_pictures
+from jaxiqa.inputs.contrastive import make_views, split_pictures, with_distortions
 from jaxiqa.models import create_model
 from jaxiqa.models.contrastive import Contrastive
 from jaxiqa.pretrain import pretrain
@@ -120,6 +120,18 @@ def test_a_broken_run_goes_on_with_the_same_losses(pretrained, pristine, tmp_pat
     assert Saved(tmp_path).step == 2
     accuracy = pretrain(make_config(pristine), epath.Path(tmp_path))
     assert losses(tmp_path) == losses(pretrained[0]) and accuracy == pretrained[1]
+
+
+def test_hosts_share_what_is_drawn_for_a_batch(monkeypatch):
+    """In their order the whole of what one process draws."""
+    classes, parts = label_classes("type_level"), []
+    (whole,) = with_distortions([{"image": 0}], 5, 7, 12, classes)
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    for host in range(3):
+        monkeypatch.setattr(jax, "process_index", lambda host=host: host)
+        parts += with_distortions([{"image": 0}], 5, 7, 12, classes)
+    for name in ("type", "level", "label"):
+        assert np.concatenate([part[name] for part in parts]).tolist() == whole[name].tolist()
 
 
 @pytest.mark.slow

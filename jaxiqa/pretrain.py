@@ -55,6 +55,7 @@ from jaxiqa.training.nonfinite import naming_batch
 from jaxiqa.training.run_folder import open_run_folder
 from jaxiqa.training.state import TrainState, jit_once, make_init, scoring_variables
 from jaxiqa.training.step import jit_step
+from jaxiqa.training.values import check_values
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import place
 
@@ -87,8 +88,6 @@ def pretrain(
         f"{len(train_records)} pristine pictures train, {len(probe_records)} probe; "
         f"{'every picture a label' if instance else f'{len(classes)} labels'} (label_mode {config.label_mode})"
     )
-    pictures = Pictures(train_records, region, 0, config.cache_gb)
-    probe_set = make_probe_set(Pictures(probe_records, crop), crop, config.eval_batch_size, alone)
     fingerprint = hashlib.sha256("\n".join(r.id for r in train_records).encode("utf-8", "surrogateescape")).hexdigest()
     drawn = config.batch_size // 2 if instance else config.batch_size  # pictures distorted in a step
     steps = functools.partial(to_steps, batch_size=drawn, examples=len(train_records))
@@ -107,6 +106,10 @@ def pretrain(
     views = make_views(encoder, instance, mesh)
     one_step = make_pretrain_step(model, tx, schedule, config.temperature, views, config.skip_nonfinite)
     train_step = distributed.compiled_together(jit_step(one_step, state_sharding, mesh))
+
+    # ---- Pictures, and what is asked of the encoder ------------------------------------------------------------------
+    pictures = Pictures(train_records, region, 0, config.cache_gb)
+    probe_set = make_probe_set(Pictures(probe_records, crop), crop, config.eval_batch_size, alone)
 
     @jax.jit
     def pooled(variables, images_u8):
@@ -265,6 +268,7 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       ConfigError: with the key and what to write instead.
     """
+    check_values(config)
     devices = jax.device_count()
     unit = devices * (2 if config.label_mode == "instance" else 1)
     if config.label_mode not in LABEL_MODES:
@@ -276,12 +280,8 @@ def check_config(config: ConfigDict) -> None:
         )
     if config.eval_batch_size < 1 or config.eval_batch_size % devices:
         raise ConfigError(f"config.eval_batch_size={config.eval_batch_size} must be a multiple of {devices} device(s)")
-    if config.dtype not in ("float32", "bfloat16"):
-        raise ConfigError(f'config.dtype="{config.dtype}" must be one of float32, bfloat16')
     if not config.model.name.startswith(("resnet", "van_")):
         raise ConfigError(f'config.model.name="{config.model.name}" must be a backbone with four stages, e.g. resnet50')
-    if not (config.optimizer.learning_rate > 0 and config.temperature > 0):
-        raise ConfigError("config.optimizer.learning_rate and config.temperature must be above 0")
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ from jaxiqa.inputs.transforms import images_of
 from jaxiqa.models import model_to_train
 from jaxiqa.models.contrastive import encoder_variables
 from jaxiqa.scoring.card import Card
+from jaxiqa.scoring.crops import parse_policy
 from jaxiqa.scoring.evaluate import describe, evaluate, provenance
 from jaxiqa.scoring.explain import keep_probe
 from jaxiqa.scoring.predict import Predictor
@@ -57,6 +58,7 @@ from jaxiqa.training.nonfinite import naming_batch
 from jaxiqa.training.run_folder import open_run_folder
 from jaxiqa.training.state import TrainState, jit_once, make_init, scoring_variables
 from jaxiqa.training.step import jit_step, make_train_step
+from jaxiqa.training.values import check_values
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import check_init, place
 
@@ -85,7 +87,6 @@ def train(
     sources = None  # pictures that the step distorts, anew in every epoch
     if dataset.transferred:
         sources = Sources(dataset, split.train, config.labels == "native", config.cache_gb, config.resize)
-    dataset = render(dataset, config.dataset.data_dir, sources and {*split.val, *split.test})
     print(
         f"{dataset.name}: {len(split.train)} pictures train, {len(split.val)} validate, {len(split.test)} test "
         f"({split.name}, round {split.round}, selection {split.selection}, split {split.fingerprint})"
@@ -94,12 +95,6 @@ def train(
         print(f"note: {dataset.note}")
     labels = np.array([r.mos for r in dataset.records])
     labels = labels if config.labels == "native" else dataset.scale.to_score01(labels)
-    pictures = {
-        part: Pictures(
-            [dataset.records[i] for i in getattr(split, part)], model.crop_size, config.resize, config.cache_gb
-        )
-        for part in ("train", "val", "test")
-    }
     steps = functools.partial(to_steps, batch_size=config.batch_size, examples=len(split.train))
     total = steps(config.total, "total", least=1)
     every = {k: steps(config[f"{k}_every"], f"{k}_every", total=total, least=1) for k in ("log", "eval", "save")}
@@ -125,9 +120,19 @@ def train(
         one_step = distorting(one_step, make_crops(sources.cells, model.crop_size, mesh))
     train_step = distributed.compiled_together(jit_step(one_step, state_sharding, mesh))
 
-    # ---- Restore, or start -------------------------------------------------------------------------------------------
     here = sharding.batch_sharding(distributed.local_mesh(mesh))
     predictor = Predictor(model, config.test_crops, here, [config.eval_batch_size // jax.process_count()])
+
+    # ---- Pictures: rendering may take minutes, and comes once nothing is left to refuse ------------------------------
+    dataset = render(dataset, config.dataset.data_dir, sources and {*split.val, *split.test})
+    pictures = {
+        part: Pictures(
+            [dataset.records[i] for i in getattr(split, part)], model.crop_size, config.resize, config.cache_gb
+        )
+        for part in ("train", "val", "test")
+    }
+
+    # ---- Restore, or start -------------------------------------------------------------------------------------------
     card = Card(
         model=config.model.to_dict(),
         dtype=config.dtype,
@@ -276,19 +281,10 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       ConfigError: with the key and what to write instead.
     """
+    check_values(config)
+    parse_policy(config.test_crops)
     sharding.check_batches(config, jax.device_count())
     check_init(config.model.name, config.init)
-    if not 0 <= config.ema < 1:
-        raise ConfigError(f"config.ema={config.ema} must be 0 (off) or a decay below 1, e.g. 0.999")
-    for key, allowed in (
-        ("labels", ("score01", "native")),
-        ("frozen_bn", ("eval", "train")),
-        ("dtype", ("float32", "bfloat16")),
-    ):
-        if config[key] not in allowed:
-            raise ConfigError(f'config.{key}="{config[key]}" must be one of {", ".join(allowed)}')
-    if not config.optimizer.learning_rate > 0:
-        raise ConfigError(f"config.optimizer.learning_rate={config.optimizer.learning_rate} must be above 0")
 
 
 def main() -> None:

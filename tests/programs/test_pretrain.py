@@ -177,10 +177,17 @@ def test_probe_pictures_are_never_trained_on(pristine):
         ({"model.name": "resnet5"}, 'did you mean "resnet50"'),
         ({"dtype": "float16"}, "dtype"),
         ({"schedule.name": "cosin"}, 'did you mean "cosine"'),
+        ({"schedule.warmup": "9 epochs"}, "steps of warm-up do not fit"),
+        ({"total": "soon"}, "config.total"),
+        ({"seed": -1}, "config.seed=-1 must be"),
+        ({"cache_gb": -1.0}, "config.cache_gb=-1.0 must be"),
+        ({"optimizer.b1": 1.0}, "config.optimizer.b1=1.0 must be"),
     ],
 )
-def test_impossible_configs(pristine, tmp_path, changes, message):
+def test_impossible_configs(pristine, tmp_path, monkeypatch, changes, message):
+    """None of them waits for the probe's pictures to be distorted."""
     assert jax.device_count() == 4
+    monkeypatch.setattr("jaxiqa.pretrain.make_probe_set", None)
     with pytest.raises(ConfigError, match=message):
         pretrain(make_config(**{"pictures": pristine, **changes}), epath.Path(tmp_path))
 

@@ -4,8 +4,13 @@ Exit codes of every program: 0 done, 2 usage or config, 3 bad data, 4 unusable c
 5 non-finite loss, 6 workdir in use, 75 try again later, 130 / 143 stopped by SIGINT / SIGTERM after a good save.
 """
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Iterable, Iterator
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):
@@ -64,6 +69,20 @@ class Stopped(UserError):
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+@contextlib.contextmanager
+def full_disk(path: str | os.PathLike) -> Iterator[None]:
+    """Raises DiskFull in place of the system's own error; it names `path` where that names no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        raise DiskFull(
+            f"{error.filename or os.fspath(path)} cannot be written ({error.strerror}); make room, then the same "
+            "command again"
+        ) from error
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -35,7 +35,7 @@ import jaxiqa
 from jaxiqa import program
 from jaxiqa.distortions import label_classes
 from jaxiqa.distortions.draw import LABEL_MODES
-from jaxiqa.errors import ConfigError, Stopped
+from jaxiqa.errors import ConfigError, Stopped, full_disk
 from jaxiqa.evaluation import probe as probes
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.contrastive import make_views, region_side, split_pictures, with_distortions
@@ -290,7 +290,7 @@ def main() -> None:
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/dan")
     workdir = epath.Path(_WORKDIR.value)
-    with distributed.start(workdir, **_CLUSTER()), lock.hold(workdir):
+    with distributed.start(workdir, **_CLUSTER()), lock.hold(workdir), full_disk(workdir):
         pretrain(config, workdir, _OVERRIDE.value, _ALLOW_RESTART.value)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from jaxiqa.errors import ConfigError, UserError, suggest
+from jaxiqa.errors import FULL_DISK, ConfigError, DiskFull, UserError, full_disk, suggest
 
 flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
 
@@ -125,7 +125,8 @@ def stop_signals():
 def _guarded(main):
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        main()
+        with full_disk("a file"):
+            main()
     except KeyboardInterrupt as error:
         sys.unraisablehook = lambda _: None  # an object that was half made complains as it is dropped
         what = "terminated" if isinstance(error, _Terminated) else "interrupted"
@@ -136,7 +137,8 @@ def _guarded(main):
     except UserError as error:
         if flags.FLAGS.debug:
             raise
-        _exit(str(error), error.exit_code, error)
+        full = getattr(error.__cause__, "errno", None) in FULL_DISK
+        _exit(str(error), DiskFull.exit_code if full else error.exit_code, error)
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error) or flags.FLAGS.debug:  # what XLA raises has a page of buffers
             raise

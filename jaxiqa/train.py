@@ -32,7 +32,7 @@ from jaxiqa import datasets, program
 from jaxiqa.datasets.leaks import lent_scores, refuse_leak
 from jaxiqa.datasets.split_files import write_split
 from jaxiqa.datasets.splits import make_split
-from jaxiqa.errors import ConfigError, Stopped
+from jaxiqa.errors import ConfigError, Stopped, full_disk
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.pipeline import rows_of, to_device, train_batches
@@ -293,7 +293,7 @@ def main() -> None:
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/quickstart")
     workdir = epath.Path(_WORKDIR.value)
-    with distributed.start(workdir, **_CLUSTER()), lock.hold(workdir):
+    with distributed.start(workdir, **_CLUSTER()), lock.hold(workdir), full_disk(workdir):
         train(config, workdir, _OVERRIDE.value, _ALLOW_RESTART.value)
 
 

@@ -45,7 +45,7 @@ from jaxiqa.datasets import saqt, saqt_files
 from jaxiqa.datasets.options import parse_options
 from jaxiqa.datasets.shared_types import SHARED, kadid_types
 from jaxiqa.distortions import parse_types
-from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.errors import ConfigError, DataError, full_disk
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.files import find_pictures
 from jaxiqa.inputs.whole import render_whole
@@ -322,7 +322,8 @@ def main() -> None:
     with distributed.start(folder, **_CLUSTER()):
         compile_cache.enable()
         try:
-            refused = _run(folder)
+            with full_disk(folder):
+                refused = _run(folder)
         except BrokenPipeError:
             raise
         except OSError as error:

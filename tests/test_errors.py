@@ -1,8 +1,11 @@
-"""What to write instead of an unknown word."""
+"""What to write instead of an unknown word, and what a full disk is called."""
+
+import errno
+import os
 
 import pytest
 
-from jaxiqa.errors import suggest
+from jaxiqa.errors import DiskFull, full_disk, suggest
 
 
 @pytest.mark.parametrize(
@@ -16,3 +19,21 @@ from jaxiqa.errors import suggest
 )
 def test_suggest(word, hint):
     assert suggest(word, {"jpeg": 1, "jpeg2000": 2}) == suggest(word, iter(["jpeg", "jpeg2000"])) == hint
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk(number):
+    with pytest.raises(DiskFull) as error, full_disk("report.json"):
+        raise OSError(number, os.strerror(number))
+    assert error.value.exit_code == 75
+    assert str(error.value).startswith(f"report.json cannot be written ({os.strerror(number)}); make room")
+
+
+def test_a_full_disk_names_the_file_that_the_system_names():
+    with pytest.raises(DiskFull, match=r"^a\.png cannot be written"), full_disk("folder"):
+        raise OSError(errno.ENOSPC, "No space left on device", "a.png")
+
+
+def test_other_errors_of_the_system_are_left_alone():
+    with pytest.raises(PermissionError), full_disk("report.json"):
+        raise PermissionError(errno.EACCES, "Permission denied")

@@ -35,7 +35,7 @@ from jaxiqa.datasets.checks import Faults
 from jaxiqa.datasets.index_pickle import read_index_pickle
 from jaxiqa.datasets.meta_csv import read_meta
 from jaxiqa.datasets.records import Dataset
-from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.errors import ConfigError, DataError, full_disk
 
 PARTS = ("train", "val", "test")
 _CLIP = "_train_clip.txt"
@@ -104,7 +104,8 @@ def write_split(path: str | os.PathLike, split, dataset: Dataset) -> None:
     about = {"dataset": dataset.name, "name": split.name, "seed": split.seed, "round": split.round}
     about |= {"selection": split.selection, "fingerprint": split.fingerprint}
     try:
-        epath.Path(path).write_text(json.dumps(about | ids, indent=1) + "\n")
+        with full_disk(path):
+            epath.Path(path).write_text(json.dumps(about | ids, indent=1) + "\n")
     except OSError as e:
         raise ConfigError(f"{os.fspath(path)} cannot be written ({e.strerror}); name another file") from e
 

@@ -133,3 +133,19 @@ program.run(HalfMade)
 """
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stderr) == (code, f"half.py: {what}\n")
+
+
+def test_no_room_for_a_file_that_nobody_named():
+    lines = """
+import errno, sys
+from jaxiqa import program
+
+def main():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+sys.argv = ["full.py"]
+program.run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=ROOT)
+    words = "full.py: a file cannot be written (No space left on device); make room, then the same command again\n"
+    assert (done.returncode, done.stderr) == (75, words)

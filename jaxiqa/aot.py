@@ -49,6 +49,7 @@ from jaxiqa.training.checkpoint import abstract
 from jaxiqa.training.contrastive import make_pretrain_step
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.losses import parse_loss
+from jaxiqa.training.nonfinite import skipping
 from jaxiqa.training.state import make_init
 from jaxiqa.training.step import jit_step, make_train_step
 from jaxiqa.training.topology import EXAMPLES, parse_slice, slice_devices
@@ -73,9 +74,8 @@ def training_step(config: ConfigDict, mesh) -> tuple:
     shapes = jax.eval_shape(init, jax.random.key(0), {})
     optim.freeze_report(shapes.params, frozen)  # refuses patterns that match nothing
     loss, images = parse_loss(config.loss), images_of(model)
-    step = make_train_step(
-        model, tx, schedule, loss, frozen, images, config.accumulate, config.ema, config.skip_nonfinite
-    )
+    step = make_train_step(model, tx, schedule, loss, frozen, images, config.accumulate, config.ema)
+    step = skipping(step, config.skip_nonfinite, config.optimizer.grad_skip_norm)
     columns, size = {"label": jnp.float32, "index": jnp.int32}, (model.crop_size, model.crop_size)
     if config.dataset.name == "saqt":  # whole pictures, which the step distorts and crops
         cells = [(type_, level) for type_ in config.dataset.types for level in range(1, 6)]
@@ -95,7 +95,8 @@ def pretraining_step(config: ConfigDict, mesh) -> tuple:
     schedule, tx = _optimiser(config, drawn)
     shapes = jax.eval_shape(make_init(model, encoder.crop_size, tx, ()), jax.random.key(0), {})
     views = make_views(encoder, instance, mesh)
-    step = make_pretrain_step(model, tx, schedule, config.temperature, views, config.skip_nonfinite)
+    step = make_pretrain_step(model, tx, schedule, config.temperature, views)
+    step = skipping(step, config.skip_nonfinite, config.optimizer.grad_skip_norm)
     state_sharding = sharding.state_sharding(shapes, mesh)
     side = region_side(encoder.crop_size, instance)
     batch = _batch(mesh, drawn, (side, side), type=jnp.int32, level=jnp.int32, label=jnp.int32)

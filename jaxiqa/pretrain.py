@@ -51,7 +51,7 @@ from jaxiqa.training.contrastive import make_pretrain_step
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.ledger import Ledger
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
-from jaxiqa.training.nonfinite import naming_batch
+from jaxiqa.training.nonfinite import naming_batch, skipping
 from jaxiqa.training.run_folder import open_run_folder
 from jaxiqa.training.state import TrainState, jit_once, make_init, scoring_variables
 from jaxiqa.training.step import jit_step
@@ -104,7 +104,8 @@ def pretrain(
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
     views = make_views(encoder, instance, mesh)
-    one_step = make_pretrain_step(model, tx, schedule, config.temperature, views, config.skip_nonfinite)
+    one_step = make_pretrain_step(model, tx, schedule, config.temperature, views)
+    one_step = skipping(one_step, config.skip_nonfinite, config.optimizer.grad_skip_norm)
     train_step = distributed.compiled_together(jit_step(one_step, state_sharding, mesh))
 
     # ---- Pictures, and what is asked of the encoder ------------------------------------------------------------------

@@ -34,7 +34,8 @@ _KEYS = {  # what each program's configs must have
 }
 _OPTIMISER = (
     *(f"optimizer.{key}" for key in ("name", "learning_rate", "weight_decay", "decay_on", "b1", "b2", "eps")),
-    *("optimizer.grad_clip_norm", "optimizer.lr_multipliers", "schedule.name", "schedule.warmup"),
+    *("optimizer.grad_clip_norm", "optimizer.grad_skip_norm", "optimizer.lr_multipliers"),
+    *("schedule.name", "schedule.warmup"),
 )
 _HELP = {"-?", "-h", "--help", "--helpshort", "--helpfull", "--helpxml"}
 

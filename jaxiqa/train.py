@@ -54,7 +54,7 @@ from jaxiqa.training.durations import to_steps
 from jaxiqa.training.ledger import Ledger
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
-from jaxiqa.training.nonfinite import naming_batch
+from jaxiqa.training.nonfinite import naming_batch, skipping
 from jaxiqa.training.run_folder import open_run_folder
 from jaxiqa.training.state import TrainState, jit_once, make_init, scoring_variables
 from jaxiqa.training.step import jit_step, make_train_step
@@ -113,9 +113,8 @@ def train(
     batch_sharding = sharding.batch_sharding(mesh)
 
     loss, images = parse_loss(config.loss), images_of(model)
-    one_step = make_train_step(
-        model, tx, schedule, loss, frozen, images, config.accumulate, config.ema, config.skip_nonfinite
-    )
+    one_step = make_train_step(model, tx, schedule, loss, frozen, images, config.accumulate, config.ema)
+    one_step = skipping(one_step, config.skip_nonfinite, config.optimizer.grad_skip_norm)
     if sources:
         one_step = distorting(one_step, make_crops(sources.cells, model.crop_size, mesh))
     train_step = distributed.compiled_together(jit_step(one_step, state_sharding, mesh))

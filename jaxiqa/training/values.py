@@ -53,6 +53,7 @@ _VALUES = {
     "optimizer.b2": (_is_fraction, "at least 0 and below 1"),
     "optimizer.eps": (_is_positive, "above 0"),
     "optimizer.grad_clip_norm": (_is_not_negative, "0 (off) or more"),
+    "optimizer.grad_skip_norm": (_is_not_negative, "0 (off) or more"),
 }
 
 

@@ -27,6 +27,7 @@ BAD = [
     ("optimizer.b2", -0.1),
     ("optimizer.eps", 0.0),
     ("optimizer.grad_clip_norm", -1.0),
+    ("optimizer.grad_skip_norm", -1.0),
 ]
 
 

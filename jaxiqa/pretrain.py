@@ -16,12 +16,11 @@ optimizer, schedule or total; --allow_restart lets it start anew where every che
 On many hosts start the same command on all of them (launch/README.md).
 
 Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 6 workdir in use, 75 try
-again (no room for checkpoints, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
+again (disk full, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
 """
 
 import contextlib
 import functools
-import hashlib
 import time
 
 import jax
@@ -33,6 +32,8 @@ from ml_collections import ConfigDict
 
 import jaxiqa
 from jaxiqa import program
+from jaxiqa.datasets.records import Dataset
+from jaxiqa.datasets.sizes import data_fingerprint
 from jaxiqa.distortions import label_classes
 from jaxiqa.distortions.draw import LABEL_MODES
 from jaxiqa.errors import ConfigError, Stopped, full_disk
@@ -88,7 +89,7 @@ def pretrain(
         f"{len(train_records)} pristine pictures train, {len(probe_records)} probe; "
         f"{'every picture a label' if instance else f'{len(classes)} labels'} (label_mode {config.label_mode})"
     )
-    fingerprint = hashlib.sha256("\n".join(r.id for r in train_records).encode("utf-8", "surrogateescape")).hexdigest()
+    fingerprint = data_fingerprint(Dataset("pictures", train_records, (0.0, 1.0), True))
     drawn = config.batch_size // 2 if instance else config.batch_size  # pictures distorted in a step
     steps = functools.partial(to_steps, batch_size=drawn, examples=len(train_records))
     total = steps(config.total, "total", least=1)
@@ -144,7 +145,7 @@ def pretrain(
     ):
         folder = stack.enter_context(open_run_folder(workdir))
         distributed.check_same(config=config.to_json(), pictures=fingerprint)
-        save_config(config, fingerprint[:12], folder.path, distributed.from_first(checkpoints.latest_step), override)
+        save_config(config, fingerprint, folder.path, distributed.from_first(checkpoints.latest_step), override)
         start, state = checkpoints.resume(abstract(shapes, state_sharding), allow_restart)
         log = stack.enter_context(contextlib.closing(MetricLog(folder.path, start, total, drawn)))
         if start:

@@ -14,7 +14,7 @@ another optimizer, schedule, loss or total; --allow_restart lets it start anew w
 On many hosts start the same command on all of them (launch/README.md).
 
 Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 6 workdir in use, 75 try
-again (no room for checkpoints, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
+again (disk full, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
 """
 
 import contextlib
@@ -30,7 +30,8 @@ from ml_collections import ConfigDict
 import jaxiqa
 from jaxiqa import datasets, program
 from jaxiqa.datasets.leaks import lent_scores, refuse_leak
-from jaxiqa.datasets.split_files import write_split
+from jaxiqa.datasets.sizes import data_fingerprint
+from jaxiqa.datasets.split_files import refuse_other_data, write_split
 from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import ConfigError, Stopped, full_disk
 from jaxiqa.evaluation import report
@@ -84,6 +85,7 @@ def train(
     # ---- Data --------------------------------------------------------------------------------------------------------
     dataset = datasets.load(**config.dataset)
     split = make_split(dataset, **config.split)
+    data = data_fingerprint(dataset)
     sources = None  # pictures that the step distorts, anew in every epoch
     if dataset.transferred:
         sources = Sources(dataset, split.train, config.labels == "native", config.cache_gb, config.resize)
@@ -160,11 +162,13 @@ def train(
         contextlib.ExitStack() as stack,
     ):
         folder = stack.enter_context(open_run_folder(workdir))
-        distributed.check_same(config=config.to_json(), split=split.fingerprint)
+        distributed.check_same(config=config.to_json(), split=split.fingerprint, data=data)
         latest = distributed.from_first(checkpoints.latest_step)
         save_config(config, split.fingerprint, folder.path, latest, override)
         start, state = checkpoints.resume(abstract(shapes, state_sharding), allow_restart)
-        write_split(folder.path / "split.json", split, dataset)
+        if start:
+            refuse_other_data(folder.path / "split.json", data)
+        write_split(folder.path / "split.json", split, dataset, data)
         if start:
             print(f"resumed at step {start} of {total} from {workdir}")
         else:

@@ -113,6 +113,11 @@ def is_address(path: str | os.PathLike) -> bool:
     return f"/{MANIFEST}#" in os.fsdecode(path)
 
 
+def folder_of(address: str | os.PathLike) -> str:
+    """The prepared set that a picture is in."""
+    return _ADDRESS.fullmatch(os.fsdecode(address))[1]
+
+
 def read_bytes(address: str | os.PathLike) -> bytes:
     """The picture at an address, encoded as it was when the set was prepared.
 

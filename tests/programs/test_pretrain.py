@@ -154,6 +154,18 @@ def test_the_loss_is_the_same_on_one_two_and_four_devices(instance):
         np.testing.assert_allclose(losses, found[1], rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_picture_replaced_under_its_name(pretrained, pristine):
+    path = split_pictures(str(pristine), 4)[0][0].path
+    with open(path, "ab") as file:
+        file.write(b"\0")
+    try:
+        with pytest.raises(ConfigError, match=r"split_fingerprint: .* there, .* now"):
+            pretrain(make_config(pristine), pretrained[0])
+    finally:
+        os.truncate(path, os.path.getsize(path) - 1)
+
+
 def test_probe_pictures_are_never_trained_on(pristine):
     train, held_out = split_pictures(str(pristine), 4)
     assert len(train) == 8 and len(held_out) == 4

@@ -19,7 +19,7 @@ Printed are the memory that a chip needs, the share of the state that is donated
 one another, and the ceiling in images/s that the chip's peaks allow: no run is faster, and it says nothing of how near
 a run comes.
 
-Exit codes: 0 done, 2 usage, config or no TPU compiler, or it does not fit.
+Exit codes: 0 done, 2 usage, config or no TPU compiler, or it does not fit, 75 disk full.
 """
 
 import functools
@@ -53,6 +53,7 @@ from jaxiqa.training.nonfinite import skipping
 from jaxiqa.training.state import make_init
 from jaxiqa.training.step import jit_step, make_train_step
 from jaxiqa.training.topology import EXAMPLES, parse_slice, slice_devices
+from jaxiqa.training.values import check_values
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config of a run, e.g. configs/glintiqa_kadid10k.py[:paper].")
 _TOPOLOGY = flags.DEFINE_string("topology", None, f"TPU slice: {EXAMPLES}.")
@@ -141,8 +142,7 @@ def main() -> None:
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
     if output and output.suffix != ".json":
         raise ConfigError(f"--output {output} must end in .json")
-    if config.dtype not in ("float32", "bfloat16"):
-        raise ConfigError(f'config.dtype="{config.dtype}" must be one of float32, bfloat16')
+    check_values(config)
     contrastive = "projector" in config
     if contrastive and _SCORING.value:
         raise ConfigError("--scoring: a pretraining run scores nothing; give the config of a training run")
@@ -152,13 +152,11 @@ def main() -> None:
     chips = math.prod(sides)
     instance = contrastive and config.label_mode == "instance"
     unit = 2 if instance else 1 if _SCORING.value else config.get("accumulate", 1)
-    if not contrastive:
-        sharding.check_batches(config, chips)
-    elif config.batch_size < 1 or config.batch_size % (unit * chips):
-        near = -(-max(1, config.batch_size) // (unit * chips)) * unit * chips
-        raise ConfigError(f"config.batch_size={config.batch_size} must be a multiple of {unit * chips}; take {near}")
-    mesh = sharding.make_mesh(**config.mesh, devices=slice_devices(_TOPOLOGY.value))
     key = "eval_batch_size" if _SCORING.value else "batch_size"
+    if config[key] < 1 or config[key] % (unit * chips):
+        near = -(-max(1, config[key]) // (unit * chips)) * unit * chips
+        raise ConfigError(f"config.{key}={config[key]} must be a multiple of {unit * chips}; take {near}")
+    mesh = sharding.make_mesh(**config.mesh, devices=slice_devices(_TOPOLOGY.value))
     build = scoring_step if _SCORING.value else pretraining_step if contrastive else training_step
 
     def compiled(per_chip: int) -> dict:

@@ -21,6 +21,10 @@ def _is_seed(value) -> bool:
     return isinstance(value, int) and 0 <= value < 2**32
 
 
+def _is_count(value) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
 def _is_size(value) -> bool:
     if isinstance(value, int):
         return value >= 0
@@ -45,6 +49,7 @@ _VALUES = {
     "model.dropout": (_is_fraction, "0 (off) or a share below 1, e.g. 0.5"),
     "resize": (_is_size, "0 (as it is), the shorter side in pixels, or (height, width)"),
     "cache_gb": (_is_not_negative, "0 (off) or more"),
+    "accumulate": (_is_count, "1 (off) or more"),
     "ema": (_is_fraction, "0 (off) or a decay below 1, e.g. 0.999"),
     "temperature": (_is_positive, "above 0"),
     "optimizer.learning_rate": (_is_positive, "above 0"),

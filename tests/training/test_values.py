@@ -18,6 +18,7 @@ BAD = [
     ("resize", "large"),
     ("cache_gb", -1.0),
     ("cache_gb", float("nan")),
+    ("accumulate", 0),
     ("ema", 1.0),
     ("optimizer.learning_rate", 0.0),
     ("optimizer.learning_rate", float("inf")),

@@ -10,7 +10,8 @@ training set's own scale and in its direction; se, the standard error of score o
 (empty for a single crop); crops, the test policy; status, "ok" or "refused"; reason, why it could not be read. With
 --explain also the probabilities (means over the crops) of families of distortions: pristine, blur, colour, ...
 
-Exit codes: 0 done, 2 usage, 3 not one picture (with --strict: any picture) could be read, 4 unusable checkpoint.
+Exit codes: 0 done, 2 usage, 3 not one picture (with --strict: any picture) could be read, 4 unusable checkpoint,
+75 disk full.
 """
 
 import contextlib

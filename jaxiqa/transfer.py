@@ -29,7 +29,8 @@ given; files that exist are kept. Both also work alone, on an --output that is t
 In many processes (launch/README.md) each computes the features of a share of the pool and renders a share of the
 pictures, and the first does the rest; --output must be a folder that all of them see.
 
-Exit codes: 0 done, 2 usage, 3 bad data (pictures that cannot be read are left out and named), 4 unusable checkpoint.
+Exit codes: 0 done, 2 usage, 3 bad data (pictures that cannot be read are left out and named), 4 unusable checkpoint, 75
+try again (disk full, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM (rendering goes on where it stopped).
 """
 
 import os

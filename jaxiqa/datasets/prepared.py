@@ -22,6 +22,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
+from jaxiqa.datasets.local_copy import copy_set
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import ConfigError, DataError
 
@@ -51,6 +52,8 @@ def read_manifest(data_dir: str | os.PathLike) -> dict:
 def load(name: str, data_dir: str | os.PathLike, options: dict) -> Dataset:
     """The dataset as its own reader gave it, in the same order; only the paths are addresses.
 
+    A set in a bucket is copied to this machine's disk first, whole: into $JAXIQA_CACHE/prepared.
+
     Args:
       name: the dataset's key.
       data_dir: the prepared folder.
@@ -77,6 +80,8 @@ def load(name: str, data_dir: str | os.PathLike, options: dict) -> Dataset:
     text = (folder / RECORDS).read_bytes()
     if hashlib.sha256(text).hexdigest() != manifest["files"][RECORDS]["sha256"]:
         raise DataError(f"{folder / RECORDS}: damaged; remove it and prepare the set again, which writes it anew")
+    if not isinstance(folder, pathlib.Path):
+        folder = copy_set(folder, manifest, MANIFEST, os.path.join(cache_dir(), "prepared"))
     return from_json(text, folder)
 
 
@@ -167,6 +172,11 @@ def place(data_dir: str | os.PathLike):
     import tensorflow_datasets as tfds  # takes a second, and few datasets are in buckets
 
     return tfds.core.Path(folder)
+
+
+def cache_dir() -> str:
+    """Where the program keeps what it makes for itself: $JAXIQA_CACHE, or ~/.cache/jaxiqa."""
+    return os.environ.get("JAXIQA_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "jaxiqa")
 
 
 def has_size(path, size: int) -> bool:

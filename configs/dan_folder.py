@@ -39,6 +39,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.skip_nonfinite = False  # True: a step whose loss or gradient is no number changes nothing
     c.optimizer = dict(
         name="adam", learning_rate=3e-4, weight_decay=1e-5, decay_on="", b1=0.9, b2=0.999, eps=1e-8,
+        grad_skip_norm=0.0,  # a step whose gradient has a larger norm changes nothing and is counted; 0: off
         grad_clip_norm=0.0, lr_multipliers=(),
     )  # fmt: skip
     c.schedule = dict(name="cosine", warmup="5 percent")

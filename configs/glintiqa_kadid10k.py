@@ -48,6 +48,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.skip_nonfinite = False  # True: a step whose loss or gradient is no number changes nothing
     c.optimizer = dict(
         name="adamw", learning_rate=1e-4, weight_decay=1e-2, decay_on="kernel$", b1=0.9, b2=0.999, eps=1e-8,
+        grad_skip_norm=0.0,  # a step whose gradient has a larger norm changes nothing and is counted; 0: off
         grad_clip_norm=1.0, lr_multipliers=(),
     )  # fmt: skip
     c.schedule = dict(name="cosine", warmup="3 percent", half_period="30 steps", drops=())

@@ -19,7 +19,7 @@ Printed are the memory that a chip needs, the share of the state that is donated
 one another, and the ceiling in images/s that the chip's peaks allow: no run is faster, and it says nothing of how near
 a run comes.
 
-Exit codes: 0 done, 2 usage, config or no TPU compiler, or it does not fit.
+Exit codes: 0 done, 2 usage, config or no TPU compiler, or it does not fit, 75 disk full.
 """
 
 import functools
@@ -49,9 +49,11 @@ from jaxiqa.training.checkpoint import abstract
 from jaxiqa.training.contrastive import make_pretrain_step
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.losses import parse_loss
+from jaxiqa.training.nonfinite import skipping
 from jaxiqa.training.state import make_init
 from jaxiqa.training.step import jit_step, make_train_step
 from jaxiqa.training.topology import EXAMPLES, parse_slice, slice_devices
+from jaxiqa.training.values import check_values
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config of a run, e.g. configs/glintiqa_kadid10k.py[:paper].")
 _TOPOLOGY = flags.DEFINE_string("topology", None, f"TPU slice: {EXAMPLES}.")
@@ -73,9 +75,8 @@ def training_step(config: ConfigDict, mesh) -> tuple:
     shapes = jax.eval_shape(init, jax.random.key(0), {})
     optim.freeze_report(shapes.params, frozen)  # refuses patterns that match nothing
     loss, images = parse_loss(config.loss), images_of(model)
-    step = make_train_step(
-        model, tx, schedule, loss, frozen, images, config.accumulate, config.ema, config.skip_nonfinite
-    )
+    step = make_train_step(model, tx, schedule, loss, frozen, images, config.accumulate, config.ema)
+    step = skipping(step, config.skip_nonfinite, config.optimizer.grad_skip_norm)
     columns, size = {"label": jnp.float32, "index": jnp.int32}, (model.crop_size, model.crop_size)
     if config.dataset.name == "saqt":  # whole pictures, which the step distorts and crops
         cells = [(type_, level) for type_ in config.dataset.types for level in range(1, 6)]
@@ -95,7 +96,8 @@ def pretraining_step(config: ConfigDict, mesh) -> tuple:
     schedule, tx = _optimiser(config, drawn)
     shapes = jax.eval_shape(make_init(model, encoder.crop_size, tx, ()), jax.random.key(0), {})
     views = make_views(encoder, instance, mesh)
-    step = make_pretrain_step(model, tx, schedule, config.temperature, views, config.skip_nonfinite)
+    step = make_pretrain_step(model, tx, schedule, config.temperature, views)
+    step = skipping(step, config.skip_nonfinite, config.optimizer.grad_skip_norm)
     state_sharding = sharding.state_sharding(shapes, mesh)
     side = region_side(encoder.crop_size, instance)
     batch = _batch(mesh, drawn, (side, side), type=jnp.int32, level=jnp.int32, label=jnp.int32)
@@ -140,8 +142,7 @@ def main() -> None:
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
     if output and output.suffix != ".json":
         raise ConfigError(f"--output {output} must end in .json")
-    if config.dtype not in ("float32", "bfloat16"):
-        raise ConfigError(f'config.dtype="{config.dtype}" must be one of float32, bfloat16')
+    check_values(config)
     contrastive = "projector" in config
     if contrastive and _SCORING.value:
         raise ConfigError("--scoring: a pretraining run scores nothing; give the config of a training run")
@@ -151,13 +152,11 @@ def main() -> None:
     chips = math.prod(sides)
     instance = contrastive and config.label_mode == "instance"
     unit = 2 if instance else 1 if _SCORING.value else config.get("accumulate", 1)
-    if not contrastive:
-        sharding.check_batches(config, chips)
-    elif config.batch_size < 1 or config.batch_size % (unit * chips):
-        near = -(-max(1, config.batch_size) // (unit * chips)) * unit * chips
-        raise ConfigError(f"config.batch_size={config.batch_size} must be a multiple of {unit * chips}; take {near}")
-    mesh = sharding.make_mesh(**config.mesh, devices=slice_devices(_TOPOLOGY.value))
     key = "eval_batch_size" if _SCORING.value else "batch_size"
+    if config[key] < 1 or config[key] % (unit * chips):
+        near = -(-max(1, config[key]) // (unit * chips)) * unit * chips
+        raise ConfigError(f"config.{key}={config[key]} must be a multiple of {unit * chips}; take {near}")
+    mesh = sharding.make_mesh(**config.mesh, devices=slice_devices(_TOPOLOGY.value))
     build = scoring_step if _SCORING.value else pretraining_step if contrastive else training_step
 
     def compiled(per_chip: int) -> dict:

@@ -15,7 +15,7 @@ Wilcoxon's test over the rounds.
 
 --output FILE.json writes all numbers, and the figure FILE.png: the intervals, and the scores of A against those of B.
 
-Exit codes: 0 done, 2 usage, 3 files that cannot be read or compared.
+Exit codes: 0 done, 2 usage, 3 files that cannot be read or compared, 75 disk full.
 """
 
 import string

@@ -24,7 +24,7 @@ The folder --output receives report.html, pairs.json, pairs.csv, a PNG of each p
 and with an oracle aggressiveness.csv (attackers on defenders, -100..100), resistance.csv (0..100), ranking.csv (scale
 values of Thurstone's case V) and matrices.png.
 
-Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint.
+Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint, 75 disk full.
 """
 
 import contextlib

@@ -17,7 +17,7 @@ original names that PyTorch loads strictly; it takes a training run's workdir as
 --dataset says what a quality model's output means (the labels it was trained on). Without it `score` shows the raw
 output. --verify compares outputs with a golden JSON (its form: jaxiqa/weights/verify.py).
 
-Exit codes: 0 done, 2 usage, 4 weights that cannot be used, or outputs that differ by more than 1e-4.
+Exit codes: 0 done, 2 usage, 4 weights that cannot be used, or outputs that differ by more than 1e-4, 75 disk full.
 """
 
 import re

@@ -8,7 +8,7 @@ are kept, so the same command goes on where it stopped. Random types are seeded 
 single file can be made again alone. --sheet draws NAME_sheet.png, one row per type. Pictures need sides of 64 pixels or
 more; each new size costs a compilation per type, so sets of one size are fast.
 
-Exit codes: 0 done, 2 usage, 3 a picture that could not be used (the others are done).
+Exit codes: 0 done, 2 usage, 3 a picture that could not be used (the others are done), 75 disk full.
 """
 
 import concurrent.futures

@@ -12,7 +12,7 @@ are examined in the same way.
 
 --output writes FILE.json with every finding in full.
 
-Exit codes: 0 nothing is wrong, 2 usage, 3 faults were found.
+Exit codes: 0 nothing is wrong, 2 usage, 3 faults were found, 75 disk full.
 """
 
 import functools

@@ -4,10 +4,14 @@ Exit codes of every program: 0 done, 2 usage or config, 3 bad data, 4 unusable c
 5 non-finite loss, 6 workdir in use, 75 try again later, 130 / 143 stopped by SIGINT / SIGTERM after a good save.
 """
 
+import contextlib
 import difflib
+import errno
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):
@@ -77,6 +81,8 @@ def exit_code_of(error: BaseException) -> int:
     """The exit code of a program that `error` ends; 1 for what nobody expected."""
     if is_out_of_memory(error):
         return ConfigError.exit_code  # a smaller batch may fit
+    if any(getattr(one, "errno", None) in FULL_DISK for one in (error, error.__cause__)):
+        return DiskFull.exit_code
     return getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
 
 
@@ -84,6 +90,20 @@ def need_gcsfs(folder: str | os.PathLike) -> None:
     """ConfigError where a folder is in one of Google's buckets and what reads them is missing."""
     if os.fspath(folder).startswith("gs://") and not importlib.util.find_spec("gcsfs"):
         raise ConfigError(f"{folder}: buckets need gcsfs: python -m pip install gcsfs, or give a folder")
+
+
+@contextlib.contextmanager
+def full_disk(path: str | os.PathLike) -> Iterator[None]:
+    """Raises DiskFull in place of the system's own error; it names `path` where that names no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        raise DiskFull(
+            f"{error.filename or os.fspath(path)} cannot be written ({error.strerror}); make room, then the same "
+            "command again"
+        ) from error
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

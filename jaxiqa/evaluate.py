@@ -16,7 +16,7 @@ legacy: on the test part, as papers do). The output folder receives report.json,
 0..100, native on the training set's scale, se, mos, reference, distortion, level), scatter_PART.png with the fitted
 curve, residuals_PART.png, contact_sheet_PART.png, and report.html with all of it on one page.
 
-Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint.
+Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint, 75 disk full.
 """
 
 import dataclasses

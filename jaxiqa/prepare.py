@@ -24,6 +24,7 @@ from tqdm import tqdm
 from jaxiqa import datasets, program
 from jaxiqa.datasets import builder, prepared
 from jaxiqa.datasets.options import parse_options
+from jaxiqa.datasets.sizes import file_bytes
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.inputs.decode import image_size, read_file, read_image
 
@@ -87,14 +88,6 @@ def verify(data_dir: str) -> None:
     if faults:
         raise DataError(f"{data_dir}: {len(faults)} fault(s); the first: {faults[0]}")
     print(f"{data_dir} is whole: {manifest['pictures']} pictures, {len(manifest['files'])} files, all checksums right")
-
-
-def file_bytes(path: str) -> int:
-    """Size of a file."""
-    try:
-        return os.path.getsize(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def pixel_bytes(path: str) -> int:

@@ -16,12 +16,11 @@ optimizer, schedule or total; --allow_restart lets it start anew where every che
 On many hosts start the same command on all of them (launch/README.md).
 
 Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 6 workdir in use, 75 try
-again (no room for checkpoints, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
+again (disk full, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
 """
 
 import contextlib
 import functools
-import hashlib
 import time
 
 import jax
@@ -33,9 +32,11 @@ from ml_collections import ConfigDict
 
 import jaxiqa
 from jaxiqa import program
+from jaxiqa.datasets.records import Dataset
+from jaxiqa.datasets.sizes import data_fingerprint
 from jaxiqa.distortions import label_classes
 from jaxiqa.distortions.draw import LABEL_MODES
-from jaxiqa.errors import ConfigError, Stopped
+from jaxiqa.errors import ConfigError, Stopped, full_disk
 from jaxiqa.evaluation import probe as probes
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.contrastive import make_views, region_side, split_pictures, with_distortions
@@ -51,10 +52,11 @@ from jaxiqa.training.contrastive import make_pretrain_step
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.ledger import Ledger
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
-from jaxiqa.training.nonfinite import naming_batch
+from jaxiqa.training.nonfinite import naming_batch, skipping
 from jaxiqa.training.run_folder import open_run_folder
 from jaxiqa.training.state import TrainState, jit_once, make_init, scoring_variables
 from jaxiqa.training.step import jit_step
+from jaxiqa.training.values import check_values
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import place
 
@@ -87,9 +89,7 @@ def pretrain(
         f"{len(train_records)} pristine pictures train, {len(probe_records)} probe; "
         f"{'every picture a label' if instance else f'{len(classes)} labels'} (label_mode {config.label_mode})"
     )
-    pictures = Pictures(train_records, region, 0, config.cache_gb)
-    probe_set = make_probe_set(Pictures(probe_records, crop), crop, config.eval_batch_size, alone)
-    fingerprint = hashlib.sha256("\n".join(r.id for r in train_records).encode("utf-8", "surrogateescape")).hexdigest()
+    fingerprint = data_fingerprint(Dataset("pictures", train_records, (0.0, 1.0), True))
     drawn = config.batch_size // 2 if instance else config.batch_size  # pictures distorted in a step
     steps = functools.partial(to_steps, batch_size=drawn, examples=len(train_records))
     total = steps(config.total, "total", least=1)
@@ -105,8 +105,13 @@ def pretrain(
     state_sharding = sharding.state_sharding(shapes, mesh)
     batch_sharding = sharding.batch_sharding(mesh)
     views = make_views(encoder, instance, mesh)
-    one_step = make_pretrain_step(model, tx, schedule, config.temperature, views, config.skip_nonfinite)
+    one_step = make_pretrain_step(model, tx, schedule, config.temperature, views)
+    one_step = skipping(one_step, config.skip_nonfinite, config.optimizer.grad_skip_norm)
     train_step = distributed.compiled_together(jit_step(one_step, state_sharding, mesh))
+
+    # ---- Pictures, and what is asked of the encoder ------------------------------------------------------------------
+    pictures = Pictures(train_records, region, 0, config.cache_gb)
+    probe_set = make_probe_set(Pictures(probe_records, crop), crop, config.eval_batch_size, alone)
 
     @jax.jit
     def pooled(variables, images_u8):
@@ -140,7 +145,7 @@ def pretrain(
     ):
         folder = stack.enter_context(open_run_folder(workdir))
         distributed.check_same(config=config.to_json(), pictures=fingerprint)
-        save_config(config, fingerprint[:12], folder.path, distributed.from_first(checkpoints.latest_step), override)
+        save_config(config, fingerprint, folder.path, distributed.from_first(checkpoints.latest_step), override)
         start, state = checkpoints.resume(abstract(shapes, state_sharding), allow_restart)
         log = stack.enter_context(contextlib.closing(MetricLog(folder.path, start, total, drawn)))
         if start:
@@ -266,6 +271,7 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       ConfigError: with the key and what to write instead.
     """
+    check_values(config)
     devices = jax.device_count()
     unit = devices * (2 if config.label_mode == "instance" else 1)
     if config.label_mode not in LABEL_MODES:
@@ -277,12 +283,8 @@ def check_config(config: ConfigDict) -> None:
         )
     if config.eval_batch_size < 1 or config.eval_batch_size % devices:
         raise ConfigError(f"config.eval_batch_size={config.eval_batch_size} must be a multiple of {devices} device(s)")
-    if config.dtype not in ("float32", "bfloat16"):
-        raise ConfigError(f'config.dtype="{config.dtype}" must be one of float32, bfloat16')
     if not config.model.name.startswith(("resnet", "van_")):
         raise ConfigError(f'config.model.name="{config.model.name}" must be a backbone with four stages, e.g. resnet50')
-    if not (config.optimizer.learning_rate > 0 and config.temperature > 0):
-        raise ConfigError("config.optimizer.learning_rate and config.temperature must be above 0")
 
 
 def main() -> None:
@@ -291,7 +293,7 @@ def main() -> None:
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/dan")
     workdir = epath.Path(_WORKDIR.value)
-    with distributed.start(workdir, **_CLUSTER()), lock.hold(workdir):
+    with distributed.start(workdir, **_CLUSTER()), lock.hold(workdir), full_disk(workdir):
         pretrain(config, workdir, _OVERRIDE.value, _ALLOW_RESTART.value)
 
 

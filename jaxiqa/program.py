@@ -14,7 +14,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from jaxiqa.errors import ConfigError, UserError, exit_code_of, is_out_of_memory, suggest
+from jaxiqa.errors import ConfigError, UserError, exit_code_of, full_disk, is_out_of_memory, suggest
 
 flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
 
@@ -34,7 +34,8 @@ _KEYS = {  # what each program's configs must have
 }
 _OPTIMISER = (
     *(f"optimizer.{key}" for key in ("name", "learning_rate", "weight_decay", "decay_on", "b1", "b2", "eps")),
-    *("optimizer.grad_clip_norm", "optimizer.lr_multipliers", "schedule.name", "schedule.warmup"),
+    *("optimizer.grad_clip_norm", "optimizer.grad_skip_norm", "optimizer.lr_multipliers"),
+    *("schedule.name", "schedule.warmup"),
 )
 _HELP = {"-?", "-h", "--help", "--helpshort", "--helpfull", "--helpxml"}
 
@@ -137,7 +138,8 @@ def _guarded(main):
     for number in (signal.SIGTERM, *_hang_ups()):
         signal.signal(number, _terminate)
     try:
-        main()
+        with full_disk("a file"):
+            main()
     except KeyboardInterrupt as error:
         sys.unraisablehook = lambda _: None  # an object that was half made complains as it is dropped
         _exit("terminated" if isinstance(error, _Terminated) else "interrupted", exit_code_of(error), error)
@@ -147,7 +149,7 @@ def _guarded(main):
     except UserError as error:
         if flags.FLAGS.debug:
             raise
-        _exit(str(error), error.exit_code, error)
+        _exit(str(error), exit_code_of(error), error)
     except RuntimeError as error:
         if not is_out_of_memory(error) or flags.FLAGS.debug:  # what XLA raises has a page of buffers
             raise

@@ -19,7 +19,8 @@ On many hosts start it on all of them (launch/README.md); process 0 tests on oth
 Printed and written to WORKDIR: protocol.md and protocol.csv (medians, means, standard deviations), by_distortion.csv,
 by_level.csv, protocol.json and rounds.png.
 
-Exit codes: 0 done, 2 usage, 3 bad data; those of the training run that failed or was stopped (75: a host is missing).
+Exit codes: 0 done, 2 usage, 3 bad data, 75 disk full; those of the training run that failed or was stopped (75: a host
+is missing; 130 / 143: Ctrl-C / SIGTERM).
 """
 
 import contextlib

@@ -10,7 +10,8 @@ training set's own scale and in its direction; se, the standard error of score o
 (empty for a single crop); crops, the test policy; status, "ok" or "refused"; reason, why it could not be read. With
 --explain also the probabilities (means over the crops) of families of distortions: pristine, blur, colour, ...
 
-Exit codes: 0 done, 2 usage, 3 not one picture (with --strict: any picture) could be read, 4 unusable checkpoint.
+Exit codes: 0 done, 2 usage, 3 not one picture (with --strict: any picture) could be read, 4 unusable checkpoint,
+75 disk full.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from etils import epath
 from tqdm import tqdm
 
 from jaxiqa import program
-from jaxiqa.errors import ConfigError, DataError, printable
+from jaxiqa.errors import ConfigError, DataError, full_disk, printable
 from jaxiqa.inputs.files import find_pictures
 from jaxiqa.scoring.scorer import Scorer
 from jaxiqa.training import compile_cache
@@ -116,7 +117,7 @@ def _output(path: epath.Path | None, head: dict, columns):
         file = io.TextIOWrapper(part.open("wb"), "utf-8", "surrogateescape", newline="", line_buffering=True)
     except OSError as error:
         raise ConfigError(f"--output {path} cannot be written ({error.strerror}); name another file") from error
-    with file:
+    with full_disk(part), file:
         try:
             yield csv_writer(file, columns).writerow if path.suffix == ".csv" else rows.append
         except BaseException as error:

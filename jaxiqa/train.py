@@ -14,7 +14,7 @@ another optimizer, schedule, loss or total; --allow_restart lets it start anew w
 On many hosts start the same command on all of them (launch/README.md).
 
 Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 non-finite loss, 6 workdir in use, 75 try
-again (no room for checkpoints, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
+again (disk full, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM after a good save.
 """
 
 import contextlib
@@ -30,9 +30,10 @@ from ml_collections import ConfigDict
 import jaxiqa
 from jaxiqa import datasets, program
 from jaxiqa.datasets.leaks import lent_scores, refuse_leak
-from jaxiqa.datasets.split_files import write_split
+from jaxiqa.datasets.sizes import data_fingerprint
+from jaxiqa.datasets.split_files import refuse_other_data, write_split
 from jaxiqa.datasets.splits import make_split
-from jaxiqa.errors import ConfigError, Stopped
+from jaxiqa.errors import ConfigError, Stopped, full_disk
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.pipeline import rows_of, to_device, train_batches
@@ -42,6 +43,7 @@ from jaxiqa.inputs.transforms import images_of
 from jaxiqa.models import model_to_train
 from jaxiqa.models.contrastive import encoder_variables
 from jaxiqa.scoring.card import Card
+from jaxiqa.scoring.crops import parse_policy
 from jaxiqa.scoring.evaluate import describe, evaluate, provenance
 from jaxiqa.scoring.explain import keep_probe
 from jaxiqa.scoring.predict import Predictor
@@ -53,10 +55,11 @@ from jaxiqa.training.durations import to_steps
 from jaxiqa.training.ledger import Ledger
 from jaxiqa.training.logging import MetricLog, clock, read_metrics
 from jaxiqa.training.losses import parse_loss
-from jaxiqa.training.nonfinite import naming_batch
+from jaxiqa.training.nonfinite import naming_batch, skipping
 from jaxiqa.training.run_folder import open_run_folder
 from jaxiqa.training.state import TrainState, jit_once, make_init, scoring_variables
 from jaxiqa.training.step import jit_step, make_train_step
+from jaxiqa.training.values import check_values
 from jaxiqa.training.workdir import open_workdir, save_config
 from jaxiqa.weights.initial import check_init, place
 
@@ -82,10 +85,10 @@ def train(
     # ---- Data --------------------------------------------------------------------------------------------------------
     dataset = datasets.load(**config.dataset)
     split = make_split(dataset, **config.split)
+    data = data_fingerprint(dataset)
     sources = None  # pictures that the step distorts, anew in every epoch
     if dataset.transferred:
         sources = Sources(dataset, split.train, config.labels == "native", config.cache_gb, config.resize)
-    dataset = render(dataset, config.dataset.data_dir, sources and {*split.val, *split.test})
     print(
         f"{dataset.name}: {len(split.train)} pictures train, {len(split.val)} validate, {len(split.test)} test "
         f"({split.name}, round {split.round}, selection {split.selection}, split {split.fingerprint})"
@@ -94,12 +97,6 @@ def train(
         print(f"note: {dataset.note}")
     labels = np.array([r.mos for r in dataset.records])
     labels = labels if config.labels == "native" else dataset.scale.to_score01(labels)
-    pictures = {
-        part: Pictures(
-            [dataset.records[i] for i in getattr(split, part)], model.crop_size, config.resize, config.cache_gb
-        )
-        for part in ("train", "val", "test")
-    }
     steps = functools.partial(to_steps, batch_size=config.batch_size, examples=len(split.train))
     total = steps(config.total, "total", least=1)
     every = {k: steps(config[f"{k}_every"], f"{k}_every", total=total, least=1) for k in ("log", "eval", "save")}
@@ -118,16 +115,25 @@ def train(
     batch_sharding = sharding.batch_sharding(mesh)
 
     loss, images = parse_loss(config.loss), images_of(model)
-    one_step = make_train_step(
-        model, tx, schedule, loss, frozen, images, config.accumulate, config.ema, config.skip_nonfinite
-    )
+    one_step = make_train_step(model, tx, schedule, loss, frozen, images, config.accumulate, config.ema)
+    one_step = skipping(one_step, config.skip_nonfinite, config.optimizer.grad_skip_norm)
     if sources:
         one_step = distorting(one_step, make_crops(sources.cells, model.crop_size, mesh))
     train_step = distributed.compiled_together(jit_step(one_step, state_sharding, mesh))
 
-    # ---- Restore, or start -------------------------------------------------------------------------------------------
     here = sharding.batch_sharding(distributed.local_mesh(mesh))
     predictor = Predictor(model, config.test_crops, here, [config.eval_batch_size // jax.process_count()])
+
+    # ---- Pictures: rendering may take minutes, and comes once nothing is left to refuse ------------------------------
+    dataset = render(dataset, config.dataset.data_dir, sources and {*split.val, *split.test})
+    pictures = {
+        part: Pictures(
+            [dataset.records[i] for i in getattr(split, part)], model.crop_size, config.resize, config.cache_gb
+        )
+        for part in ("train", "val", "test")
+    }
+
+    # ---- Restore, or start -------------------------------------------------------------------------------------------
     card = Card(
         model=config.model.to_dict(),
         dtype=config.dtype,
@@ -156,11 +162,13 @@ def train(
         contextlib.ExitStack() as stack,
     ):
         folder = stack.enter_context(open_run_folder(workdir))
-        distributed.check_same(config=config.to_json(), split=split.fingerprint)
+        distributed.check_same(config=config.to_json(), split=split.fingerprint, data=data)
         latest = distributed.from_first(checkpoints.latest_step)
         save_config(config, split.fingerprint, folder.path, latest, override)
         start, state = checkpoints.resume(abstract(shapes, state_sharding), allow_restart)
-        write_split(folder.path / "split.json", split, dataset)
+        if start:
+            refuse_other_data(folder.path / "split.json", data)
+        write_split(folder.path / "split.json", split, dataset, data)
         if start:
             print(f"resumed at step {start} of {total} from {workdir}")
         else:
@@ -277,19 +285,10 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       ConfigError: with the key and what to write instead.
     """
+    check_values(config)
+    parse_policy(config.test_crops)
     sharding.check_batches(config, jax.device_count())
     check_init(config.model.name, config.init)
-    if not 0 <= config.ema < 1:
-        raise ConfigError(f"config.ema={config.ema} must be 0 (off) or a decay below 1, e.g. 0.999")
-    for key, allowed in (
-        ("labels", ("score01", "native")),
-        ("frozen_bn", ("eval", "train")),
-        ("dtype", ("float32", "bfloat16")),
-    ):
-        if config[key] not in allowed:
-            raise ConfigError(f'config.{key}="{config[key]}" must be one of {", ".join(allowed)}')
-    if not config.optimizer.learning_rate > 0:
-        raise ConfigError(f"config.optimizer.learning_rate={config.optimizer.learning_rate} must be above 0")
 
 
 def main() -> None:
@@ -298,7 +297,7 @@ def main() -> None:
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing; name a folder for the run, e.g. --workdir workdir/quickstart")
     workdir = epath.Path(_WORKDIR.value)
-    with distributed.start(workdir, **_CLUSTER()), lock.hold(workdir):
+    with distributed.start(workdir, **_CLUSTER()), lock.hold(workdir), full_disk(workdir):
         train(config, workdir, _OVERRIDE.value, _ALLOW_RESTART.value)
 
 

@@ -29,7 +29,8 @@ given; files that exist are kept. Both also work alone, on an --output that is t
 In many processes (launch/README.md) each computes the features of a share of the pool and renders a share of the
 pictures, and the first does the rest; --output must be a folder that all of them see.
 
-Exit codes: 0 done, 2 usage, 3 bad data (pictures that cannot be read are left out and named), 4 unusable checkpoint.
+Exit codes: 0 done, 2 usage, 3 bad data (pictures that cannot be read are left out and named), 4 unusable checkpoint, 75
+try again (disk full, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM (rendering goes on where it stopped).
 """
 
 import os
@@ -45,7 +46,7 @@ from jaxiqa.datasets import saqt, saqt_files
 from jaxiqa.datasets.options import parse_options
 from jaxiqa.datasets.shared_types import SHARED, kadid_types
 from jaxiqa.distortions import parse_types
-from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.errors import ConfigError, DataError, full_disk
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.files import find_pictures
 from jaxiqa.inputs.whole import render_whole
@@ -322,7 +323,8 @@ def main() -> None:
     with distributed.start(folder, **_CLUSTER()):
         compile_cache.enable()
         try:
-            refused = _run(folder)
+            with full_disk(folder):
+                refused = _run(folder)
         except BrokenPipeError:
             raise
         except OSError as error:

@@ -1,8 +1,11 @@
-"""What to write instead of an unknown word; exit codes."""
+"""What to write instead of an unknown word, exit codes, and what a full disk is called."""
+
+import errno
+import os
 
 import pytest
 
-from jaxiqa.errors import CheckpointError, Stopped, exit_code_of, suggest
+from jaxiqa.errors import CheckpointError, DiskFull, Stopped, exit_code_of, full_disk, suggest
 
 
 @pytest.mark.parametrize(
@@ -26,7 +29,27 @@ def test_suggest(word, hint):
         (KeyboardInterrupt(), 130),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), 2),
         (RuntimeError("of another kind"), 1),
+        (OSError(errno.ENOSPC, "No space left on device"), 75),
+        (FileNotFoundError(errno.ENOENT, "No such file"), 1),
     ],
 )
 def test_exit_codes(error, code):
     assert exit_code_of(error) == code
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk(number):
+    with pytest.raises(DiskFull) as error, full_disk("report.json"):
+        raise OSError(number, os.strerror(number))
+    assert error.value.exit_code == 75
+    assert str(error.value).startswith(f"report.json cannot be written ({os.strerror(number)}); make room")
+
+
+def test_a_full_disk_names_the_file_that_the_system_names():
+    with pytest.raises(DiskFull, match=r"^a\.png cannot be written"), full_disk("folder"):
+        raise OSError(errno.ENOSPC, "No space left on device", "a.png")
+
+
+def test_other_errors_of_the_system_are_left_alone():
+    with pytest.raises(PermissionError), full_disk("report.json"):
+        raise PermissionError(errno.EACCES, "Permission denied")

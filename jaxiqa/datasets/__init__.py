@@ -87,5 +87,4 @@ def load(name: str, data_dir: str | os.PathLike = "", **options) -> Dataset:
 
 def default_data_dir(name: str) -> str:
     """Where files that the program itself makes for a dataset go: $JAXIQA_CACHE/NAME, or ~/.cache/jaxiqa/NAME."""
-    cache = os.environ.get("JAXIQA_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "jaxiqa")
-    return os.path.join(cache, name)
+    return os.path.join(prepared.cache_dir(), name)

@@ -11,7 +11,6 @@ every module of this room.
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import hashlib
 import inspect
@@ -27,13 +26,11 @@ import numpy as np
 import jaxiqa
 from jaxiqa.datasets import prepared, reader
 from jaxiqa.datasets.records import Dataset
-from jaxiqa.errors import ConfigError, DiskFull
+from jaxiqa.errors import FULL_DISK, ConfigError, DiskFull
 
 SHARD_BYTES = 2**28  # 256 MiB: a few hundred files for the largest dataset, and little to do again after a cut
 UNFINISHED = "unfinished.json"
 TFDS_FILES = ("dataset_info.json", "features.json", "LICENSE")
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,7 +291,7 @@ def _writing(output) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # array_record raises the latter, with the system's words in it
-        for number in _FULL:
+        for number in FULL_DISK:
             if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
                 raise DiskFull(
                     f"--output {os.fspath(output)}: {os.strerror(number).lower()}; make room, then the same command "

@@ -21,6 +21,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
+from jaxiqa.datasets.local_copy import copy_set
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import ConfigError, DataError, need_gcsfs
 
@@ -50,6 +51,8 @@ def read_manifest(data_dir: str | os.PathLike) -> dict:
 def load(name: str, data_dir: str | os.PathLike, options: dict) -> Dataset:
     """The dataset as its own reader gave it, in the same order; only the paths are addresses.
 
+    A set in a bucket is copied to this machine's disk first, whole: into $JAXIQA_CACHE/prepared.
+
     Args:
       name: the dataset's key.
       data_dir: the prepared folder.
@@ -76,6 +79,8 @@ def load(name: str, data_dir: str | os.PathLike, options: dict) -> Dataset:
     text = (folder / RECORDS).read_bytes()
     if hashlib.sha256(text).hexdigest() != manifest["files"][RECORDS]["sha256"]:
         raise DataError(f"{folder / RECORDS}: damaged; remove it and prepare the set again, which writes it anew")
+    if not isinstance(folder, pathlib.Path):
+        folder = copy_set(folder, manifest, MANIFEST, os.path.join(cache_dir(), "prepared"))
     return from_json(text, folder)
 
 
@@ -110,6 +115,11 @@ def from_json(text: str | bytes, folder: str | os.PathLike) -> Dataset:
 def is_address(path: str | os.PathLike) -> bool:
     """Whether a path means a picture of a prepared set."""
     return f"/{MANIFEST}#" in os.fsdecode(path)
+
+
+def folder_of(address: str | os.PathLike) -> str:
+    """The prepared set that a picture is in."""
+    return _ADDRESS.fullmatch(os.fsdecode(address))[1]
 
 
 def read_bytes(address: str | os.PathLike) -> bytes:
@@ -160,6 +170,11 @@ def place(data_dir: str | os.PathLike):
     import tensorflow_datasets as tfds  # takes a second, and few datasets are in buckets
 
     return tfds.core.Path(folder)
+
+
+def cache_dir() -> str:
+    """Where the program keeps what it makes for itself: $JAXIQA_CACHE, or ~/.cache/jaxiqa."""
+    return os.environ.get("JAXIQA_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "jaxiqa")
 
 
 def has_size(path, size: int) -> bool:

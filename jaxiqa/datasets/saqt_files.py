@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from jaxiqa.datasets import checks, tables
-from jaxiqa.errors import DataError
+from jaxiqa.errors import DataError, full_disk
 
 PUBLIC_NAMES = {"kadid10k": "kadid-10k"}  # of datasets, where the public files have another one than our key
 BATCH = 1000  # sources in a labels file, and in a folder of pictures
@@ -229,7 +229,7 @@ def writing_csv(path: str, header: Sequence[str], encoding: str = "utf-8") -> It
     """A CSV writer that has written its header; the file appears when it is complete."""
     unfinished = f"{path}.{os.getpid()}.tmp"
     try:
-        with open(unfinished, "w", encoding=encoding, newline="") as file:
+        with full_disk(path), open(unfinished, "w", encoding=encoding, newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header)
             yield writer

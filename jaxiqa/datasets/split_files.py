@@ -35,7 +35,7 @@ from jaxiqa.datasets.checks import Faults
 from jaxiqa.datasets.index_pickle import read_index_pickle
 from jaxiqa.datasets.meta_csv import read_meta
 from jaxiqa.datasets.records import Dataset
-from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.errors import ConfigError, DataError, full_disk
 
 PARTS = ("train", "val", "test")
 _CLIP = "_train_clip.txt"
@@ -92,8 +92,13 @@ def read_split(file: str | os.PathLike, dataset: Dataset, round_: int) -> tuple[
     return parts, name, seed
 
 
-def write_split(path: str | os.PathLike, split, dataset: Dataset) -> None:
+def write_split(path: str | os.PathLike, split, dataset: Dataset, data: str = "") -> None:
     """Writes a split of make_split as JSON: the ids of the records in each part, and how they were chosen.
+
+    Args:
+      path: of the file.
+      split, dataset: what is written.
+      data: fingerprint of the files (sizes.py), for refuse_other_data.
 
     Raises:
       ConfigError: the file cannot be written.
@@ -102,11 +107,25 @@ def write_split(path: str | os.PathLike, split, dataset: Dataset) -> None:
     members = {"train": split.train, "val": [] if legacy else split.val, "test": split.test}
     ids = {part: [dataset.records[i].id for i in indices] for part, indices in members.items()}
     about = {"dataset": dataset.name, "name": split.name, "seed": split.seed, "round": split.round}
-    about |= {"selection": split.selection, "fingerprint": split.fingerprint}
+    about |= {"selection": split.selection, "fingerprint": split.fingerprint, "data": data}
     try:
-        epath.Path(path).write_text(json.dumps(about | ids, indent=1) + "\n")
+        with full_disk(path):
+            epath.Path(path).write_text(json.dumps(about | ids, indent=1) + "\n")
     except OSError as e:
         raise ConfigError(f"{os.fspath(path)} cannot be written ({e.strerror}); name another file") from e
+
+
+def refuse_other_data(path: str | os.PathLike, data: str) -> None:
+    """ConfigError where the split file of a run that is gone on with names another fingerprint of its data."""
+    try:
+        before = json.loads(epath.Path(path).read_text()).get("data")
+    except (FileNotFoundError, ValueError):  # not there, or cut off when the run was killed
+        return
+    if before and before != data:
+        raise ConfigError(
+            f"{path}: labels or pictures of the dataset have changed since this run began (data {before} there, {data} "
+            "now); put them back, or use another --workdir"
+        )
 
 
 # ---- The forms: each gives row numbers or paths by part --------------------------------------------------------------

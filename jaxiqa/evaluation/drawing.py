@@ -8,6 +8,8 @@ import io
 
 from etils import epath
 
+from jaxiqa.errors import full_disk
+
 INK, BLUE, ORANGE, GRID = "#1f2933", "#2563a8", "#c2620e", "#dde3ea"
 DPI = 120
 
@@ -51,5 +53,6 @@ def write_bytes(path, data: bytes) -> None:
     """Write a file, whole or not at all."""
     path = epath.Path(path)
     part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)
+    with full_disk(path):
+        part.write_bytes(data)
+        part.replace(path)

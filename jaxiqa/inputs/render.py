@@ -15,6 +15,7 @@ import jaxiqa
 from jaxiqa.datasets import default_data_dir
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.distortions import distort_exact
+from jaxiqa.errors import full_disk
 from jaxiqa.inputs.decode import read_image
 from jaxiqa.inputs.whole import seed_of, whole
 
@@ -53,7 +54,8 @@ def _target(record: Record, folder: Path) -> Path:
 def write_png(image_HWC: np.ndarray, target: str | os.PathLike) -> None:
     """Writes uint8 (H, W, 3) losslessly; the file appears only when it is complete."""
     scratch = Path(f"{os.fspath(target)}.{os.getpid()}.tmp")
-    Image.fromarray(image_HWC).save(scratch, format="PNG", compress_level=1)
+    with full_disk(target):
+        Image.fromarray(image_HWC).save(scratch, format="PNG", compress_level=1)
     os.replace(scratch, target)
 
 

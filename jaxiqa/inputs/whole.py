@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from jaxiqa.datasets.records import Record
 from jaxiqa.distortions import distort_exact
+from jaxiqa.errors import full_disk
 from jaxiqa.inputs.decode import read_image
 
 HEIGHT, WIDTH = 384, 512
@@ -68,5 +69,6 @@ def seed_of(record: Record) -> int:
 
 def _write_bmp(image_HWC: np.ndarray, target: str) -> None:
     scratch = f"{target}.{os.getpid()}.tmp"
-    Image.fromarray(image_HWC).save(scratch, format="BMP")
+    with full_disk(target):
+        Image.fromarray(image_HWC).save(scratch, format="BMP")
     os.replace(scratch, target)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from jaxiqa.errors import DataError
+from jaxiqa.errors import DataError, full_disk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class FeatureFile:
 def write_features(path: str | os.PathLike, names: Sequence[str], features_ND: np.ndarray, about: Mapping) -> None:
     """Writes fp32 features (N, D) of length 1 with N names and plain values; the file appears when it is complete."""
     unfinished = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    with open(unfinished, "wb") as file:
+    with full_disk(path), open(unfinished, "wb") as file:
         np.savez(file, features=np.ascontiguousarray(features_ND, np.float32), names=names, about=json.dumps(about))
     os.replace(unfinished, path)
 

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import optax
 
 from jaxiqa.training import optim
-from jaxiqa.training.nonfinite import unless_nonfinite
 from jaxiqa.training.state import TrainState
 
 
@@ -33,7 +32,7 @@ def supervised_contrastive(z_BD, label_B, temperature: float):
     return jnp.where(count_B > 0, normaliser_B - attraction_B, 0.0).sum() / jnp.maximum((count_B > 0).sum(), 1)
 
 
-def make_pretrain_step(model, tx, schedule, temperature: float, views, skip: bool = False):
+def make_pretrain_step(model, tx, schedule, temperature: float, views):
     """step(state, batch, key) -> (state, metrics): one optimiser step of the supervised contrastive loss.
 
     The key is that of the run, of what `views` draws; it is folded with the step.
@@ -43,7 +42,6 @@ def make_pretrain_step(model, tx, schedule, temperature: float, views, skip: boo
       tx, schedule: from training.optim.
       temperature: of the loss.
       views: (batch, key) -> (images as the model takes them, labels).
-      skip: whether a step whose loss or gradient is no number changes nothing.
     """
 
     def pretrain_step(state: TrainState, batch, key):
@@ -59,7 +57,6 @@ def make_pretrain_step(model, tx, schedule, temperature: float, views, skip: boo
         updates, opt_state = tx.update(grads, state.opt_state, trainable)
         params = optim.merge(optax.apply_updates(trainable, updates), {})
         metrics = {"loss": loss, "learning_rate": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
-        after = TrainState(state.step + 1, params, batch_stats, opt_state, {})
-        return unless_nonfinite(state, after, metrics) if skip else (after, metrics)
+        return TrainState(state.step + 1, params, batch_stats, opt_state, {}), metrics
 
     return pretrain_step

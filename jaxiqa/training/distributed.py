@@ -17,7 +17,7 @@ from jax._src.distributed import global_state
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxiqa.errors import ConfigError, Stopped, UserError, exit_code_of, is_out_of_memory
+from jaxiqa.errors import ConfigError, Stopped, exit_code_of
 from jaxiqa.training.peers import Peers
 from jaxiqa.training.relay import start_relay
 
@@ -120,8 +120,7 @@ def start(workdir, coordinator=None, num_processes=None, process_id=None, peer_t
         raise
     except BaseException as error:
         code = exit_code_of(error)
-        own = isinstance(error, KeyboardInterrupt | UserError) or is_out_of_memory(error)
-        peers.fail(own, 0 if isinstance(error, KeyboardInterrupt) else code)
+        peers.fail(own=code != 1, code=0 if isinstance(error, KeyboardInterrupt) else code)
         # Before threads are joined, and before JAX's own exit: both may wait for the others.
         threading._register_atexit(_exit, code)
         raise

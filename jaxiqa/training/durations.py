@@ -1,10 +1,35 @@
 """Durations in any unit: "3000 steps", "20 epochs", "1e6 examples", "3 percent" (of the whole run)."""
 
+import math
 import re
 
 from jaxiqa.errors import ConfigError
 
 _UNITS = ("steps", "epochs", "examples", "percent")
+_MOST = 2**31 - 1  # the state counts steps in 32 bits
+
+
+def parse_duration(duration: str, key: str, least: int = 0, percent: bool = True) -> tuple[float, str]:
+    """The number of a duration and its unit, "steps" where it has none.
+
+    Args:
+      duration, key, least: as of to_steps.
+      percent: whether there is a whole run that percent can refer to.
+
+    Raises:
+      ConfigError: not a duration, negative, infinite, 0 where `least` is 1, or percent of nothing.
+    """
+    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*(?:e[0-9]+)?)\s*([a-z]*)\s*", str(duration))
+    units = [u for u in _UNITS if u.rstrip("s") == (match[2] or "steps").rstrip("s")] if match else []
+    if not units or (units == ["percent"] and not percent):
+        allowed = ", ".join(u for u in _UNITS if u != "percent" or percent)
+        raise ConfigError(f'config.{key}: "{duration}" is no duration; write a number and one of {allowed}')
+    number = float(match[1])
+    if least and not number:
+        raise ConfigError(f'config.{key}: "{duration}" must be above 0')
+    if math.isinf(number):
+        raise ConfigError(_too_long(key, duration))
+    return number, units[0]
 
 
 def to_steps(
@@ -23,15 +48,15 @@ def to_steps(
       least: 1 for a duration that cannot be nothing.
 
     Raises:
-      ConfigError: not a duration, negative, 0 where `least` is 1, or percent where there is no total.
+      ConfigError: as of parse_duration, or more steps than a run can count.
     """
-    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*(?:e[0-9]+)?)\s*([a-z]*)\s*", str(duration))
-    units = [u for u in _UNITS if u.rstrip("s") == (match[2] or "steps").rstrip("s")] if match else []
-    if not units or (units == ["percent"] and total is None):
-        allowed = ", ".join(u for u in _UNITS if u != "percent" or total is not None)
-        raise ConfigError(f'config.{key}: "{duration}" is no duration; write a number and one of {allowed}')
-    number = float(match[1])
-    if least and not number:
-        raise ConfigError(f'config.{key}: "{duration}" must be above 0')
+    number, unit = parse_duration(duration, key, least, percent=total is not None)
     per_unit = {"steps": 1, "epochs": examples / batch_size, "examples": 1 / batch_size, "percent": (total or 0) / 100}
-    return max(least, round(number * per_unit[units[0]]))
+    steps = number * per_unit[unit]
+    if steps > _MOST:
+        raise ConfigError(_too_long(key, duration))
+    return max(least, round(steps))
+
+
+def _too_long(key: str, duration: str) -> str:
+    return f'config.{key}: "{duration}" is too long; it must be {_MOST:,} steps or fewer'

@@ -100,4 +100,4 @@ class Ledger:
             flush=True,
         )
         if skipped:
-            print(f"{skipped} steps were skipped, because their loss or gradient was no number", flush=True)
+            print(f"{skipped} steps were skipped, because their loss or gradient was no number, or a spike", flush=True)

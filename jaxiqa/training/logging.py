@@ -28,7 +28,8 @@ class MetricLog:
       batch_size: images in a step.
 
     Attributes:
-      skipped: steps that changed nothing, because their loss or gradient was no number (config.skip_nonfinite).
+      skipped: steps that changed nothing, because their loss or gradient was no number (config.skip_nonfinite) or
+        their gradient too large (config.optimizer.grad_skip_norm).
     """
 
     def __init__(self, workdir: epath.PathLike, start: int, total: int, batch_size: int):

@@ -1,4 +1,4 @@
-"""A loss or a gradient that is no number: which pictures it was, and a step that then changes nothing."""
+"""A loss or gradient that is no number, or a spike: which pictures it was, and steps that then change nothing."""
 
 import contextlib
 import json
@@ -10,17 +10,30 @@ import jax.numpy as jnp
 from etils import epath
 
 from jaxiqa.errors import NonFiniteError
-from jaxiqa.training.state import TrainState
 
 
-def unless_nonfinite(before: TrainState, after: TrainState, metrics: dict) -> tuple[TrainState, dict]:
-    """(state, metrics) of a step, for use in jit: `after`, or `before` where the loss or the gradient is no number.
+def skipping(step: Callable, nonfinite: bool, largest: float) -> Callable:
+    """The step(state, batch, key) -> (state, metrics), but one that changes nothing where it would be a bad one.
 
     Only the step counter moves then, so that the next batch is another one. The metrics say "skipped": 0 or 1.
+
+    Args:
+      step: to be jitted afterwards.
+      nonfinite: whether a loss or a gradient that is no number is bad.
+      largest: norm of a gradient above which it is bad, 0 for none. What is no number is not above it.
     """
-    good = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
-    kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, before)
-    return kept.replace(step=after.step), {**metrics, "skipped": 1.0 - good}
+    if not (nonfinite or largest):
+        return step
+
+    def skipping_step(state, batch, key):
+        after, metrics = step(state, batch, key)
+        bad = metrics["grad_norm"] > (largest or jnp.inf)
+        if nonfinite:
+            bad |= ~(jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"]))
+        kept = jax.tree.map(lambda new, old: jnp.where(bad, old, new), after, state)
+        return kept.replace(step=after.step), {**metrics, "skipped": bad.astype(jnp.float32)}
+
+    return skipping_step
 
 
 @contextlib.contextmanager

@@ -5,13 +5,10 @@ import optax
 
 from jaxiqa.training import optim, sharding
 from jaxiqa.training.accumulate import accumulate
-from jaxiqa.training.nonfinite import unless_nonfinite
 from jaxiqa.training.state import TrainState, update_ema
 
 
-def make_train_step(
-    model, tx, schedule, loss_fn, frozen, images_of, parts: int = 1, ema: float = 0.0, skip: bool = False
-):
+def make_train_step(model, tx, schedule, loss_fn, frozen, images_of, parts: int = 1, ema: float = 0.0):
     """step(state, batch, key) -> (state, metrics): one optimiser step.
 
     The key is that of the run, of dropout; it is folded with the step. As an argument it is no constant of the program,
@@ -25,7 +22,6 @@ def make_train_step(
       images_of: what the model takes, of a batch {"image", "label", ...}.
       parts: the gradient is accumulated over so many parts of the batch.
       ema: decay of the averaged parameters, 0 for none.
-      skip: whether a step whose loss or gradient is no number changes nothing.
     """
 
     def train_step(state: TrainState, batch, key):
@@ -51,8 +47,7 @@ def make_train_step(
         trainable = optax.apply_updates(trainable, updates)
         averaged = update_ema(state.ema, trainable, ema, state.step) if ema else {}
         metrics = {"loss": loss, "learning_rate": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
-        after = TrainState(state.step + 1, optim.merge(trainable, held), batch_stats, opt_state, averaged)
-        return unless_nonfinite(state, after, metrics) if skip else (after, metrics)
+        return TrainState(state.step + 1, optim.merge(trainable, held), batch_stats, opt_state, averaged), metrics
 
     return train_step
 

@@ -1,7 +1,6 @@
 """Where a workdir lies: on a disk, or in a bucket (gs://...). Small files that appear whole, and what can go wrong."""
 
 import contextlib
-import errno
 import os
 import pathlib
 import uuid
@@ -9,10 +8,8 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from jaxiqa.errors import ConfigError, DiskFull, UserError, need_gcsfs
+from jaxiqa.errors import FULL_DISK, ConfigError, DiskFull, UserError, need_gcsfs
 from jaxiqa.training.failures import cause_of
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def is_local(path: epath.PathLike) -> bool:
@@ -52,7 +49,7 @@ def why(error: OSError) -> str:
 
 def unwritable(workdir: epath.PathLike, error: OSError) -> UserError:
     """What to raise where nothing can be written to the folder of a run."""
-    if error.errno in _FULL:
+    if error.errno in FULL_DISK:
         return DiskFull(f"--workdir {workdir} cannot be written ({why(error)}); make room, then the same command again")
     return ConfigError(f"--workdir {workdir} cannot be written ({why(error)}); name another folder")
 

@@ -2,12 +2,14 @@
 
 import pathlib
 import re
+import shutil
 import subprocess
 import time
 
 import pytest
 from hosts import last_line, training
 from small_state import META, make_state, same, shapes_of, small_run
+from tiny_run import CONFIG, options, run_with_small_files
 
 from jaxiqa.errors import DiskFull
 from jaxiqa.training import checkpoint
@@ -94,6 +96,19 @@ def test_a_limit_on_files_in_a_whole_run(tmp_path):
     output = run.communicate(timeout=60)[0]
     assert run.returncode == 75 and output.count("could not be saved (File too large)") == 3, output
     assert "Traceback" not in output and not left(tmp_path) and not (tmp_path / "lock").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("limit", "name"), [(60, ""), (1000, ""), (16_000, "/loss_curve.png")])
+def test_records_and_reports_of_a_run(trained, pictures, tmp_path, limit, name):
+    """A run that has ended writes its lock, its config and its reports once more."""
+    workdir = shutil.copytree(trained[0], tmp_path / "w")
+    arguments = [f"--config.{key}={value}" for key, value in options(pictures).items()]
+    done = run_with_small_files("train", limit, f"--config={CONFIG}", f"--workdir={workdir}", *arguments)
+    assert done.returncode == 75 and "Traceback" not in done.stderr, done.stderr
+    *_, line = done.stderr.splitlines()
+    assert f"{workdir}{name} cannot be written (File too large); " in line
+    assert Saved(workdir).step in (3, 6)
 
 
 def test_a_save_that_takes_longer_than_its_interval(tmp_path, monkeypatch, capsys):

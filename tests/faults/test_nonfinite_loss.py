@@ -17,6 +17,7 @@ from jaxiqa.train import train
 from jaxiqa.training import optim
 from jaxiqa.training.checkpoint import Saved
 from jaxiqa.training.logging import MetricLog, read_metrics
+from jaxiqa.training.nonfinite import skipping
 from jaxiqa.training.state import TrainState
 from jaxiqa.training.step import make_train_step
 
@@ -62,26 +63,72 @@ class Linear(nn.Module):
         return nn.Dense(1)(x)[:, 0], {}
 
 
-@pytest.mark.parametrize("bad", ["image", "label"])
-def test_a_step_that_is_skipped_changes_nothing_but_the_step(bad):
-    model, key, batch = Linear(), jax.random.key(0), {"image": jnp.ones((4, 3)), "label": jnp.arange(4.0)}
+def setting():
+    """step(nonfinite, largest), a state of `Linear`, and a batch."""
+    model, batch = Linear(), {"image": jnp.ones((4, 3)), "label": jnp.arange(4.0)}
     tx = optax.adam(0.1)
-    variables = model.init(key, batch["image"])
+    variables = model.init(jax.random.key(0), batch["image"])
     trainable, _ = optim.split_frozen(variables["params"], ())
     state = TrainState.create(variables, tx, trainable, with_ema=True)
     loss = lambda score, label: jnp.square(score - label).mean()  # noqa: E731
-    step = lambda **how: jax.jit(  # noqa: E731
-        make_train_step(model, tx, lambda _: 0.1, loss, (), lambda b: b["image"], ema=0.9, **how)
-    )
-    skipping, plain = step(skip=True), step()
-    after, metrics = skipping(state, batch | {bad: batch[bad].at[0].set(jnp.nan)}, key)
+
+    plain = make_train_step(model, tx, lambda _: 0.1, loss, (), lambda b: b["image"], ema=0.9)
+
+    def step(nonfinite, largest):
+        one = jax.jit(skipping(plain, nonfinite, largest))
+        return lambda state, batch: one(state, batch, jax.random.key(0))
+
+    return step, state, batch
+
+
+@pytest.mark.parametrize(
+    ("bad", "value", "how"),
+    [
+        ("image", jnp.nan, (True, 0.0)),
+        ("label", jnp.nan, (True, 0.0)),
+        ("label", 1e6, (False, 100.0)),
+        ("label", jnp.inf, (True, 100.0)),
+    ],
+)
+def test_a_step_that_is_skipped_changes_nothing_but_the_step(bad, value, how):
+    step, state, batch = setting()
+    skipping_step, plain = step(*how), step(False, 0.0)
+    after, metrics = skipping_step(state, batch | {bad: batch[bad].at[0].set(value)})
     assert metrics["skipped"] == 1.0 and int(after.step) == 1
     jax.tree.map(np.testing.assert_array_equal, after.replace(step=state.step), state)
-    good, metrics = skipping(state, batch, key)
+    good, metrics = skipping_step(state, batch)
     assert metrics["skipped"] == 0.0
-    same, metrics = plain(state, batch, key)
+    same, metrics = plain(state, batch)
     assert "skipped" not in metrics
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), good, same)
+
+
+def test_what_is_no_number_is_not_skipped_as_a_spike():
+    """It ends the run, unless skip_nonfinite says otherwise."""
+    step, state, batch = setting()
+    after, metrics = step(False, 100.0)(state, batch | {"label": batch["label"].at[0].set(jnp.nan)})
+    assert metrics["skipped"] == 0.0 and np.isnan(metrics["loss"])
+    assert not all(np.isfinite(x).all() for x in jax.tree.leaves(after.params))
+
+
+@pytest.mark.slow
+def test_a_spike_of_the_loss_in_a_run(trained, pictures, tmp_path, monkeypatch):
+    """The loss times a million, once: the step before it and those after it are as ever, and the log counts it."""
+    batches = pipeline.train_batches
+
+    def with_a_spike(*arguments, start=0, **options):
+        for number, batch in enumerate(batches(*arguments, start=start, **options), start):
+            batch["label"] *= 1e6 if number == 3 else 1
+            yield batch
+
+    monkeypatch.setattr("jaxiqa.train.train_batches", with_a_spike)
+    workdir = epath.Path(tmp_path)
+    train(make_config(pictures, **{"optimizer.grad_skip_norm": 1e4, "loss": "l2"}), workdir)
+    lines = [line for line in read_metrics(workdir) if "loss" in line]
+    assert [line.get("skipped") for line in lines] == [None, None, None, 1, None, None]
+    assert lines[3]["grad_norm"] > 1e4 > max(line["grad_norm"] for line in lines if "skipped" not in line)
+    assert lines[3]["loss"] > 1e9 and all(line["loss"] < 100 for line in lines[4:])
+    assert json.loads((workdir / "ledger.json").read_text())["skipped_steps"] == 1
 
 
 def test_the_log_counts_what_was_skipped(tmp_path):

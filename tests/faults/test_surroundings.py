@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 from etils import epath
 from ml_collections import ConfigDict
-from tiny_run import ROOT, options, run_many
+from tiny_run import ROOT, make_config, options, run_many
 
 from jaxiqa.datasets.records import Record
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.pipeline import train_batches
+from jaxiqa.train import train
 from jaxiqa.training import compile_cache
 from jaxiqa.training.workdir import save_config
 
@@ -71,6 +73,23 @@ def test_what_a_resumed_run_may_change(tmp_path, capsys):
     assert "config changed at step 6: optimizer.learning_rate 0.1 -> 0.2" in capsys.readouterr().out
     save_config(changed(**{"log_every": "9 steps", "optimizer.learning_rate": 0.2}), "data", workdir, 8)
     assert json.loads((tmp_path / "config.json").read_text()) == saved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["1.png", "index.csv"])
+def test_a_dataset_that_changes_in_a_run(pictures, tmp_path, name):
+    """A picture replaced under its name, or another label: refused once the run has begun."""
+    data, workdir = shutil.copytree(pictures, tmp_path / "data"), epath.Path(tmp_path / "w")
+    config = make_config(data, total="1 steps")
+    train(config, workdir)
+    content = (data / name).read_bytes()
+    (data / name).write_bytes(content.replace(b"4.5", b"4.25", 1) if name == "index.csv" else content + b"\0")
+    with pytest.raises(ConfigError, match=r"split\.json: labels or pictures .* have changed since this run"):
+        train(config, workdir)
+    (data / name).write_bytes(content)
+    train(config, workdir)
+    (workdir / "split.json").write_text("{")  # killed as it was written
+    train(config, workdir)
 
 
 @pytest.mark.slow

@@ -78,6 +78,15 @@ def run_program(name: str, *arguments, **options) -> subprocess.CompletedProcess
     )
 
 
+def run_with_small_files(name: str, limit: int, *arguments) -> subprocess.CompletedProcess:
+    """run_program where no file may have more than `limit` bytes: a full disk, for users who can make none."""
+    start = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
+    start += f"sys.argv = ['{name}.py', *sys.argv[1:]]; runpy.run_module('jaxiqa.{name}', run_name='__main__')"
+    command = [sys.executable, "-c", start, *map(str, arguments)]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
 # Imports the rooms once, then runs the program in a child for each command line; JAX starts no threads before it is
 # used. No program is imported here: their flags share names.
 _FORKS = """

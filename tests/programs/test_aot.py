@@ -14,12 +14,10 @@ REFUSED = [
     ([CONFIG], "--topology is missing; name a TPU slice: v5e:4x4"),
     ([CONFIG, "--topology=v5e:16"], 'there is no slice "v5e:16"; write for instance v5e:4x4'),
     ([CONFIG, "--topology=v7:2x2"], 'there is no slice "v7:2x2"'),
-    ([CONFIG, "--topology=v5e:16x16"], "config.batch_size=128 does not divide over 256 device(s); take 256 or 512"),
-    ([CONFIG, SLICE, "--config.eval_batch_size=2"], "config.eval_batch_size=2 does not divide over 4 device(s)"),
-    (
-        [CONFIG, SLICE, "--config.accumulate=3"],
-        "config.accumulate=3 must be 1 or more and divide config.batch_size=128",
-    ),
+    ([CONFIG, "--topology=v5e:16x16"], "config.batch_size=128 must be a multiple of 256; take 256"),
+    ([CONFIG, SLICE, "--scoring", "--config.eval_batch_size=2"], "config.eval_batch_size=2 must be a multiple of 4"),
+    ([CONFIG, SLICE, "--config.accumulate=3"], "config.batch_size=128 must be a multiple of 12; take 132"),
+    ([CONFIG, SLICE, "--config.accumulate=0"], "config.accumulate=0 must be 1 (off) or more"),
     ([CONFIG, SLICE, "--config.dtype=float64"], 'config.dtype="float64" must be one of float32, bfloat16'),
     ([CONFIG, SLICE, "--mesh=4x1"], '--mesh "4x1" must be written as data=64,fsdp=4'),
     ([CONFIG, SLICE, "--mesh=data=2,data=2"], "must be written as data=64,fsdp=4"),
@@ -38,6 +36,14 @@ def test_refusals():
     for (arguments, words), (code, _, error) in zip(REFUSED, results, strict=True):
         assert code == 2 and words in error, (arguments, error)
         assert len(error.strip().splitlines()) == 1, (arguments, error)
+
+
+def test_only_the_batch_that_is_compiled_is_judged():
+    """Of a slice on which the other one would not divide."""
+    other = {"--scoring": "--config.batch_size=3", "--noscoring": "--config.eval_batch_size=3"}
+    results = run_many("aot", [[CONFIG, SLICE, flag, wrong, "--mesh=data=3"] for flag, wrong in other.items()])
+    for code, _, error in results:  # it gets as far as the mesh, or the compiler that is not here
+        assert code == 2 and "batch_size" not in error, error
 
 
 @pytest.mark.skipif(has_compiler, reason="there is a TPU compiler")

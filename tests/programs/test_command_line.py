@@ -163,3 +163,28 @@ program.run(HalfMade)
 """
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stderr) == (code, f"half.py: {what}\n")
+
+
+def test_no_room_for_a_file_that_nobody_named():
+    lines = """
+import errno, sys
+from jaxiqa import program
+
+def main():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+sys.argv = ["full.py"]
+program.run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=ROOT)
+    words = "full.py: a file cannot be written (No space left on device); make room, then the same command again\n"
+    assert (done.returncode, done.stderr) == (75, words)
+
+
+def test_programs_of_many_processes_name_all_exit_codes_of_a_stopped_run():
+    many = [name for name in PROGRAMS if "cluster_flags()" in (ROOT / "jaxiqa" / f"{name}.py").read_text()]
+    assert {"train", "pretrain", "transfer", "protocol"} <= set(many)
+    for name in many:
+        text = (ROOT / "jaxiqa" / f"{name}.py").read_text()
+        codes = text[text.index("Exit codes") :].partition('"""')[0]
+        assert all(code in codes for code in ("75", "a host", "130 / 143")), name

@@ -10,8 +10,8 @@ from jaxiqa.datasets import list_datasets
 from jaxiqa.errors import ConfigError
 from jaxiqa.models import create_model
 from jaxiqa.scoring.crops import parse_policy
-from jaxiqa.training.losses import parse_loss
-from jaxiqa.training.optim import OPTIMIZERS, SCHEDULES, freeze_report, lr_report, split_frozen
+from jaxiqa.training.optim import freeze_report, lr_report, split_frozen
+from jaxiqa.training.values import check_values
 from jaxiqa.weights.initial import check_init
 
 CONFIGS = sorted((pathlib.Path(__file__).resolve().parent.parent.parent / "configs").glob("*.py"))
@@ -45,9 +45,8 @@ def test_config(path):
         assert keys is None or flat == keys
         keys = flat
         assert config.dataset.name in list_datasets()
-        assert config.optimizer.name in OPTIMIZERS and config.schedule.name in SCHEDULES
         parse_policy(config.test_crops)
-        parse_loss(config.loss)
+        check_values(config)
         check_init(config.model.name, config.init)
         model = create_model(**config.model)
         images = jax.ShapeDtypeStruct((1, model.crop_size, model.crop_size, 3), "float32")

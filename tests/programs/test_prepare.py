@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_run import ROOT, make_config, run_many, run_program
+from tiny_run import ROOT, make_config, run_many, run_program, run_with_small_files
 
 from jaxiqa.datasets import load
 from jaxiqa.datasets.splits import make_split
@@ -147,10 +147,8 @@ def test_a_flipped_byte_is_found(prepared, tmp_path):
 
 
 def test_a_file_that_may_not_grow_is_a_full_disk(pictures, tmp_path):
-    limited = "import resource, sys, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
-    limited += "sys.argv = ['prepare.py', *sys.argv[1:]]; runpy.run_module('jaxiqa.prepare', run_name='__main__')"
-    arguments = ["folder", str(pictures), CONTENT, "--output", str(tmp_path / "set")]
-    done = subprocess.run([sys.executable, "-c", limited, *arguments], cwd=ROOT, capture_output=True, text=True)
+    arguments = ["folder", pictures, CONTENT, "--output", tmp_path / "set"]
+    done = run_with_small_files("prepare", 100_000, *arguments)
     assert done.returncode == 75, done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert "set: file too large; make room, then the same command goes on where it stopped" in line

@@ -178,6 +178,18 @@ def test_the_loss_is_the_same_on_one_two_and_four_devices(instance):
         np.testing.assert_allclose(losses, found[1], rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_picture_replaced_under_its_name(pretrained, pristine):
+    path = split_pictures(str(pristine), 4)[0][0].path
+    with open(path, "ab") as file:
+        file.write(b"\0")
+    try:
+        with pytest.raises(ConfigError, match=r"split_fingerprint: .* there, .* now"):
+            pretrain(make_config(pristine), pretrained[0])
+    finally:
+        os.truncate(path, os.path.getsize(path) - 1)
+
+
 def test_probe_pictures_are_never_trained_on(pristine):
     train, held_out = split_pictures(str(pristine), 4)
     assert len(train) == 8 and len(held_out) == 4
@@ -201,10 +213,17 @@ def test_probe_pictures_are_never_trained_on(pristine):
         ({"model.name": "resnet5"}, 'did you mean "resnet50"'),
         ({"dtype": "float16"}, "dtype"),
         ({"schedule.name": "cosin"}, 'did you mean "cosine"'),
+        ({"schedule.warmup": "9 epochs"}, "steps of warm-up do not fit"),
+        ({"total": "soon"}, "config.total"),
+        ({"seed": -1}, "config.seed=-1 must be"),
+        ({"cache_gb": -1.0}, "config.cache_gb=-1.0 must be"),
+        ({"optimizer.b1": 1.0}, "config.optimizer.b1=1.0 must be"),
     ],
 )
-def test_impossible_configs(pristine, tmp_path, changes, message):
+def test_impossible_configs(pristine, tmp_path, monkeypatch, changes, message):
+    """None of them waits for the probe's pictures to be distorted."""
     assert jax.device_count() == 4
+    monkeypatch.setattr("jaxiqa.pretrain.make_probe_set", None)
     with pytest.raises(ConfigError, match=message):
         pretrain(make_config(**{"pictures": pristine, **changes}), epath.Path(tmp_path))
 

@@ -115,6 +115,46 @@ def test_impossible_configs(pictures, tmp_path, changes, message):
         train(make_config(pictures, **changes), epath.Path(tmp_path))
 
 
+def never(*_, **__):
+    raise AssertionError("pictures were looked for before the config was")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"total": "soon"}, 'config.total: "soon" is no duration'),
+        ({"log_every": "0 steps"}, 'config.log_every: "0 steps" must be above 0'),
+        ({"schedule.warmup": "3 moons"}, "config.schedule.warmup"),
+        ({"schedule.drops": ("half",)}, "config.schedule.drops"),
+        ({"schedule.name": "cosin"}, 'did you mean "cosine"'),
+        ({"optimizer.name": "sgd"}, "config.optimizer.name"),
+        ({"optimizer.decay_on": "("}, "config.optimizer.decay_on"),
+        ({"frozen": ("(",)}, "config.frozen"),
+        ({"loss": "l3"}, "config.loss"),
+        ({"test_crops": "random"}, "config.test_crops"),
+        ({"optimizer.grad_clip_norm": -1.0}, "config.optimizer.grad_clip_norm"),
+    ],
+)
+def test_what_needs_no_pictures_is_refused_before_them(pictures, tmp_path, monkeypatch, changes, message):
+    monkeypatch.setattr("jaxiqa.datasets.load", never)
+    with pytest.raises(ConfigError, match=message):
+        train(make_config(pictures, **changes), epath.Path(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule.warmup": "9 epochs"}, "steps of warm-up do not fit a run of 6"),
+        ({"frozen": ("^vgf/",)}, "matches no parameter"),
+        ({"test_crops": "whole"}, "this model scores crops of 64 pixels"),
+    ],
+)
+def test_what_needs_the_model_or_counts_is_refused_before_rendering(pictures, tmp_path, monkeypatch, changes, message):
+    monkeypatch.setattr("jaxiqa.train.render", never)
+    with pytest.raises(ConfigError, match=message):
+        train(make_config(pictures, **changes), epath.Path(tmp_path))
+
+
 def test_a_workdir_that_cannot_be_written(pictures, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"--workdir .*file/w cannot be written .*; name another folder"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hosts import Hosts
 from PIL import Image, ImageFilter
-from tiny_run import run_many, run_program
+from tiny_run import run_many, run_program, run_with_small_files
 
 from jaxiqa import datasets
 from jaxiqa.datasets.kadid10k import DISTORTIONS
@@ -213,6 +213,15 @@ def test_labels_that_need_no_matches(rated, pool, tmp_path):
         assert {path.name for path in (tmp_path / mode / "public").iterdir()} == {"dataset_001.csv", "manifest.json"}
         d = datasets.load("saqt", tmp_path / mode, hold_out=False)
         assert len(d) == 14 and "nobody rated" in d.note and "no meaning" not in d.note
+
+
+def test_a_full_disk(rated, pool, tmp_path):
+    output = tmp_path / "saqt"
+    options = (*dataset_flags(rated), f"--pictures={pool}", "--labels=cell_mean", f"--output={output}")
+    done = run_with_small_files("transfer", 2000, *options)
+    line = f"transfer.py: {output}/sources.csv cannot be written (File too large); make room, then the same command"
+    assert done.returncode == 75 and done.stderr == f"{line} again\n", done.stderr
+    assert not any(output.iterdir())
 
 
 @pytest.mark.slow

@@ -49,6 +49,11 @@ def test_bad_durations(duration):
         to_steps(duration, "total", batch_size=16, examples=1600)
 
 
+def test_a_run_of_more_steps_than_can_be_counted():
+    with pytest.raises(ConfigError, match=r'config\.total: "3e7 epochs" is too long'):
+        to_steps("3e7 epochs", "total", batch_size=16, examples=1600)
+
+
 def test_a_duration_that_cannot_be_nothing():
     steps = functools.partial(to_steps, key="log_every", batch_size=16, examples=1600, total=50)
     assert steps("0 steps") == steps("1 percent") == 0 and steps("1 percent", least=1) == 1

@@ -27,19 +27,17 @@ def make_mesh(data: int = -1, fsdp: int = 1, devices: Sequence[jax.Device] | Non
         raise ConfigError(
             f"config.mesh: data={data}, fsdp={fsdp} does not fit {count} device(s); their product must be {count}"
         )
-    # Flax linen cannot train on the Explicit axes that jax.make_mesh gives by default.
-    axis_types = (AxisType.Auto,) * 2
-    mesh = jax.make_mesh(tuple(sizes), AXES, axis_types=axis_types, devices=devices)
-    return Mesh(np.reshape(in_order_of_hosts(mesh.devices.flat), sizes), AXES, axis_types=axis_types)
+    placed = np.array(in_order_of_hosts(devices or jax.devices())).reshape(sizes)
+    return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * 2)  # Flax linen cannot train on Explicit axes
 
 
 def in_order_of_hosts(devices: Iterable) -> list:
-    """Devices host by host, those of a host as they were.
+    """Devices host by host.
 
     On a TPU slice the order of jax.make_mesh goes to and fro between hosts. Rows of a batch, which each host brings a
     block of, would then stand elsewhere than on another number of hosts, with other dropout and other distortions.
     """
-    return sorted(devices, key=lambda device: device.process_index)
+    return sorted(devices, key=lambda device: (device.process_index, device.id))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

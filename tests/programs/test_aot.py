@@ -6,6 +6,9 @@ import json
 import pytest
 from tiny_run import run_many, run_program
 
+from jaxiqa.training import sharding
+from jaxiqa.training.topology import slice_devices
+
 CONFIG = "--config=configs/cnniqa_live.py"
 SLICE = "--topology=v5e:2x2"
 
@@ -75,6 +78,13 @@ def test_a_training_step_for_a_tpu(tmp_path):
     assert 0 <= gradients["bytes"] - 4 * parameters < 100  # and the loss
     products = 26 * 26 * 49 * 50 + 100 * 800 + 800 * 800 + 800
     assert 2 < report["flops"] / (32 * 2 * products) < 3.5  # the picture has no gradient
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_the_shards_of_a_state_are_on_one_host():
+    mesh = sharding.make_mesh(fsdp=4, devices=slice_devices("v6e:8x8"))
+    assert [{device.process_index for device in row} for row in mesh.devices] == [{host} for host in range(16)]
 
 
 @needs_compiler

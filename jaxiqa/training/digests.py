@@ -18,6 +18,8 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
+from jaxiqa.training import storage
+
 FOLDER = "digests"
 
 
@@ -77,6 +79,7 @@ def read(step: epath.Path, about: Any = None) -> dict[str, dict]:
 
     Raises:
       ValueError: what is there is damaged; says what.
+      OSError: it cannot be read now.
     """
     folder = step / FOLDER
     if not folder.is_dir():
@@ -86,11 +89,11 @@ def read(step: epath.Path, about: Any = None) -> dict[str, dict]:
     while number <= processes:
         name = f"process_{number}.json"
         try:
-            found = json.loads((folder / name).read_text())
+            found = storage.read_json(folder / name)
             if found.pop("sha256") != of_json(found):
                 raise ValueError
             processes = found["processes"] - 1
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError) as error:
             raise ValueError(f"{FOLDER}/{name} cannot be read") from error
         if about is not None and found["about"] != of_json(about):
             raise ValueError("what is stored beside the arrays is not what was saved")

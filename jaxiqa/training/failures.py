@@ -24,6 +24,7 @@ _ELSEWHERE = (
     "DEADLINE_EXCEEDED",
     "Too many open files",
     "Input/output error",
+    "Stale file handle",
 )
 _LOGGERS = ("asyncio", None)
 _ORBAX = logging.getLogger("absl")  # where it logs

@@ -1,10 +1,10 @@
 """What lies in a folder of checkpoints, told from its small files, and what is set aside of it."""
 
 import dataclasses
-import json
 
 from etils import epath
 
+from jaxiqa.errors import CheckpointError
 from jaxiqa.training import digests, lock, storage
 from jaxiqa.training.storage import is_local
 
@@ -31,7 +31,11 @@ class StepFolder:
 
 
 def find_steps(workdir: epath.Path) -> list[StepFolder]:
-    """The finished steps of a workdir that are not set aside, in order."""
+    """The finished steps of a workdir that are not set aside, in order.
+
+    Raises:
+      CheckpointError: the disk or the network does not give a file now.
+    """
     storage.look_anew(workdir)
     folder = workdir / FOLDER
     if not folder.is_dir():
@@ -46,22 +50,23 @@ def find_steps(workdir: epath.Path) -> list[StepFolder]:
 def _examined(path: epath.Path) -> StepFolder:
     metrics, flaw, part = None, "", _ABOUT
     try:
-        described = json.loads((path / _ABOUT).read_text())
+        described = storage.read_json(path / _ABOUT)
         for part in described["item_handlers"]:
             if not (path / part).is_dir():
                 raise ValueError
         if "metrics" in described["item_handlers"]:
             part = "metrics/metrics"
-            metrics = json.loads((path / part).read_text())
+            metrics = storage.read_json(path / part)
             if not all(isinstance(value, float) for value in metrics.values()) or len(metrics) != 1:
                 raise ValueError
-    except (OSError, ValueError, KeyError, AttributeError):
-        flaw = f"{part} cannot be read"
-    else:
-        try:
-            digests.read(path, [described.get("custom_metadata"), metrics])
-        except ValueError as error:
-            flaw = str(error)
+        part = ""
+        digests.read(path, [described.get("custom_metadata"), metrics])
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        flaw = f"{part} cannot be read" if part else str(error)
+    except OSError as error:  # of the disk or the network: the step may be whole
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read now ({storage.why(error)}); it was left where it is"
+        ) from error
     return StepFolder(int(path.name), path, next(iter(metrics.values())) if metrics and not flaw else None, flaw)
 
 

@@ -1,10 +1,12 @@
 """Where a workdir lies: on a disk, or in a bucket (gs://...). Small files that appear whole, and what can go wrong."""
 
 import contextlib
+import json
 import os
 import pathlib
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 from etils import epath
 
@@ -58,6 +60,22 @@ def read(path: epath.Path) -> bytes | None:
     """A small file as it is now, None where there is none; OSError."""
     with errors_as_oserror(), contextlib.suppress(FileNotFoundError):
         return path.read_bytes() if is_local(path) else _bucket(path).cat_file(str(path))
+
+
+def read_json(path: epath.Path) -> Any:
+    """What a small file says.
+
+    Raises:
+      ValueError: it is not there, or no JSON.
+      OSError: it cannot be read now.
+    """
+    try:
+        text = read(path)
+    except (NotADirectoryError, IsADirectoryError):
+        text = None
+    if text is None:
+        raise ValueError(f"there is no file {path}")
+    return json.loads(text)
 
 
 def write(path: epath.Path, text: str) -> None:

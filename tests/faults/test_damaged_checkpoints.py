@@ -1,6 +1,7 @@
 """Checkpoints that were damaged on disk: found, set aside, and the one before is used (R3; F08, F09, F10)."""
 
 import contextlib
+import errno
 import json
 import pathlib
 import shutil
@@ -11,7 +12,7 @@ import pytest
 from small_state import META, copied, damage, files_of, make_state, same, save_steps, shapes_of
 
 from jaxiqa.errors import CheckpointError
-from jaxiqa.training import digests, sharding, step_folders
+from jaxiqa.training import digests, sharding, step_folders, storage
 from jaxiqa.training.checkpoint import Checkpoints, Saved
 
 
@@ -129,6 +130,22 @@ def test_want_of_memory_or_network_is_no_damage(saved, tmp_path, cause):
         checkpoints._checkpointer.load = load
         with pytest.raises(CheckpointError, match=f"cannot be read now .{cause}.; it was left where it is"):
             checkpoints.resume(shapes_of(make_state(0)))
+    assert not (workdir / "quarantine").exists() and resume(workdir)[0] == 6
+
+
+def test_small_files_that_a_disk_does_not_give_are_no_damage(saved, tmp_path, monkeypatch):
+    workdir = copied(saved, tmp_path / "w")
+    read = storage.read
+
+    def give(path):
+        if path.parent.name == "6":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "read", give)
+        with pytest.raises(CheckpointError, match=r"6 cannot be read now \(Stale file handle\); it was left"):
+            resume(workdir)
     assert not (workdir / "quarantine").exists() and resume(workdir)[0] == 6
 
 

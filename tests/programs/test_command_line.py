@@ -117,8 +117,9 @@ def test_help_does_not_wait_for_what_it_does_not_need(name):
 
 
 WAITING = """
-import time
+import signal, time
 from jaxiqa.program import stop_signals
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 with stop_signals() as received:
     said = None
     while True:

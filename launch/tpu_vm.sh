@@ -4,8 +4,8 @@
 #   NAME=my-slice ZONE=us-east5-b bash launch/tpu_vm.sh \
 #       --config configs/glintiqa_kadid10k.py --workdir gs://BUCKET/kadid --config.dataset.data_dir=/mnt/data/kadid10k
 # Every host needs Python 3.11 or later; where its python3 is older, install one there and give PYTHON=/path/to/it to
-# `install`. The workdir is a bucket; the data are files that every host has: a disk attached to all, or a bucket mounted there with
-# gcsfuse. The same command again goes on from the last checkpoint.
+# `install`. The workdir is a bucket; the data are files that every host has: a disk attached to all, or a bucket mounted
+# there with gcsfuse. The same command again goes on from the last checkpoint.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 : "${NAME:?name of the TPU}" "${ZONE:?its zone}"

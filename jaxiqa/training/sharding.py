@@ -18,7 +18,8 @@ def make_mesh(data: int = -1, fsdp: int = 1, devices: Sequence[jax.Device] | Non
     Raises:
       ConfigError: the axes do not multiply to the number of devices.
     """
-    count = len(devices) if devices else jax.device_count()
+    devices = devices or jax.devices()
+    count = len(devices)
     sizes = [data, fsdp]
     if -1 in sizes:
         rest = sizes[1 - sizes.index(-1)]
@@ -27,7 +28,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, devices: Sequence[jax.Device] | Non
         raise ConfigError(
             f"config.mesh: data={data}, fsdp={fsdp} does not fit {count} device(s); their product must be {count}"
         )
-    placed = np.array(in_order_of_hosts(devices or jax.devices())).reshape(sizes)
+    placed = np.array(in_order_of_hosts(devices)).reshape(sizes)
     return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * 2)  # Flax linen cannot train on Explicit axes
 
 

@@ -127,7 +127,7 @@ def resumed_on_other_devices(folder, pictures, patch, devices=(1, 2, 4, 1)) -> t
     config, total = namespace["get_config"](), 2 * len(devices)
     changes = options(pictures, **{"dataset.name": "folder", "total": f"{total} steps", "model.dropout": 0.5})
     config.update_from_flattened_dict({k: v for k, v in changes.items() if k != "dataset.group_column"})
-    seen = {}
+    seen, all_devices = {}, jax.devices()
 
     def noted(batches, sharding):
         for number, batch in enumerate(to_device(batches, sharding)):
@@ -139,6 +139,7 @@ def resumed_on_other_devices(folder, pictures, patch, devices=(1, 2, 4, 1)) -> t
         for leg, count in enumerate(plan):
             start, stop = total * leg // len(plan), total * (leg + 1) // len(plan)
             patch.setattr(jax, "device_count", lambda n=count: n)
+            patch.setattr(jax, "devices", lambda n=count: all_devices[:n])
             patch.setattr(distributed, "stop_at", lambda step, _, at=stop: 15 if step == at < total else None)
             with pytest.raises(Stopped) if stop < total else contextlib.nullcontext():
                 train(config, epath.Path(folder / workdir))

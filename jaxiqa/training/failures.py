@@ -103,7 +103,10 @@ def cause_of(error: BaseException) -> str:
         if cause in text:
             return cause
     innermost = str(chain[-1]).strip()  # what is around it says less
-    return innermost.splitlines()[0][:200] if innermost else type(chain[-1]).__name__
+    kind = type(chain[-1]).__name__
+    if " " not in innermost:  # such as the key of a KeyError
+        return f"{kind}: {innermost}" if innermost else kind
+    return innermost.splitlines()[0][:200]
 
 
 def is_damage(error: BaseException) -> bool:

@@ -58,8 +58,8 @@ class Listener:
     """Keeps what Orbax logs to itself: a save that fails in the background is reported by us, in one line.
 
     Attributes:
-      heard: the last exception that it logged. In many processes it says there only, and at once, that this one could
-        not write its part of a step, and then waits for the others.
+      heard: the last exception that it logged as an error. In many processes it says there only, and at once, that this
+        one could not write its part of a step, and then waits for the others.
     """
 
     def __init__(self):
@@ -70,7 +70,7 @@ class Listener:
         """Called by the logger: whether the record is logged."""
         if "orbax" not in record.pathname:
             return True
-        if record.exc_info:
+        if record.exc_info and record.levelno >= logging.ERROR:  # with less it goes on
             self.heard = record.exc_info[1]
         return False
 

@@ -1,5 +1,6 @@
 """A disk that is full: said at once, nothing half written stays, the steps before stay whole (R4; F11, F29)."""
 
+import logging
 import pathlib
 import re
 import shutil
@@ -15,6 +16,7 @@ from jaxiqa.errors import DiskFull
 from jaxiqa.training import checkpoint
 from jaxiqa.training.checkpoint import Checkpoints, Saved
 from jaxiqa.training.digests import Digests
+from jaxiqa.training.failures import Listener
 
 SIZE = 40_000  # a state of about 3.2 MB
 
@@ -77,6 +79,24 @@ def test_the_last_save_must_succeed(small_disk):
         with pytest.raises(DiskFull, match=r"step 1 could not be saved .*; nothing is saved yet"):
             checkpoints.wait()
     assert DiskFull.exit_code == 75 and not left(small_disk)
+
+
+def test_what_is_heard_of_a_save_that_fails(caplog):
+    """Orbax's errors, and not its warnings, from which it recovers; nothing of it is logged."""
+    listener, log = Listener(), logging.getLogger("absl")
+    try:
+        for level, path in (
+            (logging.WARNING, "orbax/a.py"),
+            (logging.ERROR, "grain/b.py"),
+            (logging.ERROR, "orbax/c.py"),
+        ):
+            assert listener.heard is None
+            error = OSError(path)
+            log.handle(log.makeRecord("absl", level, path, 1, path, (), (OSError, error, None)))
+        assert listener.heard is error
+    finally:
+        listener.close()
+    assert [record.pathname for record in caplog.records] == ["grain/b.py"]
 
 
 @pytest.mark.slow

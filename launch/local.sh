@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
 # A run in N processes on this machine, as if they were N hosts.
 #   bash launch/local.sh N python -m jaxiqa.train --config CONFIG --workdir WORKDIR ...
-# The processes find one another at 127.0.0.1:$PORT (default 8476) and the port after it. On a CPU each has
-# $JAX_NUM_CPU_DEVICES devices (default 1), on N GPUs one each. Process 0 prints here, the others into
-# $LOGS/process_I.log (default: a new folder of temporary files); errors of all of them are shown. Ctrl-C or SIGTERM stops
-# all at one step. The exit code is the first that is not 0.
+# The processes find one another at 127.0.0.1:$PORT (default 8476; the next free port if it is taken, and another one for
+# each restart, because the old one may linger). On a CPU each has $JAX_NUM_CPU_DEVICES devices (default 1), on N GPUs one
+# each. Process 0 prints here, the others into $LOGS/process_I.log (default: a new folder of temporary files), after the
+# R-th restart into process_I.restart_R.log; errors of all of them are shown.
+#
+# The exit code is 0 if all processes end so. A code from 2 to 6 (a wrong config, bad data, no usable checkpoint, a
+# non-finite loss, the workdir in use) would come again: it ends the other processes and is the code of this script. So is
+# 143 or 130 after a stop (Ctrl-C or SIGTERM to this script stops all processes at one step). After any other code (a
+# process was killed, a full disk, a bug) all start again after $PAUSE seconds (default 5), $RESTARTS times at most
+# (default 20).
 set -uo pipefail
 if [[ ! "${1:-}" =~ ^[1-9][0-9]*$ || $# -lt 2 ]]; then
   sed -n '3p' "$0" | cut -c3- >&2
@@ -12,30 +18,74 @@ if [[ ! "${1:-}" =~ ^[1-9][0-9]*$ || $# -lt 2 ]]; then
 fi
 count=$1
 shift
-export JAXIQA_COORDINATOR="127.0.0.1:${PORT:-8476}" JAXIQA_NUM_PROCESSES="$count"
-export JAX_NUM_CPU_DEVICES="${JAX_NUM_CPU_DEVICES:-1}"
-logs="${LOGS:-$(mktemp -d)}"
+export JAXIQA_NUM_PROCESSES="$count" JAX_NUM_CPU_DEVICES="${JAX_NUM_CPU_DEVICES:-1}"
+# gRPC, by which the processes talk, would ask a proxy for this machine.
+export no_proxy="${no_proxy:+$no_proxy,}127.0.0.1,localhost" NO_PROXY="${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost"
+port="${PORT:-8476}" restarts="${RESTARTS:-20}" pause="${PAUSE:-5}" logs="${LOGS:-$(mktemp -d)}"
 mkdir -p "$logs"
-pids=()
-stop() { kill -TERM "${pids[@]}" 2>/dev/null || true; }
-trap stop INT TERM
-for ((i = 0; i < count; i++)); do
-  gpu=()
-  if command -v nvidia-smi >/dev/null && [ -z "${CUDA_VISIBLE_DEVICES:-}" ]; then gpu=("CUDA_VISIBLE_DEVICES=$i"); fi
-  exec 3>&1
-  if [ "$i" -gt 0 ]; then exec 3> "$logs/process_$i.log"; fi
-  # In a session of its own, so that a terminal's Ctrl-C comes once, as the SIGTERM above.
-  env "${gpu[@]}" JAXIQA_PROCESS_ID="$i" setsid "$@" >&3 &
-  pids+=($!)
-done
-if [ "$count" -gt 1 ]; then echo "== $count processes; what the others print is in $logs" >&2; fi
-code=0
-for pid in "${pids[@]}"; do
-  while true; do # a trapped signal ends the wait, not the process
-    wait "$pid"
-    this=$?
-    kill -0 "$pid" 2>/dev/null || break
+pids=() stopped=""
+stop() { kill -TERM ${pids[@]+"${pids[@]}"} 2>/dev/null || true; }
+trap 'stopped=130; stop' INT
+trap 'stopped=143; stop' TERM
+
+for ((attempt = 0; ; attempt++)); do
+  while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done # something listens there
+  export JAXIQA_COORDINATOR="127.0.0.1:$port"
+  pids=() codes=()
+  for ((i = 0; i < count; i++)); do
+    gpu=()
+    if command -v nvidia-smi >/dev/null && [ -z "${CUDA_VISIBLE_DEVICES:-}" ]; then gpu=("CUDA_VISIBLE_DEVICES=$i"); fi
+    log="$logs/process_$i.log"
+    if [ "$attempt" -gt 0 ]; then log="$logs/process_$i.restart_$attempt.log"; fi
+    exec 3>&1
+    if [ "$i" -gt 0 ]; then exec 3> "$log"; fi
+    # In a session of its own, so that a terminal's Ctrl-C comes once, as the SIGTERM above.
+    env ${gpu[@]+"${gpu[@]}"} JAXIQA_PROCESS_ID="$i" setsid "$@" >&3 3>&- &
+    pids+=($!)
   done
-  if [ "$code" = 0 ]; then code=$this; fi
+  exec 3>&-
+  if [ -n "$stopped" ]; then stop; fi # it came meanwhile
+  if [ "$attempt" = 0 ] && [ "$count" -gt 1 ]; then echo "== $count processes; what the others print is in $logs" >&2; fi
+
+  verdict="" first="" deadline="" running=1
+  while [ "$running" = 1 ]; do
+    running=0
+    for ((i = 0; i < count; i++)); do
+      if [ -n "${codes[i]:-}" ]; then continue; fi
+      if kill -0 "${pids[i]}" 2>/dev/null; then
+        running=1
+        continue
+      fi
+      wait "${pids[i]}"
+      codes[i]=$?
+      case ${codes[i]} in
+        0) ;;
+        [2-6])
+          if [ -z "$verdict" ]; then
+            verdict=${codes[i]} deadline=$((SECONDS + 10))
+            stop
+          fi
+          ;;
+        *) first=${first:-${codes[i]}} deadline=${deadline:-$((SECONDS + 60))} ;; # if JAX has not ended the others
+      esac
+    done
+    if [ "$running" = 1 ]; then
+      if [ -z "$stopped" ] && [ "$SECONDS" -ge "${deadline:-$((SECONDS + 1))}" ]; then
+        kill -KILL -- "${pids[@]/#/-}" 2>/dev/null || true # and what they have started
+      fi
+      sleep 0.1
+    fi
+  done
+  pids=()
+  code=${verdict:-${first:-0}}
+  if [ "$code" = 0 ] || [ -n "$verdict$stopped" ] || [[ " ${codes[*]}" =~ ^(\ (130|143))+$ ]]; then exit "$code"; fi
+  if [ "$attempt" -ge "$restarts" ]; then
+    echo "== ended with ${codes[*]}; given up after $attempt restarts" >&2
+    exit "$code"
+  fi
+  echo "== ended with ${codes[*]}; restart $((attempt + 1)) of $restarts in $pause s" >&2
+  next=$((SECONDS + pause))
+  while [ -z "$stopped" ] && [ "$SECONDS" -lt "$next" ]; do sleep 0.1; done
+  if [ -n "$stopped" ]; then exit "$stopped"; fi
+  port=$((port + 1))
 done
-exit "$code"

@@ -5,7 +5,7 @@
 #       --config configs/glintiqa_kadid10k.py --workdir gs://BUCKET/kadid --config.dataset.data_dir=/mnt/data/kadid10k
 # Every host needs Python 3.11 or later; where its python3 is older, install one there and give PYTHON=/path/to/it to
 # `install`. The workdir is a bucket; the data are files that every host has: a disk attached to all, or a bucket mounted
-# there with gcsfuse. The same command again goes on from the last checkpoint.
+# there with gcsfuse. The same command again resumes from the last checkpoint.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 : "${NAME:?name of the TPU}" "${ZONE:?its zone}"
@@ -16,5 +16,5 @@ if [ "${1:-}" = install ]; then
   everywhere "mkdir -p ~/jaxiqa && cd ~/jaxiqa && tar xzf /tmp/jaxiqa.tar.gz &&
     PYTHON=$(printf %q "${PYTHON:-python3}") bash -ec '. launch/setup.sh tpu'"
 else
-  everywhere "cd ~/jaxiqa && .venv/bin/python -m jaxiqa.train $(printf '%q ' "$@")"
+  everywhere "cd ~/jaxiqa && .venv/bin/python -m jaxiqa.train --multihost $(printf '%q ' "$@")"
 fi

@@ -9,12 +9,13 @@ prepared.json comes last. TFDS is imported where it is used: it takes a second, 
 every module of this room.
 """
 
+import collections
 import contextlib
 import dataclasses
 import functools
 import hashlib
-import inspect
 import json
+import math
 import os
 import pathlib
 import tempfile
@@ -23,10 +24,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-import jaxiqa
-from jaxiqa.datasets import prepared, reader
-from jaxiqa.datasets.records import Dataset
+from jaxiqa.datasets import default_options, prepared, reader
+from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import FULL_DISK, ConfigError, DiskFull
+from jaxiqa.version import __version__
 
 SHARD_BYTES = 2**28  # 256 MiB: a few hundred files for the largest dataset, and little to do again after a cut
 UNFINISHED = "unfinished.json"
@@ -35,23 +36,14 @@ TFDS_FILES = ("dataset_info.json", "features.json", "LICENSE")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a prepared set will hold; the same for the same data, so that a cut run can be gone on with.
+    """What a prepared set will hold; the same for the same data, so that a cut run can be gone on with."""
 
-    Attributes:
-      dataset: of the reader.
-      pictures: the files of its records, each once, in the order of the records.
-      names: what they are called in the set: their paths relative to the dataset's folder.
-      sizes: bytes of each picture.
-      shards: (first, end) numbers of the pictures in each file.
-      about: what prepared.json says beside the files.
-    """
-
-    dataset: Dataset
-    pictures: list[str]
-    names: list[str]
-    sizes: list[int]
-    shards: list[tuple[int, int]]
-    about: dict
+    dataset: Dataset  # of the reader
+    pictures: dict[str, list[Record]]  # {file: its records}, in the order of the records
+    names: list[str]  # what they are called in the set: their paths relative to the dataset's folder
+    sizes: list[int]  # bytes of each picture
+    shards: list[tuple[int, int]]  # (first, end) numbers of the pictures in each file
+    about: dict  # what prepared.json says beside the files
 
     def shard_file(self, number: int) -> str:
         """The name that TFDS looks for."""
@@ -69,13 +61,14 @@ def make_plan(
     """Decides what goes where.
 
     Args:
-      dataset, data_dir, options: what the reader gave, and was given.
       decoded: whether pixels are stored and not the files' bytes.
       size: bytes of the picture at a path, as it will be stored.
     """
     if dataset.transferred:
         raise ConfigError(f"{dataset.name} is read as jaxiqa.transfer wrote it; there is nothing to prepare")
-    pictures = list(dict.fromkeys(r.path for r in dataset.records))
+    pictures = collections.defaultdict(list)
+    for record in dataset.records:
+        pictures[record.path].append(record)
     home = os.path.abspath(os.path.expanduser(os.fspath(data_dir)))
     names = []
     for path in pictures:
@@ -89,13 +82,11 @@ def make_plan(
             first, filled = i, 0
         filled += bytes_
     shards.append((first, len(pictures)))
-    parameters = inspect.signature(reader(dataset.name).load).parameters
-    defaults = {k: p.default for k, p in parameters.items() if k != "data_dir"}
     about = {
         "format": prepared.FORMAT,
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
-        "options": {**defaults, **options},
+        "options": {**default_options(dataset.name), **options},
         "decoded": decoded,
         "pictures": len(pictures),
         "shards": len(shards),
@@ -124,11 +115,8 @@ def resume(plan: Plan, output: str | os.PathLike) -> dict[str, dict]:
         try:
             state = json.loads(states[0].read_text())
             differs = [key for key, value in plan.about.items() if state.get(key) != value]
-            done = {
-                file: about
-                for file, about in state["files"].items()
-                if prepared.has_size(folder / file, about["bytes"])
-            }
+            files = state["files"].items()
+            done = {file: about for file, about in files if prepared.has_size(folder / file, about["bytes"])}
         except (ValueError, AttributeError, KeyError, TypeError) as e:
             raise ConfigError(f"{states[0]} is damaged ({e}); remove {folder}, or name another --output") from e
         if differs:
@@ -153,8 +141,6 @@ def write(
     """Writes what is not done yet.
 
     Args:
-      plan: of make_plan.
-      output: folder or bucket.
       done: of resume.
       read: the bytes to store for the picture at a path; called by several threads.
       progress: is told the bytes of every picture as it is written.
@@ -168,9 +154,6 @@ def write(
     if (folder / prepared.MANIFEST).exists():
         return
     remote = "://" in os.fspath(folder)
-    records_of: dict[str, list] = {}
-    for record in plan.dataset.records:
-        records_of.setdefault(record.path, []).append(record)
     files = {file: done[file] for file in map(plan.shard_file, range(len(plan.shards))) if file in done}
     with _writing(folder), tempfile.TemporaryDirectory() if remote else contextlib.nullcontext(folder) as scratch:
         for number in range(len(plan.shards)):
@@ -178,7 +161,7 @@ def write(
             if file not in files:
                 part = os.path.join(scratch, f"{file}.{os.getpid()}.tmp")
                 try:
-                    files[file] = _write_shard(plan, number, part, records_of, read, progress)
+                    files[file] = _write_shard(plan, number, part, read, progress)
                     if remote:
                         (folder / file).write_bytes(pathlib.Path(part).read_bytes())
                     else:
@@ -189,19 +172,17 @@ def write(
                 _write_json(folder / UNFINISHED, {**plan.about, "files": files})
         for stale in folder.glob("*.tmp"):  # of runs that were killed
             stale.unlink()
-        _write_text(folder / prepared.RECORDS, prepared.to_json(plan.dataset, plan.pictures, plan.names))
+        _write_text(folder / prepared.RECORDS, prepared.to_json(plan.dataset, list(plan.pictures), plan.names))
         _write_tfds_metadata(plan, folder)
         for file in (prepared.RECORDS, *TFDS_FILES):
             content = (folder / file).read_bytes()
             files[file] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        _write_json(
-            folder / prepared.MANIFEST,
-            {**plan.about, "jaxiqa": jaxiqa.__version__, "files": dict(sorted(files.items()))},
-        )
+        manifest = {**plan.about, "jaxiqa": __version__, "files": dict(sorted(files.items()))}
+        _write_json(folder / prepared.MANIFEST, manifest)
         (folder / UNFINISHED).unlink()
 
 
-def _write_shard(plan: Plan, number: int, part: str, records_of: dict, read: Callable, progress: Callable) -> dict:
+def _write_shard(plan: Plan, number: int, part: str, read: Callable, progress: Callable) -> dict:
     """Writes one file; what the manifest says of it."""
     from tensorflow_datasets.core.file_adapters import ArrayRecordFileAdapter
 
@@ -209,9 +190,10 @@ def _write_shard(plan: Plan, number: int, part: str, records_of: dict, read: Cal
     pool = ThreadPoolExecutor(os.cpu_count())
 
     def examples():
-        images = pool.map(read, plan.pictures[first:end])  # at most a shard of them waits in memory
-        for i, image in zip(range(first, end), images, strict=True):
-            yield i, _serialise(plan, i, image, records_of)
+        pictures = list(plan.pictures.items())[first:end]
+        images = pool.map(read, [path for path, _ in pictures])  # at most a shard of them waits in memory
+        for i, image, (_, records) in zip(range(first, end), images, pictures, strict=True):
+            yield i, _serialise(image, plan.names[i], records)
             progress(plan.sizes[i])
 
     try:
@@ -224,42 +206,38 @@ def _write_shard(plan: Plan, number: int, part: str, records_of: dict, read: Cal
         return {"examples": end - first, "bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
 
 
-def _serialise(plan: Plan, number: int, image: bytes, records_of: dict) -> bytes:
+def _serialise(image: bytes, name: str, records: list[Record]) -> bytes:
     from tensorflow_datasets.proto import tf_example_pb2
 
-    records = [
-        {
-            "id": os.fsencode(r.id),
-            "mos": r.mos,
-            "reference": os.fsencode(r.reference),
-            "distortion": os.fsencode(r.distortion),
-            "level": r.level,
-            "apply_type": r.apply[0] if r.apply else 0,
-            "apply_level": r.apply[1] if r.apply else 0,
-        }
-        for r in records_of[plan.pictures[number]]
-    ]
     digest = hashlib.sha256(image).hexdigest()
-    example = {"image": image, "name": os.fsencode(plan.names[number]), "sha256": digest, "records": records}
+    example = {"image": image, "name": os.fsencode(name), "sha256": digest, "records": list(map(_row, records))}
     serialised = _features().serialize_example(_features().encode_example(example))
     # Its fields are in an order that changes from run to run; like this, the same data make the same files.
     return tf_example_pb2.Example.FromString(serialised).SerializeToString(deterministic=True)
+
+
+def _row(r: Record) -> dict:
+    """What an example says of a record; an apply_type of 0 is an image as it is."""
+    type_, level = r.apply or (0, 0)
+    return {
+        "id": os.fsencode(r.id),
+        "mos": r.mos,
+        "reference": os.fsencode(r.reference),
+        "distortion": os.fsencode(r.distortion),
+        "level": r.level,
+        "apply_type": type_,
+        "apply_level": level,
+    }
 
 
 @functools.cache
 def _features():
     import tensorflow_datasets as tfds
 
-    text, integer = tfds.features.Text(), tfds.features.Scalar(np.int64)
-    records = {
-        "id": text,
-        "mos": tfds.features.Scalar(np.float32),  # NaN where nobody rated it; in full in records.json
-        "reference": text,
-        "distortion": text,
-        "level": integer,
-        "apply_type": integer,  # 0 for pictures as they are
-        "apply_level": integer,
-    }
+    text = tfds.features.Text()
+    # Labels are in full in records.json. NaN is the label of an image that nobody rated.
+    kinds = {bytes: text, float: tfds.features.Scalar(np.float32), int: tfds.features.Scalar(np.int64)}
+    records = {key: kinds[type(value)] for key, value in _row(Record("", math.nan, "")).items()}
     return tfds.features.FeaturesDict(
         {"image": tfds.features.Image(), "name": text, "sha256": text, "records": tfds.features.Sequence(records)}
     )

@@ -5,17 +5,15 @@ No picture is opened here; inputs/content.py looks at those.
 
 import contextlib
 import dataclasses
-import glob
-import inspect
 import os
 import re
 from collections.abc import Iterator
 
 import numpy as np
 
-from jaxiqa.datasets import load, prepared, reader, tables
-from jaxiqa.datasets.checks import MARKERS
-from jaxiqa.datasets.known import KNOWN, compare_labels
+from jaxiqa.datasets import default_options, fact, load, prepared, reader
+from jaxiqa.datasets.checks import recognised
+from jaxiqa.datasets.known import compare_labels
 from jaxiqa.datasets.records import Dataset
 from jaxiqa.errors import DataError, UserError
 
@@ -29,7 +27,6 @@ _FIXES = {
     "wrong counts": "take pictures and labels of one release, all of them",
     "rows for a picture that has one already": "keep one row for each picture",
     "labels with a decimal comma": "write decimal points",
-    "labels on the 1..5 scale": "take koniq10k_distributions_sets.csv as it is published, whose MOS is the z-score",
     "labels outside": "this is another scale or another column; take the owners' list of labels, or set score_range",
     "labels that are": "correct these rows or leave them out",
     "empty labels": "correct these rows or leave them out",
@@ -40,21 +37,13 @@ _FIXES = {
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One result.
+    """One result."""
 
-    Attributes:
-      check: what was looked at, in one word.
-      result: "ok", "note" (worth knowing, nothing is wrong) or "fault".
-      what: was found.
-      where: files and rows.
-      fix: what to do about a fault.
-    """
-
-    check: str
-    result: str
-    what: str
-    where: tuple[str, ...] = ()
-    fix: str = ""
+    check: str  # what was looked at, in one word
+    result: str  # "ok", "note" (worth knowing, nothing is wrong) or "fault"
+    what: str  # was found
+    where: tuple[str, ...] = ()  # files and rows
+    fix: str = ""  # what to do about a fault
 
 
 def recognise(folder: str | os.PathLike) -> str:
@@ -67,18 +56,11 @@ def recognise(folder: str | os.PathLike) -> str:
         return prepared.read_manifest(folder)["dataset"]
     if not os.path.isdir(folder):
         raise DataError(f"there is no folder {folder}")
-    found = {name for marker, name in MARKERS.items() if os.path.exists(os.path.join(folder, marker))}
-    if "tid2013 or tid2008" in found:
-        words = tables.read_text(os.path.join(folder, "mos_with_names.txt")).split()
-        found = {"tid2013" if len(words) > 2 * KNOWN["tid2008"].count else "tid2008"}
-    if not found and glob.glob(os.path.join(glob.escape(os.fspath(folder)), "meta_info_*.csv")):
-        found = {"pyiqa"}
-    if not found and os.path.exists(os.path.join(folder, "index.csv")):
-        found = {"folder"}
+    found = recognised(folder)
     if len(found) != 1:
-        seen = f"label files of {' and '.join(sorted(found))}" if found else "no label file that is known"
+        seen = f"label files of {' and '.join(found)}" if found else "no label file that is known"
         raise DataError(f"{folder} has {seen}; name the dataset: python -m jaxiqa.doctor NAME {folder}")
-    return found.pop()
+    return found[0]
 
 
 def read(name: str, data_dir: str | os.PathLike, options: dict) -> tuple[Dataset | None, list[Finding]]:
@@ -91,16 +73,17 @@ def read(name: str, data_dir: str | os.PathLike, options: dict) -> tuple[Dataset
         dataset = load(name, data_dir, **options)
         return dataset, [Finding("folder", "ok", f"{name}: {len(dataset):,} records, every one with its picture")]
     except DataError as error:
-        findings = list(_faults(str(error), reader(name).HOW_TO_GET))
-    if "allow_partial" in inspect.signature(reader(name).load).parameters:
+        findings = list(_faults(str(error), name))
+    if "allow_partial" in default_options(name):
         with contextlib.suppress(UserError):
             return load(name, data_dir, **{**options, "allow_partial": True}), findings
     return None, findings
 
 
-def _faults(text: str, how_to_get: str) -> Iterator[Finding]:
+def _faults(text: str, name: str) -> Iterator[Finding]:
     """The findings in what Faults.refuse raises: a title with the counts, then a line for each kind."""
     title, *lines = text.splitlines()
+    fixes, how_to_get = fact(name, "FIXES") | _FIXES, reader(name).HOW_TO_GET
     if not lines:
         yield Finding("folder", "fault", title)
     for line in lines:
@@ -108,7 +91,7 @@ def _faults(text: str, how_to_get: str) -> Iterator[Finding]:
         if kind == "How to get it":
             continue
         count = re.search(rf"([\d,]+) {re.escape(kind)}(?:,|$)", title)
-        fix = next((fix for begin, fix in _FIXES.items() if kind.startswith(begin)), how_to_get)
+        fix = next((fix for begin, fix in fixes.items() if kind.startswith(begin)), how_to_get)
         check = "labels" if "label" in kind else "counts" if kind.startswith(("wrong counts", "missing")) else "names"
         yield Finding(check, "fault", f"{count[1]} {kind}" if count else kind, (where,), fix)
 
@@ -127,6 +110,14 @@ def examine(dataset: Dataset) -> list[Finding]:
     fix = "more contents are needed: the training, the validation and the test part want one each"
     findings.append(Finding("contents", "ok", what) if units > 2 else Finding("contents", "fault", what, fix=fix))
     return findings
+
+
+def look(dataset: Dataset, data_dir: str | os.PathLike, options: dict) -> list[Finding]:
+    """Findings in the label files of a dataset that could be read with these options; none of a prepared folder."""
+    if prepared.is_prepared(data_dir):
+        return []
+    folder = os.path.expanduser(os.fspath(data_dir))
+    return list(fact(dataset.name, "look")(dataset, folder, default_options(dataset.name) | options))
 
 
 def by_levels(dataset: Dataset) -> Finding | None:
@@ -148,9 +139,25 @@ def by_levels(dataset: Dataset) -> Finding | None:
     if (strong < weak) == dataset.higher_is_better:
         return Finding("direction", "ok", what)
     fix = f"set higher_is_better={not dataset.higher_is_better}, or number the levels from weak to strong"
-    if dataset.name in KNOWN:
+    if fact(dataset.name, "KNOWN"):
         fix = f"take the owners' list of labels. {reader(dataset.name).HOW_TO_GET}"
     return Finding("direction", "fault", f"the levels contradict {what}", fix=fix)
+
+
+def by_column(dataset: Dataset, column: str) -> Iterator[Finding]:
+    """Which direction labels have, by what their column is called, if the levels do not say."""
+    if by_levels(dataset):
+        return
+    says_higher = "dmos" not in column.lower() if "mos" in column.lower() else dataset.higher_is_better
+    if says_higher == dataset.higher_is_better:
+        what = f"{direction(dataset)}, as told; nothing but the name of the column, {column!r}, can be asked"
+        yield Finding("direction", "note", what)
+    else:
+        fix = (
+            f"set higher_is_better={says_higher}: MOS is the quality, DMOS its difference from a perfect picture's. "
+            "Where the owners say otherwise, as KADID-10k's do, rename the column"
+        )
+        yield Finding("direction", "fault", f"{direction(dataset)} is said of a column called {column!r}", fix=fix)
 
 
 def direction(dataset: Dataset) -> str:
@@ -178,7 +185,7 @@ def _labels(dataset: Dataset) -> Iterator[Finding]:
         yield Finding("labels", "fault", f"{what}: less than a tenth of the scale", fix=fix)
         return
     yield Finding("labels", "ok", what)
-    known, levels = KNOWN.get(dataset.name), by_levels(dataset)
+    known, levels = fact(dataset.name, "KNOWN"), by_levels(dataset)
     if levels:
         yield levels
     if not known:
@@ -188,9 +195,7 @@ def _labels(dataset: Dataset) -> Iterator[Finding]:
         yield Finding("labels", "note", what)
     elif difference := compare_labels(known, mos):
         fix = f"take the owners' list of labels. {reader(dataset.name).HOW_TO_GET}"
-        if dataset.name == "live":
-            fix = f"dmos.mat, and lists made from it, hold the scores before their realignment; {fix}"
-        yield Finding("labels", "fault", difference, fix=fix)
+        yield Finding("labels", "fault", difference, fix=f"{known.others}; {fix}" if known.others else fix)
     else:
         yield Finding("labels", "ok", "count, least, greatest and mean are the owners'")
         if not levels:

@@ -15,24 +15,8 @@ class Known(NamedTuple):
     least: str
     greatest: str
     mean: str
-    sizes: tuple[tuple[int, int], ...] = ()  # (height, width) of every picture; () where they differ
-
-
-KNOWN = {
-    "live": Known(779, "-2.640", "111.775", "48.58"),  # realigned
-    "livemd": Known(450, "0.61", "84.67", "47.580"),
-    "csiq": Known(866, "0.000", "1.000", "0.351", ((512, 512),)),
-    "tid2008": Known(1_700, "0.0", "7.714", "4.480", ((384, 512),)),
-    "tid2013": Known(3_000, "0.2424", "7.2143", "4.475", ((384, 512),)),
-    "kadid10k": Known(10_125, "1.00", "4.93", "3.0326", ((384, 512),)),
-    "pipal": Known(23_200, "916.71", "1835.99", "1448.96", ((288, 288),)),
-    "livec": Known(1_162, "3.42", "92.43", "55.40"),
-    "koniq10k": Known(10_073, "3.912", "88.389", "58.73", ((384, 512), (768, 1024))),  # z-scores
-    "spaq": Known(11_125, "2", "96", "50.32"),
-    "flive": Known(39_810, "0.00", "94.33", "72.13"),
-    "bid": Known(586, "0.164", "4.920", "2.953"),
-    "cid2013": Known(474, "-9.55", "87.88", "46.07"),  # realigned
-}
+    sizes: tuple[tuple[int, int], ...] = ()  # (height, width) that an image may have; () if they differ
+    others: str = ""  # which labels of the dataset are not these
 
 
 def compare_labels(known: Known, mos: np.ndarray) -> str:

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
+from jaxiqa.datasets import fact
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.datasets.splits import Split
 from jaxiqa.errors import ConfigError
-
-ANYONES = ("folder", "pyiqa")  # keys of datasets that are other pictures in every folder
 
 
 def lent_scores(dataset: Dataset, split: Split) -> dict:
@@ -27,37 +26,36 @@ def lent_scores(dataset: Dataset, split: Split) -> dict:
     return {"dataset": lender.dataset, "fingerprint": lender.fingerprint, "references": sorted(train)}
 
 
-def seen_references(meta: Mapping, dataset: Dataset, records: Iterable[Record]) -> list[str]:
-    """References of `records` whose scores a checkpoint with this meta was trained on, by label transfer.
+def seen_references(lent: Mapping, dataset: Dataset, records: Iterable[Record]) -> list[str]:
+    """References of `records` whose scores a checkpoint was trained on, by label transfer; `lent` is of lent_scores.
 
     Folders of anyone's pictures are told apart by their fingerprints.
     """
-    lent = meta.get("transferred") or {}
     rated = dataset.transferred or dataset
     name = dataset.transferred.dataset if dataset.transferred else dataset.name
-    if lent.get("dataset") != name or (name in ANYONES and lent["fingerprint"] != rated.fingerprint):
+    if lent.get("dataset") != name or (fact(name, "ANYONES") and lent["fingerprint"] != rated.fingerprint):
         return []
     return sorted(set(lent["references"]) & {r.reference for r in records})
 
 
-def refuse_leak(meta: Mapping, path: str, dataset: Dataset, data: Mapping, split: Split) -> None:
+def refuse_leak(lent: Mapping, theirs: Mapping, path: str, dataset: Dataset, data: Mapping, split: Split) -> None:
     """ConfigError where a run that starts from the checkpoint at `path` would test on references that it has seen.
 
     Args:
-      meta: of the checkpoint.
+      lent: what lent_scores said of the checkpoint.
+      theirs: config.dataset that it was trained with.
       path: of the checkpoint, for the message.
       dataset, split: of the run.
       data: config.dataset of the run.
     """
-    seen = seen_references(meta, dataset, [dataset.records[i] for i in split.test])
+    seen = seen_references(lent, dataset, [dataset.records[i] for i in split.test])
     if not seen:
         return
-    theirs = meta["config"]["dataset"]
     round_ = data.get("round", split.round) if dataset.transferred else split.round
     whole = "" if theirs.get("hold_out", True) else ", hold_out=False"
     raise ConfigError(
         f"{path} was trained on scores of {len(seen)} of the references that this run tests, such as {seen[0]}: its "
-        f"labels are of round {theirs.get('round', 1)} of {meta['transferred']['dataset']}{whole}, this is round "
+        f"labels are of round {theirs.get('round', 1)} of {lent['dataset']}{whole}, this is round "
         f"{round_} ({split.name}); pretrain with --config.dataset.round={round_} and hold_out=True, or test on another "
         "dataset"
     )

@@ -1,10 +1,14 @@
 """LIVE Image Quality Assessment Database, release 2: 29 pristine pictures, 5 distortions, 779 rated pictures."""
 
 import os
+from collections.abc import Iterator
 
 from jaxiqa.datasets import checks
-from jaxiqa.datasets.mat import read_mat
-from jaxiqa.datasets.records import Dataset, Record
+from jaxiqa.datasets.diagnosis import Finding
+from jaxiqa.datasets.known import Known
+from jaxiqa.datasets.meta_csv import Meta
+from jaxiqa.datasets.records import Dataset
+from jaxiqa.datasets.tables import read_mat
 
 CITATION = (
     "H. R. Sheikh, Z. Wang, L. Cormack, A. C. Bovik: LIVE Image Quality Assessment Database Release 2. "
@@ -17,6 +21,10 @@ HOW_TO_GET = (
     "ask for databaserelease2.zip on https://live.ece.utexas.edu/research/quality/subjective.htm, unpack it to "
     "data_dir, and put dmos_realigned.mat, a link of its own on that page, beside refnames_all.mat"
 )
+ALIASES = ("liveiqa",)
+MARKERS = ("refnames_all.mat",)
+_BEFORE = "dmos.mat, and lists made from it, hold the scores before their realignment"
+KNOWN = Known(779, "-2.640", "111.775", "48.58", others=_BEFORE)
 
 COUNTS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}  # in the order of the label file
 LIMITS = (-10.0, 120.0)  # realigned scores run from -2.64 to 111.77
@@ -25,48 +33,42 @@ LIMITS = (-10.0, 120.0)  # realigned scores run from -2.64 to 111.77
 def load(data_dir: str | os.PathLike, allow_partial: bool = False) -> Dataset:
     """Reads the realigned difference scores (DMOS) of dmos_realigned.mat, and the references of refnames_all.mat.
 
-    The 203 undistorted copies among the 982 pictures are left out. dmos.mat, which holds the scores before their
-    realignment, is not read. Strengths of the distortions are not known. Records are sorted by reference.
-
-    Args:
-      data_dir: the folder with the .mat files and jp2k/, jpeg/, wn/, gblur/ (or blur/), fastfading/.
-      allow_partial: keep the rows whose picture is there, instead of refusing a folder that is not whole.
-
-    Raises:
-      DataError: the wrong folder, missing or extra pictures, bad labels; all of them listed.
+    The images are in jp2k/, jpeg/, wn/, gblur/ (or blur/) and fastfading/. The 203 undistorted copies among the 982 are
+    left out. dmos.mat, which holds the scores before their realignment, is not read. Strengths of the distortions are
+    not known. Records are sorted by reference.
     """
-    folder = checks.open_folder("live", data_dir, HOW_TO_GET)
-    checks.find_one("live", folder, ("refnames_all.mat",), HOW_TO_GET)
-    checks.find_one("live", folder, ("dmos_realigned.mat",), HOW_TO_GET)
-    (references,) = read_mat(os.path.join(folder, "refnames_all.mat"), "refnames_all")
-    scores, undistorted = read_mat(os.path.join(folder, "dmos_realigned.mat"), "dmos_new", "orgs")
-    faults = checks.Faults("live", folder, HOW_TO_GET)
+    reading = checks.Reading("live", data_dir, HOW_TO_GET, allow_partial)
+    (references,) = read_mat(reading.path(reading.find("refnames_all.mat")), "refnames_all")
+    scores, undistorted = read_mat(reading.path(reading.find("dmos_realigned.mat")), "dmos_new", "orgs")
     total = sum(COUNTS.values())
-    faults.count(len(references), total, "names in refnames_all.mat")
-    faults.count(len(scores), total, "scores in dmos_realigned.mat")
-    faults.count(int((undistorted != 0).sum()), total - 779, "undistorted copies in dmos_realigned.mat")
-    faults.refuse()  # without these numbers no score belongs to a picture for certain
+    reading.count(len(references), total, "names in refnames_all.mat")
+    reading.count(len(scores), total, "scores in dmos_realigned.mat")
+    reading.count(int((undistorted != 0).sum()), total - KNOWN.count, "undistorted copies in dmos_realigned.mat")
+    reading.refuse()  # without these numbers no score belongs to an image for certain
 
-    records, entry = [], 0
-    for distortion, count in COUNTS.items():
-        names = ("gblur", "blur") if distortion == "gblur" else (distortion,)
-        inside = [n for n in names if os.path.isdir(os.path.join(folder, n))]
-        pictures = checks.list_pictures(folder, inside, faults)
-        rated = []
-        for number in range(1, count + 1):
-            if not undistorted[entry]:
-                rated.append(f"img{number}.bmp")
-                mos = faults.label(repr(float(scores[entry])), f"dmos_realigned.mat entry {entry + 1}", LIMITS)
-                reference = os.path.splitext(references[entry])[0]
-                if rated[-1] in pictures:
-                    path = os.path.join(folder, pictures[rated[-1]])
-                    records.append(Record(path, mos, f"{distortion}/{rated[-1]}", reference, distortion))
-            entry += 1
-        if not allow_partial:
-            copies = (f"img{n}.bmp" for n in range(1, count + 1))
-            faults.add_all("missing pictures", (f"{distortion}/{name}" for name in rated if name not in pictures))
-            faults.compare((), pictures, extra_allowed=copies)
-    faults.refuse()
-    listed = [r.id for r in records]
-    records.sort(key=lambda r: r.reference)
-    return Dataset("live", records, SCORE_RANGE, HIGHER_IS_BETTER, listed=listed)
+    for distortion in COUNTS:
+        folders = ("gblur", "blur") if distortion == "gblur" else (distortion,)
+        reading.list_pictures(*folders, prefix=f"{distortion}/")
+    names = [f"{distortion}/img{n}.bmp" for distortion, count in COUNTS.items() for n in range(1, count + 1)]
+    for entry, name in enumerate(names):
+        if not undistorted[entry]:
+            where = f"dmos_realigned.mat entry {entry + 1}"
+            mos = reading.label(repr(float(scores[entry])), where, LIMITS)
+            reading.record(name, mos, where, os.path.splitext(references[entry])[0], name.split("/")[0])
+    reading.complete(extra_allowed=names)
+    listed = list(reading.records)
+    reading.sort(lambda r: r.reference)
+    return reading.dataset(SCORE_RANGE, HIGHER_IS_BETTER, listed=listed)
+
+
+def look(dataset: Dataset, folder: str, options: dict) -> Iterator[Finding]:
+    """Whether older scores are there too."""
+    if os.path.exists(os.path.join(folder, "dmos.mat")):
+        what = "dmos.mat, from before the realignment, is there too and not read; results with either do not compare"
+        yield Finding("labels", "note", what)
+
+
+def look_at_table(dataset: Dataset, meta: Meta) -> Iterator[Finding]:
+    """Which scores pyiqa's table has."""
+    what = "scores before their realignment (dmos.mat); dataset live reads the realigned ones, as most papers do"
+    yield Finding("labels", "note", what)

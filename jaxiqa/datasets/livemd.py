@@ -3,8 +3,9 @@
 import os
 
 from jaxiqa.datasets import checks
-from jaxiqa.datasets.mat import read_mat
-from jaxiqa.datasets.records import Dataset, Record
+from jaxiqa.datasets.known import Known
+from jaxiqa.datasets.records import Dataset
+from jaxiqa.datasets.tables import read_mat
 
 CITATION = (
     "D. Jayaraman, A. Mittal, A. K. Moorthy, A. C. Bovik: Objective Quality Assessment of Multiply Distorted Images. "
@@ -18,6 +19,9 @@ HOW_TO_GET = (
     "https://live.ece.utexas.edu/research/Quality/live_multidistortedimage.html and unpack it; data_dir is the folder "
     "with `Part 1` and `Part 2`"
 )
+ALIASES = ("livem", "live-md")
+MARKERS = ("Part 1/Imagelists.mat",)
+KNOWN = Known(450, "0.61", "84.67", "47.580")
 
 PARTS = {"Part 1": ("blurjpeg", "jpeg"), "Part 2": ("blurnoise", "noise")}  # folder of pictures, what follows the blur
 REFERENCES, COUNT = 15, 225  # of each part
@@ -25,58 +29,43 @@ _LEVELS = (1, 2, 3)
 
 
 def load(data_dir: str | os.PathLike, allow_partial: bool = False) -> Dataset:
-    """Reads Imagelists.mat, Scores.mat (DMOS) and the pictures of both parts.
+    """Reads Imagelists.mat, Scores.mat (DMOS) and the images of `Part 1` and `Part 2` (or `Part_1`, `Part1`).
 
-    Both parts have pictures of the same names (babygirl_blur1.bmp), and scores of their own for them: ids begin with
-    the folder. Pictures with one distortion have its level 1..3, those with two have none. Records are sorted by
-    reference, which both parts share.
-
-    Args:
-      data_dir: the folder with `Part 1` and `Part 2` (or `Part_1`, `Part1`).
-      allow_partial: keep the rows whose picture is there, instead of refusing a folder that is not whole.
-
-    Raises:
-      DataError: the wrong folder, missing or extra pictures, bad labels; all of them listed.
+    Both parts have images of the same names (babygirl_blur1.bmp), and scores of their own for them: ids begin with the
+    folder. Images with one distortion have its level 1..3, those with two have none. Records are sorted by reference,
+    which both parts share.
     """
-    folder = checks.open_folder("livemd", data_dir, HOW_TO_GET)
-    faults = checks.Faults("livemd", folder, HOW_TO_GET)
-    records = []
+    reading = checks.Reading("livemd", data_dir, HOW_TO_GET, allow_partial)
+    references = []
     for part, (inside, second) in PARTS.items():
-        spellings = tuple(part.replace(" ", gap) for gap in (" ", "_", ""))
-        home = checks.find_one("livemd", folder, spellings, HOW_TO_GET)
-        records += _read_part(folder, home, inside, second, allow_partial, faults)
-    faults.refuse()
-    listed = [r.id for r in records]
-    records.sort(key=lambda r: r.reference)
-    return Dataset("livemd", records, SCORE_RANGE, HIGHER_IS_BETTER, listed=listed)
+        home = reading.find(*(part.replace(" ", gap) for gap in (" ", "_", "")))
+        there = _read_part(reading, home, inside, second)
+        references += [f"{inside}/{reference}.bmp" for reference in there]
+        if not allow_partial:
+            reading.count(len(there), REFERENCES, f"references in {home}")
+    reading.complete(extra_allowed=references)
+    listed = list(reading.records)
+    reading.sort(lambda r: r.reference)
+    return reading.dataset(SCORE_RANGE, HIGHER_IS_BETTER, listed=listed)
 
 
-def _read_part(folder: str, home: str, inside: str, second: str, partial: bool, faults: checks.Faults) -> list[Record]:
-    (names,) = read_mat(os.path.join(folder, home, "Imagelists.mat"), "distimgs")
-    (scores,) = read_mat(os.path.join(folder, home, "Scores.mat"), "DMOSscores")
-    faults.count(len(names), COUNT, f"names in {home}/Imagelists.mat")
-    faults.count(len(scores), COUNT, f"scores in {home}/Scores.mat")
-    images = os.path.join(home, inside)
-    there = [images] if os.path.isdir(os.path.join(folder, images)) else []
-    pictures = checks.list_pictures(folder, there, faults)
+def _read_part(reading: checks.Reading, home: str, inside: str, second: str) -> set[str]:
+    """Keeps the records of a part; its references."""
+    (names,) = read_mat(reading.path(home, "Imagelists.mat"), "distimgs")
+    (scores,) = read_mat(reading.path(home, "Scores.mat"), "DMOSscores")
+    reading.count(len(names), COUNT, f"names in {home}/Imagelists.mat")
+    reading.count(len(scores), COUNT, f"scores in {home}/Scores.mat")
+    reading.list_pictures(os.path.join(home, inside), prefix=f"{inside}/")
     versions = {f"{type_}{level}": (type_, level) for type_ in ("blur", second) for level in _LEVELS}
     versions |= {f"blur{b}_{second}{s}": (f"blur_{second}", 0) for b in _LEVELS for s in _LEVELS}
-
-    records: dict[str, Record] = {}
-    for i, (name, score) in enumerate(zip(map(str, names), scores, strict=False), 1):
-        mos = faults.label(repr(float(score)), f"{home}/Scores.mat entry {i}", SCORE_RANGE)
-        where = f"{home}/Imagelists.mat entry {i} {name}"
+    references = set()
+    for i, (name, score) in enumerate(zip(names, scores, strict=False), 1):
+        mos = reading.label(repr(float(score)), f"{home}/Scores.mat entry {i}", SCORE_RANGE)
+        where = f"{home}/Imagelists.mat entry {i}"
         reference, _, version = name.removesuffix(".bmp").partition("_")
-        if version not in versions:
-            faults.add(f"names that are not like babygirl_blur1_{second}1.bmp", where)
-            continue
-        if name in records:
-            faults.add("rows for a picture that has one already", where)
-        path = os.path.join(folder, pictures.get(name.lower(), ""))
-        records[name] = Record(path, mos, f"{inside}/{name}", reference, *versions[version])
-    if partial:
-        return [r for name, r in records.items() if name.lower() in pictures]
-    references = sorted({r.reference for r in records.values()})
-    faults.compare(records, pictures, extra_allowed=(f"{reference}.bmp" for reference in references))
-    faults.count(len(references), REFERENCES, f"references in {home}")
-    return list(records.values())
+        if version in versions:
+            reading.record(f"{inside}/{name}", mos, where, reference, *versions[version], written=name)
+            references.add(reference)
+        else:
+            reading.add(f"names that are not like babygirl_blur1_{second}1.bmp", f"{where} {name}")
+    return references

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from jaxiqa.datasets import livec, tables
+from jaxiqa.datasets import facts, tables
 from jaxiqa.datasets.checks import Faults
 from jaxiqa.errors import DataError
 
@@ -18,20 +18,14 @@ _PARTS |= {"0": "train", "1": "val", "2": "test"}  # in its file of FLIVE
 
 @dataclasses.dataclass(frozen=True)
 class Meta:
-    """One table.
+    """One table."""
 
-    Attributes:
-      rows: ("file:line", {column: text}) of every picture.
-      picture, label: the columns with its path and its opinion score.
-      reference: the column with the pristine picture's path, "" where there is none.
-      splits: the columns that say which part a row is in.
-    """
-
-    rows: list[tuple[str, dict[str, str]]]
+    rows: list[tuple[str, dict[str, str]]]  # ("file:line", {column: text}) of every picture
+    # picture, label: the columns with its path and its opinion score
     picture: str
     label: str
-    reference: str
-    splits: list[str]
+    reference: str  # the column with the pristine picture's path, "" where there is none
+    splits: list[str]  # the columns that say which part a row is in
 
     def parts(self, column: str, faults: Faults) -> list[str]:
         """The part (train, val or test) of every row; anything else becomes a fault and ""."""
@@ -46,8 +40,8 @@ class Meta:
 def read_meta(path: str, faults: Faults) -> Meta:
     """A table by its headings where they are known, else by position: picture, label, or reference, picture, label.
 
-    The seven practice pictures that head LIVE Challenge's table are left out: nobody trains or tests on them, and the
-    row numbers of published splits do not count them.
+    Practice images that head a table (LIVE Challenge's seven) are left out: nobody trains or tests on them, and the row
+    numbers of published splits do not count them.
 
     Raises:
       DataError: the file is no such table.
@@ -68,8 +62,9 @@ def read_meta(path: str, faults: Faults) -> Meta:
             reference, picture, label = header[:3]
         else:
             (picture, label), reference = header[:2], ""
-    if [row[picture] for _, row in rows[: len(livec.TRAINING)]] == livec.TRAINING:
-        rows = rows[len(livec.TRAINING) :]
+    for names in facts("PRACTICE").values():
+        if tuple(row[picture] for _, row in rows[: len(names)]) == names:
+            rows = rows[len(names) :]
     return Meta(rows, picture, label, reference, [name for name in header if "split" in name.lower()])
 
 

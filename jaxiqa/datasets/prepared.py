@@ -19,11 +19,13 @@ import math
 import os
 import pathlib
 import re
+import shutil
+import threading
 from collections.abc import Iterator
 
-from jaxiqa.datasets.local_copy import copy_set
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import ConfigError, DataError, need_gcsfs
+from jaxiqa.files import writing
 
 MANIFEST, RECORDS, SPLIT = "prepared.json", "records.json", "full"
 FORMAT = 1  # of the folder; a change that older readers would misread is a new number
@@ -53,10 +55,7 @@ def load(name: str, data_dir: str | os.PathLike, options: dict) -> Dataset:
 
     A set in a bucket is copied to this machine's disk first, whole: into $JAXIQA_CACHE/prepared.
 
-    Args:
-      name: the dataset's key.
-      data_dir: the prepared folder.
-      options: of the dataset's reader; those that are given must be the ones it was prepared with.
+    Options of its reader that are given must be the ones it was prepared with.
 
     Raises:
       ConfigError: it was prepared with other options.
@@ -80,17 +79,51 @@ def load(name: str, data_dir: str | os.PathLike, options: dict) -> Dataset:
     if hashlib.sha256(text).hexdigest() != manifest["files"][RECORDS]["sha256"]:
         raise DataError(f"{folder / RECORDS}: damaged; remove it and prepare the set again, which writes it anew")
     if not isinstance(folder, pathlib.Path):
-        folder = copy_set(folder, manifest, MANIFEST, os.path.join(cache_dir(), "prepared"))
+        folder = _copy_set(folder, manifest)
     return from_json(text, folder)
+
+
+def _copy_set(bucket, manifest: dict) -> pathlib.Path:
+    """A folder with the files of a prepared set in a bucket (an epath): array_record reads local files.
+
+    Its name is that of the set's contents, so that a set which is prepared anew is copied anew. Files that are there
+    are kept, and a file appears when it is complete, so the same call resumes where it stopped, in any number of
+    processes.
+
+    Raises:
+      DataError: a file is not what the manifest says.
+      DiskFull: as it says.
+    """
+    text = json.dumps(manifest, indent=1) + "\n"
+    name = f"copy-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    folder = pathlib.Path(cache_dir(), "prepared", name)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = manifest["files"].items()
+    missing = {name: about for name, about in files if not has_size(folder / name, about["bytes"])}
+    if missing:
+        size = sum(about["bytes"] for about in missing.values()) / 2**30
+        print(f"copying {len(missing)} files ({size:.2f} GiB) of {bucket} to {folder}", flush=True)
+    for name, about in missing.items():
+        with writing(folder / name, "w+b") as here, (bucket / name).open("rb") as there:
+            shutil.copyfileobj(there, here, 2**24)
+            here.seek(0)
+            digest = hashlib.file_digest(here, "sha256").hexdigest()
+            if digest != about["sha256"]:
+                raise DataError(f"{bucket / name}: {_damaged(digest, about)}; remove it and prepare again")
+    if not (folder / MANIFEST).exists():
+        with writing(folder / MANIFEST, "w", encoding="utf-8") as file:
+            file.write(text)
+    return folder
+
+
+def _damaged(digest: str, about: dict) -> str:
+    return f"damaged (SHA-256 {digest[:12]}..., {about['sha256'][:12]}... expected)"
 
 
 def to_json(dataset: Dataset, pictures: list[str], names: list[str]) -> str:
     """All of a dataset as records.json has it: the fields of Dataset, each record's fields without their names.
 
-    Args:
-      dataset: to be written.
-      pictures: the files of its records, each once.
-      names: what each of them is called.
+    `pictures` are the files of its records, each once, and `names` what they are called in the set.
     """
     number_of = {path: i for i, path in enumerate(pictures)}
     fields = {f.name: getattr(dataset, f.name) for f in dataclasses.fields(dataset)}
@@ -146,10 +179,10 @@ def verify(data_dir: str | os.PathLike) -> Iterator[tuple[int, str]]:
             continue
         with (folder / file).open("rb") as f:
             digest = hashlib.file_digest(f, "sha256").hexdigest()
-        if fault := digest != about["sha256"]:
-            damaged = True
-        fix = f"{file}: damaged (SHA-256 {digest[:12]}..., {about['sha256'][:12]}... expected); remove the file and "
-        yield about["bytes"], fix + "prepare the set again, which writes it anew" if fault else ""
+        fault = digest != about["sha256"]
+        damaged |= fault
+        fix = "remove the file and prepare the set again, which writes it anew"
+        yield about["bytes"], f"{file}: {_damaged(digest, about)}; {fix}" if fault else ""
     if damaged:
         return
     dataset = load(manifest["dataset"], data_dir, {})
@@ -186,11 +219,15 @@ def has_size(path, size: int) -> bool:
 
 def _read(address: str) -> dict:
     match = _ADDRESS.fullmatch(address)
-    examples, parse = _examples(match[1])
+    with _OPENING:
+        examples, parse = _examples(match[1])
     example = parse(examples[int(match[2])])
     if example["name"] != os.fsencode(match[3]):
         raise DataError(f"{address}: its shards hold {os.fsdecode(example['name'])!r} there; prepare the set again")
     return example
+
+
+_OPENING = threading.Lock()  # threads that import TensorFlow Datasets at the same time wait for one another for ever
 
 
 @functools.cache

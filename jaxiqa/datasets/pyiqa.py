@@ -1,12 +1,14 @@
 """A dataset as the toolbox pyiqa keeps it: a folder of pictures and a meta_info_*.csv."""
 
+import contextlib
 import glob
 import os
-import posixpath
+from collections.abc import Iterator
 
-from jaxiqa.datasets import checks
+from jaxiqa.datasets import checks, fact, find, reader
+from jaxiqa.datasets.diagnosis import Finding, by_column, direction
 from jaxiqa.datasets.meta_csv import read_meta
-from jaxiqa.datasets.records import Dataset, Record
+from jaxiqa.datasets.records import Dataset
 from jaxiqa.errors import ConfigError
 
 CITATION = (
@@ -19,6 +21,8 @@ HOW_TO_GET = (
     "put meta_info_NAMEDataset.csv of https://huggingface.co/datasets/chaofengc/IQA-Toolbox-Datasets-metainfo and the "
     "folder of pictures that its first columns are relative to into data_dir"
 )
+MARKERS = ("meta_info_*.csv",)
+ANYONES = True
 
 
 def load(
@@ -47,35 +51,48 @@ def load(
       ConfigError: no scale, or an unknown column.
       DataError: no table, missing pictures or bad rows, all of them listed.
     """
-    folder = checks.open_folder("pyiqa", data_dir, HOW_TO_GET)
-    tables = sorted(os.path.basename(path) for path in glob.glob(os.path.join(glob.escape(folder), "meta_info_*.csv")))
+    reading = checks.Reading("pyiqa", data_dir, HOW_TO_GET, remedy="")
+    tables = sorted(glob.glob("meta_info_*.csv", root_dir=reading.folder))
     if not csv and len(tables) > 1:
-        raise ConfigError(f"pyiqa: {folder} has several tables; set csv to one of {', '.join(tables)}")
-    csv = csv or (tables[0] if tables else checks.find_one("pyiqa", folder, ("meta_info_*.csv",), HOW_TO_GET))
-    checks.find_one("pyiqa", folder, (csv,), HOW_TO_GET)
+        raise ConfigError(f"pyiqa: {reading.folder} has several tables; set csv to one of {', '.join(tables)}")
+    csv = reading.find(csv or (tables[0] if tables else "meta_info_*.csv"))
     if score_range is None or higher_is_better is None:
         raise ConfigError(f"pyiqa: {csv} does not say what its labels mean; set score_range and higher_is_better")
     limits = checks.limits("pyiqa", score_range)
-    faults = checks.Faults("pyiqa", folder)
-    meta = read_meta(os.path.join(folder, csv), faults)
+    meta = read_meta(reading.path(csv), reading)
     if split_column and split_column not in meta.splits:
         raise ConfigError(f"pyiqa: {csv} has no column {split_column!r}; its splits are {', '.join(meta.splits)}")
-
-    records, first_row = [], {}
     for where, row in meta.rows:
-        name, mos = posixpath.normpath(row[meta.picture]), faults.label(row[meta.label], where, limits)
-        if checks.leaves(name) or not row[meta.picture]:
-            faults.add("paths that leave the folder or are empty", f"{where} {row[meta.picture]!r}")
-        elif name in first_row:
-            faults.add("rows for a picture that has one already", f"{where} {name} (as {first_row[name]})")
-        elif not os.path.isfile(os.path.join(folder, images, name)):
-            faults.add("missing pictures", f"{where} {name}")
-        first_row.setdefault(name, where)
         reference = os.path.splitext(os.path.basename(row[meta.reference]))[0] if meta.reference else ""
-        records.append(Record(os.path.join(folder, images, name), mos, name, reference))
+        mos = reading.label(row[meta.label], where, limits)
+        reading.record_file(row[meta.picture], mos, where, reference, inside=images)
     split = None
     if split_column:
-        parts = meta.parts(split_column, faults)
+        parts = meta.parts(split_column, reading)
         split = {part: [i for i, p in enumerate(parts) if p == part] for part in ("train", "val", "test")}
-    faults.refuse()
-    return Dataset("pyiqa", records, limits, higher_is_better, official_split=split)
+    return reading.dataset(limits, higher_is_better, official_split=split)
+
+
+def look(dataset: Dataset, folder: str, options: dict) -> Iterator[Finding]:
+    """Headings of these tables mislead: LIVE's mos is a DMOS, KADID-10k's dmos is none."""
+    path = os.path.join(folder, options["csv"] or glob.glob("meta_info_*.csv", root_dir=folder)[0])
+    meta = read_meta(path, checks.Faults("pyiqa", folder))
+    twin = _twin(path)
+    if not twin:
+        yield from by_column(dataset, meta.label)
+        return
+    theirs = reader(twin).HIGHER_IS_BETTER
+    if theirs == dataset.higher_is_better:
+        yield Finding("direction", "ok", f"{direction(dataset)}, as in {twin}, whose column {meta.label} this is")
+    else:
+        fix = f"set higher_is_better={theirs}, whatever the heading {meta.label} says"
+        yield Finding("direction", "fault", f"{direction(dataset)} is said, but the table is that of {twin}", fix=fix)
+    yield from fact(twin, "look_at_table")(dataset, meta)
+
+
+def _twin(path: str) -> str:
+    """The dataset whose table a meta_info_*.csv is, by its name; "" if that says none that is known."""
+    name = os.path.basename(path).lower().removeprefix("meta_info_").removesuffix(".csv").removesuffix("dataset")
+    with contextlib.suppress(ConfigError):
+        return find(name)
+    return ""

@@ -53,18 +53,14 @@ class Scale:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Transferred:
-    """Scores that pristine pictures have from a rated dataset, one for every distortion that they may be given.
+    """Scores that pristine images have from a rated dataset, one for every distortion that they may be given."""
 
-    Attributes:
-      dataset, fingerprint: the rated dataset's key, and what its records and labels were.
-      cells: C pairs (KADID-10k's type 1..25, level 1..5).
-      mos_NC: float64 (N, C), of the N records of the dataset that has this; a record's own `mos` is one of its row.
-    """
-
-    dataset: str
-    fingerprint: str
-    cells: Sequence[tuple[int, int]]
-    mos_NC: np.ndarray
+    dataset: str  # the rated dataset's key
+    fingerprint: str  # what its records and labels were
+    cells: Sequence[tuple[int, int]]  # C pairs (KADID-10k's type 1..25, level 1..5)
+    mos_NC: (
+        np.ndarray
+    )  # float64 (N, C), of the N records of the dataset that has this; a record's mos is one of its row
 
 
 @dataclasses.dataclass(frozen=True)

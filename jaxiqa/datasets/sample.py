@@ -5,7 +5,7 @@ KADID-10k's 81 pictures have at (t, l), whatever the crop shows. Good for trying
 of models trained on it say little about real photographs.
 """
 
-import contextlib
+import collections
 import importlib.resources
 import os
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from jaxiqa.datasets import default_data_dir
 from jaxiqa.datasets.kadid10k import DISTORTIONS
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.files import writing
 
 CITATION = "photographs: scikit-image (doi:10.7717/peerj.453); label means: KADID-10k (Lin, Hosu, Saupe, QoMEX 2019)"
 LICENSE = (
@@ -27,31 +28,22 @@ LICENSE = (
 SCORE_RANGE = (1.0, 5.0)
 HIGHER_IS_BETTER = True
 HOW_TO_GET = "nothing to get: the photographs come with scikit-image (python -m pip install 'scikit-image>=0.25')"
+MADE_HERE = True
 
 HEIGHT, WIDTH = 384, 512  # of every reference crop: KADID-10k's size, at which its scores were given
 
-# Windows (left, top, width) of 4:3 in each photograph. At most 1.35 times enlarged: most of the photographs are small.
-_WINDOWS = {
-    "astronaut": {
-        "astronaut.png": [(0, 0, 512), (0, 128, 512), (104, 90, 400), (60, 212, 400)],
-    },
-    "chelsea": {
-        "chelsea.png": [(0, 0, 400), (51, 0, 400), (0, 12, 384), (30, 6, 384)],
-    },
-    "coffee": {
-        "coffee.png": [(0, 0, 532), (68, 0, 532), (0, 60, 440), (160, 30, 440)],
-    },
-    "rocket": {
-        "rocket.jpg": [(0, 0, 568), (128, 0, 512), (40, 107, 420), (180, 20, 420)],
-    },
-    "motorcycle": {
-        "motorcycle_left.png": [(0, 2, 664), (229, 116, 512)],
-        "motorcycle_right.png": [(77, 2, 664), (0, 116, 512)],
-    },
-    "hubble_deep_field": {"hubble_deep_field.jpg": [(0, 0, 1000)]},
-    "ihc": {"ihc.png": [(0, 0, 512)]},
-    "retina": {"retina.jpg": [(154, 60, 1100)]},
-}
+# By scene: a photograph and windows (left, top, width) of 4:3 in it. At most 1.35 times enlarged: most are small.
+_WINDOWS = (
+    ("astronaut", "astronaut.png", [(0, 0, 512), (0, 128, 512), (104, 90, 400), (60, 212, 400)]),
+    ("chelsea", "chelsea.png", [(0, 0, 400), (51, 0, 400), (0, 12, 384), (30, 6, 384)]),
+    ("coffee", "coffee.png", [(0, 0, 532), (68, 0, 532), (0, 60, 440), (160, 30, 440)]),
+    ("rocket", "rocket.jpg", [(0, 0, 568), (128, 0, 512), (40, 107, 420), (180, 20, 420)]),
+    ("motorcycle", "motorcycle_left.png", [(0, 2, 664), (229, 116, 512)]),
+    ("motorcycle", "motorcycle_right.png", [(77, 2, 664), (0, 116, 512)]),
+    ("hubble_deep_field", "hubble_deep_field.jpg", [(0, 0, 1000)]),
+    ("ihc", "ihc.png", [(0, 0, 512)]),
+    ("retina", "retina.jpg", [(154, 60, 1100)]),
+)
 SCIENTIFIC = frozenset({"hubble_deep_field", "ihc", "retina"})  # too unlike photographs to be tested on
 
 # Mean opinion score of KADID-10k's 81 pictures by type (rows 1..25) and level (columns 1..5). The means are computed
@@ -103,18 +95,17 @@ def load(data_dir: str | os.PathLike = "", types: Sequence[int] = tuple(range(1,
     if bad or not types:
         raise ConfigError(f"sample: types are numbers 1 to {len(DISTORTIONS)}, at least one, not {list(types)!r}")
     folder = os.path.join(os.path.expanduser(os.fspath(data_dir) or default_data_dir("sample")), "references")
-    records = []
-    for scene, photographs in _WINDOWS.items():
-        windows = [(photograph, w) for photograph, ws in photographs.items() for w in ws]
-        for number, (photograph, window) in enumerate(windows):
-            stem = f"{scene}_{number}"
+    records, crops = [], collections.Counter()
+    for scene, photograph, windows in _WINDOWS:
+        for window in windows:
+            stem = f"{scene}_{crops[scene]}"
+            crops[scene] += 1
             path = os.path.join(folder, f"{stem}.png")
             if not os.path.exists(path):
                 _write_crop(photograph, window, path)
             for type_ in types:
                 for level, mos in enumerate(KADID_MEANS[type_ - 1], 1):
-                    name = DISTORTIONS[type_ - 1]
-                    id_ = f"{stem}_{type_:02d}_{level:02d}"
+                    name, id_ = DISTORTIONS[type_ - 1], f"{stem}_{type_:02d}_{level:02d}"
                     records.append(Record(path, mos, id_, scene, name, level, apply=(type_, level)))
     note = "its labels are transferred (the mean scores of KADID-10k by type and level): nobody rated these pictures"
     return Dataset("sample", records, SCORE_RANGE, HIGHER_IS_BETTER, train_only=SCIENTIFIC, note=note)
@@ -130,12 +121,9 @@ def _write_crop(photograph: str, window: tuple[int, int, int], path: str) -> Non
     except OSError as e:
         raise DataError(f"sample: cannot read scikit-image's {photograph} ({e}); {HOW_TO_GET}") from e
     crop = image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS, box=box, reducing_gap=None)
-    unfinished = f"{path}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        crop.save(unfinished, format="PNG", compress_level=1)  # the default level takes several times as long
-        os.replace(unfinished, path)  # another process may be writing the same crop
+        with writing(path) as file:  # another process may be writing the same crop
+            crop.save(file, format="PNG", compress_level=1)  # the default level takes several times as long
     except OSError as e:
-        with contextlib.suppress(OSError):
-            os.remove(unfinished)
         raise DataError(f"sample: cannot write {path} ({e.strerror}); set data_dir or $JAXIQA_CACHE") from e

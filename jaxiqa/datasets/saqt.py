@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxiqa.datasets import checks, tables
-from jaxiqa.datasets.kadid10k import DISTORTIONS
+from jaxiqa.datasets.kadid10k import DISTORTIONS, LEVELS
 from jaxiqa.datasets.records import Dataset, Record, Transferred
 from jaxiqa.datasets.saqt_files import stem, writing_csv
 from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.files import writing
 
 CITATION = (
     "X. Wang, Y. Zhang: GlintIQA and SAQT-IQA. ACM TOMM 2026, arXiv:2408.03885; the scores are those of the rated "
@@ -33,8 +34,10 @@ HIGHER_IS_BETTER = True
 HOW_TO_GET = "python -m jaxiqa.transfer --dataset kadid10k --data_dir DIR --pictures POOL --output data_dir makes it"
 
 FILES = ("sources.csv", "reference_labels.csv", "saqt.json")
+MARKERS = FILES[2:]
 _SOURCES = ("source_image", "reference")
 _LABELS = ("reference", "distortion_type", "distortion_level", "mos")
+TYPES = tuple(range(1, len(DISTORTIONS) + 1))
 _MODES = {
     "top1": "those of the most similar picture of {}",
     "random": "those of any picture of {}, drawn by lot",
@@ -45,7 +48,7 @@ _MODES = {
 def load(
     data_dir: str | os.PathLike,
     pictures: str = "",
-    types: Sequence[int] = tuple(range(1, 26)),
+    types: Sequence[int] = TYPES,
     round: int = 1,
     hold_out: bool = True,
 ) -> Dataset:
@@ -99,6 +102,18 @@ def load(
     )
 
 
+def cells(options: Mapping) -> list[tuple[int, int]]:
+    """The (type, level) pairs that a run with these options of `load` can draw; all at which there may be labels.
+
+    Raises:
+      ConfigError: options that name no type 1..25.
+    """
+    types = options.get("types", TYPES)
+    if not (drawn := [(type_, level) for type_ in TYPES if type_ in types for level in range(1, LEVELS + 1)]):
+        raise ConfigError(f"saqt: types are numbers 1 to {len(TYPES)}, at least one, not {list(types)!r}")
+    return drawn
+
+
 def to_render(data_dir: str | os.PathLike, pictures: str, types: Sequence[int]) -> tuple[list[str], Sequence[Record]]:
     """Paths of the N pristine pictures in their order, and a record for each of them at every type and level."""
     _, references, cells, mos_RC, paths, numbers = _read(data_dir, pictures, types)
@@ -140,9 +155,8 @@ def write(
         writer.writerows(rows)
     with writing_csv(os.path.join(folder, FILES[1]), _LABELS) as writer:
         writer.writerows(scores)
-    with open(f"{last}.tmp", "w", encoding="utf-8") as file:
+    with writing(last, "w", encoding="utf-8") as file:
         json.dump(about, file, indent=1)
-    os.replace(f"{last}.tmp", last)
 
 
 class _Records(Sequence):
@@ -176,19 +190,19 @@ class _Records(Sequence):
 
 def _read(data_dir, pictures: str, types: Sequence[int]) -> tuple:
     """What saqt.json says, R references, C cells of these types, scores (R, C), N paths, N numbers of references."""
-    folder = checks.open_folder("saqt", data_dir, HOW_TO_GET)
+    remedy = "pictures that are elsewhere now are named by the option pictures=FOLDER"
+    reading = checks.Reading("saqt", data_dir, HOW_TO_GET, remedy=remedy)
     for file in FILES:
-        checks.find_one("saqt", folder, (file,), HOW_TO_GET)
-    about = read_about(folder)
-    faults = checks.Faults("saqt", folder, "pictures that are elsewhere now are named by the option pictures=FOLDER")
-    references, cells, mos_RC = _read_labels(folder, tuple(about["score_range"]), faults)
+        reading.find(file)
+    about = read_about(reading.folder)
+    references, cells, mos_RC = _read_labels(reading, tuple(about["score_range"]))
     wanted = [c for c, (type_, _) in enumerate(cells) if type_ in set(types)]
     if not wanted:
         there = ", ".join(map(str, sorted({type_ for type_, _ in cells})))
         raise ConfigError(f"saqt: there are no labels for types {list(types)!r}; there are for {there}")
     home = os.path.expanduser(pictures) or about["pictures"]
-    paths, numbers = _read_sources(folder, home, references, faults)
-    faults.refuse()
+    paths, numbers = _read_sources(reading, home, references)
+    reading.refuse()
     return about, references, [cells[c] for c in wanted], mos_RC[:, wanted], paths, numbers
 
 
@@ -196,13 +210,10 @@ def read_about(folder: str | os.PathLike) -> dict:
     """What saqt.json says, as it was given to write. Raises DataError where it cannot be read."""
     path = os.path.join(folder, FILES[2])
     kinds = {"dataset": str, "labels": str, "matches": dict, "trained": bool, "score_range": list}
+    kinds |= {"higher_is_better": bool, "pictures": str}
     try:
         about = json.loads(tables.read_text(path))
-        wrong = [
-            key
-            for key, kind in (kinds | {"higher_is_better": bool, "pictures": str}).items()
-            if not isinstance(about.get(key), kind)
-        ]
+        wrong = [key for key, kind in kinds.items() if not isinstance(about.get(key), kind)]
     except (ValueError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error}); run jaxiqa.transfer again") from error
     if wrong or about["labels"] not in _MODES:
@@ -211,40 +222,40 @@ def read_about(folder: str | os.PathLike) -> dict:
 
 
 def _read_labels(
-    folder: str, score_range: tuple[float, float], faults: checks.Faults
+    reading: checks.Reading, score_range: tuple[float, float]
 ) -> tuple[list[str], list[tuple[int, int]], np.ndarray]:
     """R references, C cells (type, level), and scores (R, C)."""
     found: dict[str, dict[tuple[int, int], float]] = {}
-    for where, row in tables.read_csv(os.path.join(folder, FILES[1]), _LABELS, faults):
+    for where, row in tables.read_csv(reading.path(FILES[1]), _LABELS, reading):
         reference, *numbers, text = (row[c] for c in _LABELS)
         if not all(n.isascii() and n.isdigit() for n in numbers) or not 1 <= int(numbers[0]) <= len(DISTORTIONS):
-            faults.add(f"rows that are no type 1..{len(DISTORTIONS)} and level", f"{where} {' '.join(numbers)}")
+            reading.add(f"rows that are no type 1..{len(DISTORTIONS)} and level", f"{where} {' '.join(numbers)}")
             continue
-        found.setdefault(reference, {})[int(numbers[0]), int(numbers[1])] = faults.label(text, where, score_range)
+        found.setdefault(reference, {})[int(numbers[0]), int(numbers[1])] = reading.label(text, where, score_range)
     cells = sorted({cell for scores in found.values() for cell in scores})
-    faults.add_all(
+    reading.add_all(
         "references without a label for every type and level", (r for r in found if len(found[r]) < len(cells))
     )
-    faults.refuse()
+    reading.refuse()
     return list(found), cells, np.array([[scores[cell] for cell in cells] for scores in found.values()])
 
 
-def _read_sources(folder: str, home: str, references: list[str], faults: checks.Faults) -> tuple[list[str], list[int]]:
+def _read_sources(reading: checks.Reading, home: str, references: list[str]) -> tuple[list[str], list[int]]:
     """Paths of the N sources, and the number of the reference that each is like."""
     number_of, seen = {reference: r for r, reference in enumerate(references)}, {}
     paths, numbers = [], []
-    for where, row in tables.read_csv(os.path.join(folder, FILES[0]), _SOURCES, faults):
+    for where, row in tables.read_csv(reading.path(FILES[0]), _SOURCES, reading):
         name = posixpath.normpath(row["source_image"])
         path = os.path.join(home, name)
         if checks.leaves(name):
-            faults.add("paths that leave the folder", f"{where} {name}")
+            reading.add("paths that leave the folder", f"{where} {name}")
         elif not os.path.isfile(path):
-            faults.add("missing pictures", path)
+            reading.add("missing pictures", path)
         if stem(name) in seen:  # the same content must not be in two parts, nor two pictures have one id
-            faults.add("pictures of one name", f"{where} {name} (as {seen[stem(name)]})")
+            reading.add("pictures of one name", f"{where} {name} (as {seen[stem(name)]})")
         seen[stem(name)] = where
         if row["reference"] not in number_of:
-            faults.add("references without labels", f"{where} {row['reference']!r}")
+            reading.add("references without labels", f"{where} {row['reference']!r}")
         paths.append(path)
         numbers.append(number_of.get(row["reference"], -1))
     return paths, numbers

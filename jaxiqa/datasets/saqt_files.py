@@ -24,35 +24,22 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from jaxiqa.datasets import checks, tables
-from jaxiqa.errors import DataError, full_disk
+from jaxiqa.datasets import checks, fact, tables
+from jaxiqa.errors import DataError
+from jaxiqa.files import writing
 
-PUBLIC_NAMES = {"kadid10k": "kadid-10k"}  # of datasets, where the public files have another one than our key
 BATCH = 1000  # sources in a labels file, and in a folder of pictures
 FORMS = ("new", "old")
 _NEW_MATCHES = (
-    "source_image",
-    "source_path",
-    "target_reference",
-    "target_reference_path",
-    "semantic_distance",
-    "cosine_similarity",
-    "rank",
-)
+    "source_image", "source_path", "target_reference", "target_reference_path", "semantic_distance",
+    "cosine_similarity", "rank",
+)  # fmt: skip
+_NEW_LABELS = (
+    "distorted_image", "quality_score", "source_image", "matched_reference", "distortion_type", "distortion_level",
+)  # fmt: skip
 _LABELS = {
     "old": ("dataset_{:03d}.csv", "utf-8", ("dist_img", "label")),
-    "new": (
-        "labels_batch_{:04d}.csv",
-        "utf-8-sig",
-        (
-            "distorted_image",
-            "quality_score",
-            "source_image",
-            "matched_reference",
-            "distortion_type",
-            "distortion_level",
-        ),
-    ),
+    "new": ("labels_batch_{:04d}.csv", "utf-8-sig", _NEW_LABELS),
 }
 
 
@@ -143,7 +130,7 @@ def read_matches(path: str) -> dict[str, Matches]:
 
 def write_similarities(path: str, matches: Mapping[str, Matches]) -> None:
     """Writes matches of the same sources in one or several datasets (by key), in the old form."""
-    names = [PUBLIC_NAMES.get(key, key) for key in matches]
+    names = [fact(key, "PUBLIC_NAME") or key for key in matches]
     values = ["sim_value"] if len(matches) == 1 else [f"sim_value_{name}" for name in names]
     header = ["kadis", *(cell for pair in zip(names, values, strict=True) for cell in pair)]
     columns = [column for m in matches.values() for column in (m.references, m.similarity.tolist())]
@@ -227,16 +214,10 @@ def write_labels(
 @contextlib.contextmanager
 def writing_csv(path: str, header: Sequence[str], encoding: str = "utf-8") -> Iterator:
     """A CSV writer that has written its header; the file appears when it is complete."""
-    unfinished = f"{path}.{os.getpid()}.tmp"
-    try:
-        with full_disk(path), open(unfinished, "w", encoding=encoding, newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            yield writer
-        os.replace(unfinished, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(unfinished)
+    with writing(path, "w", encoding=encoding, newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        yield writer
 
 
 def _refuse_repeated(path: str, names: Sequence[str]) -> None:

@@ -4,11 +4,9 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from jaxiqa.datasets import prepared
+from jaxiqa.datasets import fact, prepared
 from jaxiqa.datasets.records import Dataset
 from jaxiqa.errors import DataError
-
-_MADE_HERE = "sample"  # another version of the library that encodes its pictures gives them other sizes
 
 
 def data_fingerprint(dataset: Dataset) -> str:
@@ -21,13 +19,14 @@ def data_fingerprint(dataset: Dataset) -> str:
       DataError: a file that is not there.
     """
     first = dataset.records[0].path
-    if dataset.name == _MADE_HERE:
+    if fact(dataset.name, "MADE_HERE"):
         sizes = []
     elif prepared.is_address(first):
         sizes = [prepared.read_manifest(prepared.folder_of(first))["sources"]]
     else:
         with ThreadPoolExecutor(32) as pool:  # a network's file system answers after milliseconds
-            sizes = sorted(zip((r.id for r in dataset.records), pool.map(_size, dataset.records), strict=True))
+            bytes_ = pool.map(file_bytes, [r.path for r in dataset.records])
+            sizes = sorted(zip((r.id for r in dataset.records), bytes_, strict=True))
     return hashlib.sha256(repr((dataset.fingerprint, sizes)).encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
@@ -37,7 +36,3 @@ def file_bytes(path: str) -> int:
         return os.path.getsize(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})") from error
-
-
-def _size(record) -> int:
-    return file_bytes(record.path)

@@ -48,7 +48,6 @@ def read_split(file: str | os.PathLike, dataset: Dataset, round_: int) -> tuple[
 
     Args:
       file: one of the forms above.
-      dataset: what the file splits.
       round_: which of its splits; 1 for files that hold one.
 
     Raises:
@@ -95,10 +94,7 @@ def read_split(file: str | os.PathLike, dataset: Dataset, round_: int) -> tuple[
 def write_split(path: str | os.PathLike, split, dataset: Dataset, data: str = "") -> None:
     """Writes a split of make_split as JSON: the ids of the records in each part, and how they were chosen.
 
-    Args:
-      path: of the file.
-      split, dataset: what is written.
-      data: fingerprint of the files (sizes.py), for refuse_other_data.
+    `data` is the fingerprint of the files (sizes.py), for refuse_other_data.
 
     Raises:
       ConfigError: the file cannot be written.

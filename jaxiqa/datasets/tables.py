@@ -1,10 +1,16 @@
-"""Label tables: CSV as spreadsheets write it, and lines of words. Every row comes with the line it stands on."""
+"""Label files: CSV as spreadsheets write it, lines of words, variables of MATLAB.
+
+Every row of a text comes with the line it stands on.
+"""
 
 import csv
-import difflib
 import io
 import os
 
+import numpy as np
+import scipy
+
+from jaxiqa.datasets import did_you_mean
 from jaxiqa.datasets.checks import Faults
 from jaxiqa.errors import DataError
 
@@ -69,9 +75,8 @@ def _check_header(path: str, header: list[str], columns: tuple[str, ...]) -> Non
         if header.count(column) > 1:
             raise DataError(f"{path}: the column {column!r} is there {header.count(column)} times")
         if column not in header:
-            near = difflib.get_close_matches(column, header, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(f"{path} has no column {column!r}; it has {', '.join(header)}{hint}")
+            near = did_you_mean(column, header)
+            raise DataError(f"{path} has no column {column!r}; it has {', '.join(header)}{near}")
 
 
 def read_words(path: str, count: int, faults: Faults, separator: str | None = None) -> list[tuple[str, list[str]]]:
@@ -89,3 +94,32 @@ def read_words(path: str, count: int, faults: Faults, separator: str | None = No
         else:
             rows.append((where, words))
     return rows
+
+
+def read_mat(path: str, *names: str) -> list[np.ndarray]:
+    """The variables `names`, each as a 1-D array; a cell array of strings becomes an array of str.
+
+    Raises:
+      DataError: the file cannot be read, a variable is missing, or they differ in length.
+    """
+    try:
+        variables = scipy.io.loadmat(path)
+    except NotImplementedError as e:
+        raise DataError(f"{path}: a MATLAB 7.3 file; the owners' file is an older format") from e
+    except (OSError, ValueError, TypeError, scipy.io.matlab.MatReadError) as e:
+        raise DataError(f"{path}: cannot be read as a MATLAB file ({e})") from e
+    there = [name for name in variables if not name.startswith("__")]
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise DataError(f"{path} has no variable {', '.join(missing)}; it has {', '.join(there)}")
+    arrays = [_flat(variables[name]) for name in names]
+    if len({len(a) for a in arrays}) > 1:
+        sizes = ", ".join(f"{name} {len(a):,}" for name, a in zip(names, arrays, strict=True))
+        raise DataError(f"{os.path.basename(path)}: variables of different length: {sizes}")
+    return arrays
+
+
+def _flat(array: np.ndarray) -> np.ndarray:
+    if array.dtype != object:
+        return array.ravel()
+    return np.array([str(cell.item()) for cell in array.ravel()])

@@ -35,11 +35,9 @@ def read_sheet(path: str, sheet: str, columns: tuple[str, ...]) -> list[tuple[st
 
 
 def read_cells(path: str, sheet: str = "") -> list[tuple[str, dict[str, str]]]:
-    """Rows as ("file:row", {letter of the column: text}); numbers are the text that the file stores ("0.062").
+    """Rows of a sheet, "" for the first, as ("file:row", {letter of the column: text}).
 
-    Args:
-      path: the workbook.
-      sheet: its name; "" is the first one.
+    Numbers are the text that the file stores ("0.062").
 
     Raises:
       DataError: no workbook, or no such sheet.

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from jaxiqa.distortions.eight_bits import to_uint8
+
 # ITU-T T.81, tables K.1 and K.2.
 _LUMA_TABLE = np.array(
     [
@@ -53,7 +55,7 @@ def jpeg(image_HWC, quality):
     Source: KADID-10k data-set code, type 10; ITU-T T.81; libjpeg.
     """
     height, width, _ = image_HWC.shape
-    luma_HW, blue_HW, red_HW = _to_ycc(jnp.floor(255 * image_HWC + 0.5).astype(jnp.int32))
+    luma_HW, blue_HW, red_HW = _to_ycc(to_uint8(image_HWC).astype(jnp.int32))
     luma_HW = _through_dct(luma_HW, _LUMA_TABLE, quality)
 
     def chroma(plane_HW):

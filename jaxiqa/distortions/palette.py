@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxiqa.distortions.eight_bits import to_uint8
+
 MAX_COLOURS = 64
 BINS = 32  # a side of the colour cube: 5 bits per channel, as `rgb2ind`
 _COUNTED = 2**23  # so many pixels can be summed in int32
@@ -22,7 +24,7 @@ def colour_quantisation(image_HWC, colours):
     fewer colours needs fewer. Source: KADID-10k data-set code, type 6; the cuts follow X. Wu, "Efficient statistical
     computations for optimal color quantization" (Graphics Gems II), greedy in the error that a cut saves.
     """
-    pixels_HWC = jnp.clip(jnp.floor(255 * image_HWC + 0.5), 0, 255).astype(jnp.int32)
+    pixels_HWC = to_uint8(jnp.clip(image_HWC, 0, 1)).astype(jnp.int32)
     palette_P3, used_P = _palette(pixels_HWC, colours.astype(jnp.int32))
     # MATLAB stores and dithers a picture column by column; KADID-10k's dither patterns show it.
     dithered_WHC = _dither(pixels_HWC.transpose(1, 0, 2), palette_P3, used_P)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxiqa.distortions.eight_bits import to_uint8_on_host
 from jaxiqa.distortions.table import DISTORTIONS, get_distortion
 
 # A picture whose values span less than this is constant but for rounding, which a stretch would blow up to full range.
@@ -64,11 +65,11 @@ def distort_exact(image_HWC, type, level, key, *, stretch=True):
     if row.codec is None:
         if isinstance(key, int | np.integer):
             key = jax.random.key(key)
-        return _to_uint8(distort(_to_float(image_HWC), type, level, key, stretch=stretch))
+        return to_uint8_on_host(distort(_to_float(image_HWC), type, level, key, stretch=stretch))
     if stretch:
-        image_HWC = _to_uint8(_stretch(_to_float(image_HWC)))
+        image_HWC = to_uint8_on_host(_stretch(_to_float(image_HWC)))
     image_HWC = row.codec(image_HWC, row.levels[int(level) - 1])
-    return _to_uint8(_stretch(_to_float(image_HWC))) if stretch else image_HWC
+    return to_uint8_on_host(_stretch(_to_float(image_HWC))) if stretch else image_HWC
 
 
 @functools.partial(jax.jit, static_argnames=("row", "stretch"))
@@ -93,7 +94,3 @@ def _stretch(image_HWC):
 
 def _to_float(image_HWC):
     return image_HWC.astype(np.float32) / 255
-
-
-def _to_uint8(image_HWC):
-    return np.floor(255 * np.asarray(image_HWC) + 0.5).astype(np.uint8)

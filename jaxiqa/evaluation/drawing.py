@@ -5,8 +5,11 @@ may be a str, a pathlib path or an etils path (a bucket).
 """
 
 import io
+import textwrap
 
+import numpy as np
 from etils import epath
+from PIL import Image
 
 from jaxiqa.errors import full_disk
 
@@ -25,10 +28,28 @@ def new_figure(width: float, height: float):
     """A figure of width x height inches with one pair of axes: (figure, axes)."""
     figure = blank(width, height, layout="constrained")
     axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
+    style(axes)
     return figure, axes
+
+
+def style(axes, lines: str = "both") -> None:
+    """An open frame, with a grid below what is drawn; `lines` is "both", or "x" for those that cross the x axis."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=lines, color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def head(axes, title: str, letters: int = 58, below: str = "") -> None:
+    """Puts the title over the axes in lines of up to `letters`, and the text `below` it."""
+    title = "\n".join(textwrap.wrap(plain(title), letters))
+    axes.set_title(title + below, fontsize=11, color=INK, parse_math=False)
+
+
+def thumbnail(image_HWC: np.ndarray, side: int) -> np.ndarray:
+    """A uint8 (H, W, 3) image in proportion with no side above `side` pixels; smaller ones are as they are."""
+    small = Image.fromarray(image_HWC)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(small)
 
 
 def plain(text: str) -> str:

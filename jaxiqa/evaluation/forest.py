@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxiqa.evaluation.drawing import BLUE, GRID, INK, ORANGE, blank, plain, save
+from jaxiqa.evaluation.drawing import BLUE, INK, ORANGE, blank, plain, save, style
 
 _GREEN = "#2f855a"
 _LONGEST = 60  # letters of a file's name
@@ -14,7 +14,6 @@ def draw_comparison(path, found: Mapping, names: Sequence[str], files: Sequence[
     """PNG: srcc, plcc and krcc of each file with their intervals; beside it, where there are two files, a scatter plot.
 
     Args:
-      path: file to write.
       found: of comparison.compare.
       names, files: short and full names of the F files.
       scores_FN: (F, N) their scores; the first two are drawn.
@@ -46,9 +45,7 @@ def _forest(axes, found: Mapping, names: Sequence[str]) -> None:
         axes.plot(value, rows + shift, "o", color=colour, markersize=6, label=metric.upper())
     axes.set_yticks(rows, names)
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.grid(axis="x", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    style(axes, "x")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=9)
 
 
@@ -56,7 +53,5 @@ def _scatter(figure, axes, names: Sequence[str], scores_FN, mos) -> None:
     size = 28 if len(mos) < 500 else 12 if len(mos) < 3000 else 6
     points = axes.scatter(scores_FN[0], scores_FN[1], c=mos, s=size, cmap="viridis", alpha=0.8, linewidths=0)
     axes.set(xlabel=f"score of {names[0]}", ylabel=f"score of {names[1]}")
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    style(axes)
     figure.colorbar(points, ax=axes, label="opinion score")

@@ -101,22 +101,12 @@ def make_pairs(scores: Mapping[str, Sequence], image_ids: Sequence, K: int = LEV
         a, d = scores[attacker], scores[defender]
         for level, (centre, members) in enumerate(zip(*level_sets(d, K, tol), strict=True), 1):
             inside = np.flatnonzero(members)
-            worst, best = (inside[np.argmin(a[inside])], inside[np.argmax(a[inside])]) if inside.size else (None, None)
-            found.append(
-                {
-                    "attacker": attacker,
-                    "defender": defender,
-                    "level": level,
-                    "centre": float(centre),
-                    "worst_id": None if worst is None else image_ids[worst],
-                    "best_id": None if best is None else image_ids[best],
-                    "attacker_worst": None if worst is None else float(a[worst]),
-                    "attacker_best": None if best is None else float(a[best]),
-                    "defender_worst": None if worst is None else float(d[worst]),
-                    "defender_best": None if best is None else float(d[best]),
-                    "n_in_level": int(inside.size),
-                }
-            )
+            ends = (inside[np.argmin(a[inside])], inside[np.argmax(a[inside])]) if inside.size else (None, None)
+            pair = {"attacker": attacker, "defender": defender, "level": level, "centre": float(centre)}
+            for key, values in {"{}_id": image_ids, "attacker_{}": a.tolist(), "defender_{}": d.tolist()}.items():
+                for end, image in zip(("worst", "best"), ends, strict=True):
+                    pair[key.format(end)] = None if image is None else values[image]
+            found.append(pair | {"n_in_level": int(inside.size)})
     return found
 
 
@@ -134,13 +124,11 @@ def gmad(
     """Two models against each other: K pairs in which A attacks, then K in which B does.
 
     Args:
-      scores_a, scores_b: (N,) of the pool.
-      image_ids: (N,).
+      scores_a, scores_b, image_ids: (N,) of the pool.
       K, tol: of level_sets.
       align: of ALIGNMENTS.
       rated: for logistic, (scores of A, scores of B, opinion scores 0..100) of a rated set.
       oracle: {image id: quality 0..100}, which judges the pairs (see judge); None leaves them to people.
-      names: of A and B.
 
     Returns:
       dicts with the keys of make_pairs and, with an oracle, of judge.
@@ -185,17 +173,11 @@ def judge(pairs: Sequence[Mapping], preferences: Sequence[float | None], jnd: fl
 
 @dataclasses.dataclass(frozen=True)
 class CleanVotes:
-    """Votes of S subjects on P pairs after BT.500.
+    """Votes of S subjects on P pairs after BT.500."""
 
-    Attributes:
-      preference: (P,) mean of the votes that are left.
-      outlier: (S, P) votes that were dropped.
-      rejected: (S,) subjects all of whose votes were dropped.
-    """
-
-    preference: np.ndarray
-    outlier: np.ndarray
-    rejected: np.ndarray
+    preference: np.ndarray  # (P,) mean of the votes that are left
+    outlier: np.ndarray  # (S, P) votes that were dropped
+    rejected: np.ndarray  # (S,) subjects all of whose votes were dropped
 
 
 def clean_votes(votes_SP) -> CleanVotes:
@@ -257,15 +239,10 @@ def matrices(pairs: Sequence[Mapping], names: Sequence[str]) -> tuple[np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """Thurstone scale values.
+    """Thurstone scale values."""
 
-    Attributes:
-      scale: (M,) with mean 0; higher is better, and 1 is one standard deviation of a comparison.
-      prior: whether a standard normal prior was needed because the likelihood alone has no maximum.
-    """
-
-    scale: np.ndarray
-    prior: bool
+    scale: np.ndarray  # (M,) with mean 0; higher is better, and 1 is one standard deviation of a comparison
+    prior: bool  # whether a standard normal prior was needed because the likelihood alone has no maximum
 
 
 def rank(matrix_MM) -> Ranking:

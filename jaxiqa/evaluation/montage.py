@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image
 
-from jaxiqa.evaluation.drawing import BLUE, DPI, INK, ORANGE, blank, plain, save, shortened
+from jaxiqa.evaluation.drawing import BLUE, DPI, INK, ORANGE, blank, plain, save, shortened, thumbnail
 from jaxiqa.evaluation.gmad import TOLERANCE
 
 _SIDE = 640  # longest side of a picture in pixels
@@ -23,16 +22,11 @@ def draw_pair(path, pair: Mapping, worst_HWC: np.ndarray, best_HWC: np.ndarray, 
     """PNG of one pair of gmad.make_pairs, with the verdict where it is judged; no picture is cropped or enlarged.
 
     Args:
-      path: file to write.
       pair: one that is none of an empty level.
       worst_HWC, best_HWC: uint8 (H, W, 3), its two pictures, of any sizes.
       levels, tol: of the competition.
     """
-    pictures = []
-    for image in (worst_HWC, best_HWC):
-        small = Image.fromarray(image)
-        small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-        pictures.append(np.asarray(small))
+    pictures = [thumbnail(image, _SIDE) for image in (worst_HWC, best_HWC)]
     columns = [max(picture.shape[1], 380) for picture in pictures]
     width, tallest = sum(columns) + _GAP + 2 * _MARGIN, max(picture.shape[0] for picture in pictures)
     above, below = 3 * _LINE, (6 if "verdict" in pair else 4) * _LINE

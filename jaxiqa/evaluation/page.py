@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from jaxiqa.evaluation.drawing import write_bytes
+from jaxiqa.evaluation.drawing import thumbnail, write_bytes
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1f2933; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
@@ -55,10 +55,8 @@ class Page:
         """Small versions of uint8 (H, W, 3) pictures with their captions."""
         cells = []
         for picture, caption in pictures:
-            small = Image.fromarray(picture)
-            small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
             file = io.BytesIO()
-            small.save(file, "PNG")
+            Image.fromarray(thumbnail(picture, _THUMBNAIL)).save(file, "PNG")
             text = html.escape(_printable(caption))
             cells.append(f"<figure>{_image(caption, file.getvalue())}<figcaption>{text}</figcaption></figure>")
         self._section(heading, f'<div class="gallery">{"".join(cells)}</div>')

@@ -16,19 +16,12 @@ _PENALTY = 1e-2  # half of it times the squared weights (of standardised feature
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """Softmax regression on features.
+    """Softmax regression on features."""
 
-    Attributes:
-      weight: (D, C) float32.
-      bias: (C,) float32.
-      classes: C names.
-      families: C names of the groups that the classes belong to.
-    """
-
-    weight: np.ndarray
-    bias: np.ndarray
-    classes: tuple[str, ...]
-    families: tuple[str, ...]
+    weight: np.ndarray  # (D, C) float32
+    bias: np.ndarray  # (C,) float32
+    classes: tuple[str, ...]  # C names
+    families: tuple[str, ...]  # C names of the groups that the classes belong to
 
     def predict(self, features_ND: np.ndarray) -> np.ndarray:
         """The likeliest class of each sample, (N,) indices."""

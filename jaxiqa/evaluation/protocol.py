@@ -23,23 +23,14 @@ METRICS = ("srcc", "plcc", "krcc", "rmse")
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One round of one row.
+    """One round of one row."""
 
-    Attributes:
-      row: what is compared.
-      selection: "val", "legacy", or "not known".
-      round: 1, 2, ...
-      target: dataset the numbers are on.
-      report: of report.json.
-      pictures: rows of predictions_*.csv, as text.
-    """
-
-    row: str
-    selection: str
-    round: int
-    target: str
-    report: dict
-    pictures: list[dict[str, str]]
+    row: str  # what is compared
+    selection: str  # "val", "legacy", or "not known"
+    round: int  # 1, 2, ...
+    target: str  # dataset the numbers are on
+    report: dict  # of report.json
+    pictures: list[dict[str, str]]  # rows of predictions_*.csv, as text
 
 
 def read_cell(folder: epath.Path, row: str, selection: str, round: int, target: str = "") -> Cell:
@@ -87,12 +78,11 @@ def by_group(cells: Iterable[Cell], column: str) -> list[dict]:
             with warnings.catch_warnings(action="ignore"):  # constant predictions have no correlation: nan
                 both = sign * srcc(pred, mos), sign * plcc(pred, mos)
             found.setdefault((cell.row, cell.selection, cell.target, value), []).append((len(pictures), *both))
-    names = ("row", "selection", "target", column)
     rows = []
-    for key, values in found.items():
-        pictures, *both = np.median(values, axis=0).tolist()
-        row = dict(zip(names, key, strict=True)) | {"rounds": len(values), "pictures": round(pictures)}
-        rows.append(row | dict(zip(("srcc", "plcc"), both, strict=True)))
+    for (row, selection, target, value), values in found.items():
+        pictures, of_srcc, of_plcc = np.median(values, axis=0).tolist()
+        line = {"row": row, "selection": selection, "target": target, column: value, "rounds": len(values)}
+        rows.append(line | {"pictures": round(pictures), "srcc": of_srcc, "plcc": of_plcc})
     return rows
 
 
@@ -105,15 +95,6 @@ def markdown(rows: Sequence[dict], digits: int = 4) -> str:
     widths = [max(map(len, column)) for column in zip(list(rows[0]), *body, strict=True)]
     line = lambda cells: "| " + " | ".join(f"{c:{w}}" for c, w in zip(cells, widths, strict=True)) + " |"  # noqa: E731
     return "\n".join([line(rows[0]), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, body)])
-
-
-def to_csv(rows: Sequence[dict]) -> str:
-    """The same dicts as CSV with a header."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def draw(path: epath.PathLike, cells: Sequence[Cell], title: str) -> None:

@@ -1,6 +1,7 @@
 """What a run leaves to look at: loss curve, scatter plot, contact sheet (PNG), predictions (CSV) and numbers (JSON).
 
-A path may be a str, a pathlib path or an etils path (a bucket); every file appears whole or not at all.
+`path` is the file to write: a str, a pathlib path or an etils path (a bucket). It appears whole or not at all. `title`
+is the heading.
 """
 
 import csv
@@ -11,9 +12,9 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from PIL import Image
 
-from jaxiqa.evaluation.drawing import BLUE, DPI, INK, ORANGE, blank, new_figure, plain, save, shortened, write_bytes
+from jaxiqa.evaluation import drawing
+from jaxiqa.evaluation.drawing import BLUE, DPI, INK, ORANGE, blank, head, new_figure, plain, save
 from jaxiqa.evaluation.metrics import Fit, plcc, srcc
 
 COLUMNS = ("path", "score", "native", "se", "mos", "reference", "distortion", "level")
@@ -30,7 +31,6 @@ def loss_curve(
     """PNG of the training loss over the steps and, on the right axis, of what every evaluation found.
 
     Args:
-      path: file to write.
       steps, losses: equally long (ValueError otherwise); values that are not finite leave a gap.
       val: (step, value) of every evaluation.
       val_name: what the values are.
@@ -69,7 +69,6 @@ def scatter(path, pred: Sequence[float], mos: Sequence[float], title: str, fit: 
     """PNG of opinion scores over predicted scores; the heading gives SRCC, PLCC and the number of pictures.
 
     Args:
-      path: file to write.
       pred: predicted scores, 0..100.
       mos: opinion scores on their own scale, as many. Pairs that are not finite are left out and counted.
       title: what was predicted, e.g. model and dataset.
@@ -91,8 +90,7 @@ def scatter(path, pred: Sequence[float], mos: Sequence[float], title: str, fit: 
         axes.plot(grid, fit(grid), color=ORANGE, linewidth=2, label=f"{fit.kind} fit")
         axes.set_ylim(low, high)
         axes.legend(loc="lower right", frameon=False, fontsize=9)
-    title = "\n".join(textwrap.wrap(plain(title), 58))
-    axes.set_title(f"{title}\n{heading}", fontsize=11, color=INK, parse_math=False)
+    head(axes, title, below=f"\n{heading}")
     save(path, figure)
 
 
@@ -100,7 +98,6 @@ def contact_sheet(path, images: Sequence[np.ndarray], captions: Sequence[str], t
     """PNG of small pictures in rows, each with its caption below; no picture is cropped or stretched.
 
     Args:
-      path: file to write.
       images: uint8 (H, W, 3), of any sizes; ValueError where there are none.
       captions: one per picture; line breaks are kept, long lines lose their middle.
       title: heading of the sheet; line breaks are kept.
@@ -110,11 +107,7 @@ def contact_sheet(path, images: Sequence[np.ndarray], captions: Sequence[str], t
         raise ValueError(f"a sheet needs pictures and a caption for each, not {len(images)} and {len(captions)}")
     rows = math.ceil(len(images) / columns)
     width = columns * _CELL
-    thumbnails = []
-    for image in images:
-        small = Image.fromarray(image)
-        small.thumbnail((round(0.94 * _CELL * DPI),) * 2, Image.Resampling.LANCZOS)
-        thumbnails.append(np.asarray(small))
+    thumbnails = [drawing.thumbnail(image, round(0.94 * _CELL * DPI)) for image in images]
     lines = max(caption.count("\n") + 1 for caption in captions)
     pictures = [max(t.shape[0] for t in thumbnails[r * columns : (r + 1) * columns]) / DPI for r in range(rows)]
     width_in_letters = max(20, int(10.5 * width))
@@ -132,7 +125,7 @@ def contact_sheet(path, images: Sequence[np.ndarray], captions: Sequence[str], t
             left = round((column + 0.5) * _CELL * DPI - small.shape[1] / 2)
             down = round((height - top - tallest) * DPI)
             figure.figimage(small, left, down, origin="upper")
-            text = "\n".join(shortened(line, 36) for line in plain(caption).split("\n"))
+            text = "\n".join(drawing.shortened(line, 36) for line in plain(caption).split("\n"))
             at = ((column + 0.5) / columns, 1 - (top + tallest + 0.06) / height)
             figure.text(*at, text, ha="center", va="top", fontsize=8, color=INK, linespacing=1.25, parse_math=False)
         top += tallest + below + 0.1
@@ -143,9 +136,7 @@ def residuals(path, groups: Mapping[str, Sequence[float]], title: str):
     """PNG of how far scores lie from opinions in groups of pictures: a box from quartile to quartile with the median.
 
     Args:
-      path: file to write.
       groups: {name: score minus opinion of its pictures, 0..100}; what is not finite is left out.
-      title: heading.
     """
     finite = {name: [v for v in values if math.isfinite(v)] for name, values in groups.items()}
     names = [f"{plain(name)} ({len(values)})" for name, values in finite.items()]
@@ -160,7 +151,7 @@ def residuals(path, groups: Mapping[str, Sequence[float]], title: str):
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=8)
     axes.set_xlabel("predicted minus opinion score (0-100)")
-    axes.set_title("\n".join(textwrap.wrap(plain(title), 58)), fontsize=11, color=INK, parse_math=False)
+    head(axes, title)
     save(path, figure)
 
 
@@ -168,7 +159,6 @@ def draw_matrix(path, values: np.ndarray, names: Sequence[str], title: str, xlab
     """PNG of a square matrix with its values written in its cells, rows downwards.
 
     Args:
-      path: file to write.
       values: (n, n); they are rounded, and zeros are left blank.
       names: of rows and columns, n.
       title, xlabel, ylabel: texts.
@@ -184,7 +174,7 @@ def draw_matrix(path, values: np.ndarray, names: Sequence[str], title: str, xlab
         if value:
             colour = "white" if value > 0.6 * values.max() else INK
             axes.text(column, row, value, ha="center", va="center", fontsize=7, color=colour)
-    axes.set_title("\n".join(textwrap.wrap(plain(title), round(9 * size))), fontsize=11, color=INK, parse_math=False)
+    head(axes, title, round(9 * size))
     save(path, figure)
 
 
@@ -192,9 +182,7 @@ def draw_rounds(path, values: Mapping[str, Sequence[float]], title: str):
     """PNG of the SRCC of repeated rounds: a dot for each, a bar at their median.
 
     Args:
-      path: file to write.
       values: {what is compared: SRCC of its rounds}; names may have line breaks, what is not finite is left out.
-      title: heading.
     """
     longest = max(len(line) for name in values for line in name.split("\n"))
     figure, axes = new_figure(max(4.0, 1.2 + max(0.9, 0.1 * longest) * len(values)), 4.5)
@@ -206,7 +194,7 @@ def draw_rounds(path, values: Mapping[str, Sequence[float]], title: str):
     axes.set_xticks(range(len(values)), [plain(name) for name in values], fontsize=9)
     axes.set_xlim(-0.6, len(values) - 0.4)
     axes.set_ylabel("SRCC of each round, and their median")
-    axes.set_title("\n".join(textwrap.wrap(plain(title), 60)), fontsize=11, color=INK, parse_math=False)
+    head(axes, title, 60)
     save(path, figure)
 
 
@@ -216,16 +204,21 @@ def write_predictions(path, rows: Iterable[Mapping]):
     A key that is missing is left empty, another key is a ValueError. File names of any bytes survive: read the file as
     UTF-8 with errors="surrogateescape".
     """
+    drawing.write_bytes(path, to_csv(rows, COLUMNS).encode("utf-8", "surrogateescape"))
+
+
+def to_csv(rows: Sequence[Mapping], columns: Sequence[str] = ()) -> str:
+    """Dicts as CSV with a header, by default the keys of the first; another key is a ValueError."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns or [key for row in rows[:1] for key in row], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    return text.getvalue()
 
 
 def write_json(path, values: Mapping):
     """Indented JSON. NumPy scalars and arrays become numbers and lists, and what is not finite becomes null."""
-    write_bytes(path, (json.dumps(_jsonable(values), indent=2, allow_nan=False) + "\n").encode())
+    drawing.write_bytes(path, (json.dumps(_jsonable(values), indent=2, allow_nan=False) + "\n").encode())
 
 
 def _jsonable(value):

@@ -1,12 +1,14 @@
 """What evaluations have written, read back and joined: predictions (CSV) and the numbers of rounds (JSON or CSV)."""
 
+import contextlib
 import csv
 import dataclasses
 import glob
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 import numpy as np
 
@@ -17,21 +19,13 @@ _SHOWN = 5  # pictures that a message lists
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """Scores of N pictures by one predictor.
+    """Scores of N pictures by one predictor."""
 
-    Attributes:
-      file: where they were read.
-      paths: N pictures, as they are written there.
-      score: (N,) nan for pictures that could not be scored.
-      mos: (N,) opinion scores on the dataset's native scale, nan where there are none.
-      reference: N names of contents, "" where unknown.
-    """
-
-    file: str
-    paths: list[str]
-    score: np.ndarray
-    mos: np.ndarray
-    reference: list[str]
+    file: str  # where they were read
+    paths: list[str]  # N pictures, as they are written there
+    score: np.ndarray  # (N,) nan for pictures that could not be scored
+    mos: np.ndarray  # (N,) opinion scores on the dataset's native scale, nan where there are none
+    reference: list[str]  # N names of contents, "" where unknown
 
 
 def read_predictions(file: str) -> Predictions:
@@ -143,34 +137,35 @@ def read_rounds(patterns: Sequence[str]) -> dict[tuple, dict[str, float]]:
 
 def _read_csv(file: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """(line, row) of a CSV that has these columns."""
-    try:
-        with open(file, encoding="utf-8", errors="surrogateescape", newline="") as text:
-            reader = csv.DictReader(text)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            if missing:
-                has = ", ".join(reader.fieldnames or ["nothing"])
-                raise DataError(f"{file} has no column {missing[0]!r}; it has {has}")
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror})") from error
-    except csv.Error as error:
-        raise DataError(f"{file} is no CSV ({error})") from error
+    with _reading(file, "CSV", errors="surrogateescape", newline="") as text:
+        reader = csv.DictReader(text)
+        missing = [column for column in columns if column not in (reader.fieldnames or ())]
+        if missing:
+            has = ", ".join(reader.fieldnames or ["nothing"])
+            raise DataError(f"{file} has no column {missing[0]!r}; it has {has}")
+        rows = [(reader.line_num, row) for row in reader]
     if not rows:
         raise DataError(f"{file} has no rows")
     return rows
 
 
 def _read_json(file: str) -> dict:
-    try:
-        with open(file, encoding="utf-8") as text:
-            report = json.load(text)
-    except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{file} is no JSON ({error}); give report.json files of jaxiqa.evaluate") from error
+    with _reading(file, "JSON", "; give report.json files of jaxiqa.evaluate") as text:
+        report = json.load(text)
     if not isinstance(report, dict):
         raise DataError(f"{file} is no report.json of jaxiqa.evaluate")
     return report
+
+
+@contextlib.contextmanager
+def _reading(file: str, form: str, advice: str = "", **how) -> Iterator[TextIO]:
+    try:
+        with open(file, encoding="utf-8", **how) as text:
+            yield text
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror})") from error
+    except (csv.Error, ValueError) as error:
+        raise DataError(f"{file} is no {form} ({error}){advice}") from error
 
 
 def _number(file: str, line: int, row: dict, column: str) -> float:

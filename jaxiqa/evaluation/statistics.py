@@ -22,70 +22,48 @@ _ROWS = 1024  # pictures compared with all others at a time
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A metric and its confidence interval.
+    """A metric and its confidence interval."""
 
-    Attributes:
-      value: the metric of all pictures.
-      low, high: percentiles of the metric over the resamples.
-      samples: resamples behind them; those in which the metric is undefined (one value only) do not count.
-    """
-
-    value: float
+    value: float  # the metric of all pictures
+    # low, high: percentiles of the metric over the resamples
     low: float
     high: float
-    samples: int
+    samples: int  # resamples behind them; those in which the metric is undefined (one value only) do not count
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference(Interval):
-    """The metric of A minus that of B, with its interval.
+    """The metric of A minus that of B, with its interval."""
 
-    Attributes:
-      p: two-sided, for no difference: twice the smaller share of resamples on one side of 0 (0 itself counts on both
-        sides, and the data as one more resample, so that p is never 0).
-    """
-
+    # two-sided, for no difference: twice the smaller share of resamples on one side of 0 (0 itself counts on both
+    # sides, and the data as one more resample, so that p is never 0)
     p: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Wilcoxon:
-    """Signed-rank test of rounds.
+    """Signed-rank test of rounds."""
 
-    Attributes:
-      rounds: how many pairs.
-      median_difference: of A minus B.
-      statistic: the smaller one of the sums of ranks of positive and of negative differences.
-      p: two-sided, for differences that are symmetric around 0.
-    """
-
-    rounds: int
-    median_difference: float
-    statistic: float
-    p: float
+    rounds: int  # how many pairs
+    median_difference: float  # of A minus B
+    statistic: float  # the smaller one of the sums of ranks of positive and of negative differences
+    p: float  # two-sided, for differences that are symmetric around 0
 
 
 @dataclasses.dataclass(frozen=True)
 class FTest:
-    """Comparison of two residual variances.
+    """Comparison of two residual variances."""
 
-    Attributes:
-      ratio: variance of A's residuals over that of B's.
-      p: two-sided, for equal variances.
-      p_a_smaller, p_a_larger: one-sided, for the alternatives that A's variance is the smaller, the larger one.
-      dof: degrees of freedom of both variances.
-      kurtosis_a, kurtosis_b: m4 / m2**2 of the residuals, 3 for a normal distribution.
-      gaussian: whether both lie in NORMAL_KURTOSIS; without it the p values mean little.
-    """
-
-    ratio: float
-    p: float
+    ratio: float  # variance of A's residuals over that of B's
+    p: float  # two-sided, for equal variances
+    # p_a_smaller, p_a_larger: one-sided, for the alternatives that A's variance is the smaller, the larger one
     p_a_smaller: float
     p_a_larger: float
-    dof: int
+    dof: int  # degrees of freedom of both variances
+    # kurtosis_a, kurtosis_b: m4 / m2**2 of the residuals, 3 for a normal distribution
     kurtosis_a: float
     kurtosis_b: float
-    gaussian: bool
+    gaussian: bool  # whether both lie in NORMAL_KURTOSIS; without it the p values mean little
 
 
 def bootstrap(
@@ -106,8 +84,7 @@ def bootstrap(
       prediction, mos: (N,) scores in any units.
       groups: (N,) what each picture shows; whole groups are drawn with replacement.
       metrics: of METRICS.
-      samples: how many resamples.
-      seed: of the draws.
+      samples, seed: of the draws.
       confidence: share of the resamples inside, 0..1.
 
     Returns:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from jaxiqa.datasets import fact
 from jaxiqa.datasets.diagnosis import Finding
-from jaxiqa.datasets.known import KNOWN
 from jaxiqa.datasets.records import Dataset
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.decode import read_image
@@ -57,7 +57,8 @@ def _sizes(dataset: Dataset, contents: dict[str, Content]) -> Iterator[Finding]:
         return
     common = ", ".join(f"{w}x{h} ({count:,})" for (h, w), count in sizes.most_common(3))
     what = common + f" and {len(sizes) - 3:,} other sizes" * (len(sizes) > 3)
-    known = KNOWN[dataset.name].sizes if dataset.name in KNOWN else ()
+    published = fact(dataset.name, "KNOWN")
+    known = published.sizes if published else ()
     odd = tuple(
         f"{path} {c.size[1]}x{c.size[0]}" for path, c in contents.items() if not c.reason and c.size not in known
     )

@@ -8,9 +8,10 @@ import numpy as np
 
 from jaxiqa.datasets.records import Record
 from jaxiqa.distortions import CONTRASTIVE, distort_batch, draw_classes
+from jaxiqa.distortions.eight_bits import to_uint8
 from jaxiqa.errors import ConfigError
 from jaxiqa.inputs.files import find_pictures
-from jaxiqa.inputs.transforms import normalise, to_uint8
+from jaxiqa.inputs.transforms import normalise
 
 
 def split_pictures(folder: str, held_out: int) -> tuple[list[Record], list[Record]]:

@@ -9,7 +9,7 @@ What becomes of each kind of picture:
   16-bit grey                 round(v / 257), so that 0..65535 fills 0..255 and nothing is clipped
   16-bit RGB                  the high byte, floor(v / 256): Pillow's reading, at most 1 below v / 257
   10- and 12-bit AVIF         rounded to 8 bits by libavif; the HDR transfer curve is not undone
-  float (TIFF)                round(255 v) where every sample is in 0..1, otherwise refused: white is unknown
+  float (TIFF)                floor(255 v + 0.5) if every sample is in 0..1, else refused: white is unknown
   32-bit and signed integers  refused, white is unknown (PGM says its maximum and is read)
   alpha, transparent colour   composited over mid-grey 128, so that neither black nor white edges appear
   CMYK                        R = (255 - C)(255 - K) / 255, and so on; JPEG: Adobe's inverted storage
@@ -30,6 +30,7 @@ Every function may be called from many threads at once; no setting of Pillow or 
 import contextlib
 import io
 import os
+import re
 import stat
 import struct
 import zlib
@@ -46,6 +47,7 @@ from PIL import (
     ImageFile,
     ImageOps,
     Jpeg2KImagePlugin,
+    JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
     TiffImagePlugin,
@@ -53,14 +55,33 @@ from PIL import (
 )
 
 from jaxiqa.datasets import prepared
+from jaxiqa.distortions.eight_bits import to_uint8_on_host
 from jaxiqa.errors import DataError
 
 MAX_PIXELS = 178_000_000  # height * width; more is refused before a pixel is decoded
 BACKGROUND = 128  # grey that shows through transparent pixels
 
+
+class _JpegHeader(JpegImagePlugin.JpegImageFile):
+    """Pillow's reading of the segments before the first scan; the pixels are simplejpeg's."""
+
+    def _open(self) -> None:
+        # Pillow appends each EXIF segment to those before, which takes linear time for a bytearray only. For a missing
+        # resolution it would copy the values of all EXIF tags, which may be the same megabytes for each.
+        self.info.update(exif=bytearray(), dpi=None)
+        super()._open()
+        end = self.fp.tell()
+        self.fp.seek(0)
+        # A length counts itself, so that 0 and 1 are damage; Pillow and libjpeg take them for an empty segment.
+        empty = any(not body for _, body in self.applist)
+        if empty and re.search(rb"\xff[\xe0-\xef\xfe]\0[\0\1]", self.fp.read(end)):
+            raise ValueError("a segment without a length")
+
+
 # The classes themselves and not Image.open: its size limit is a switch of the whole process, and its guessing reaches
 # Ghostscript.
 _PLUGINS = {
+    "JPEG": _JpegHeader,
     "PNG": PngImagePlugin.PngImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
@@ -79,8 +100,6 @@ _MAGIC = (
     ("PPM", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
     ("JPEG 2000", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
 )
-_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers SOF0..SOF15 without DHT, JPG, DAC
-_START_OF_SCAN, _APP1 = 0xDA, 0xE1
 
 
 def read_image(source) -> np.ndarray:
@@ -187,20 +206,16 @@ def _opened(source) -> Iterator[tuple[BinaryIO, str]]:
         raise TypeError(f"a picture is given as path, bytes or binary file object, not {type(source).__name__}")
 
 
-def _header(file: BinaryIO, name: str) -> tuple[str, Image.Image | None, tuple[int, int], int]:
-    """Format, Pillow's unloaded image (None for JPEG), stored (height, width), and orientation still to be applied."""
+def _header(file: BinaryIO, name: str) -> tuple[str, Image.Image, tuple[int, int], int]:
+    """Format, Pillow's unloaded image, stored (height, width), and orientation still to be applied."""
     with _refusing("unreadable header", name):
         start = file.read(32)
         file.seek(0)
         kind = _format(start)
-        if kind == "JPEG":
-            image = None
-            shape, orientation = _jpeg_header(file)
-        else:
-            image = _PLUGINS[kind](file)
-            shape = (image.height, image.width)
-            # Pillow turns TIFFs itself, and says so in the size.
-            orientation = 1 if kind == "TIFF" else _exif_orientation(image.info.get("exif", b""))
+        image = _PLUGINS[kind](file)
+        shape = (image.height, image.width)
+        # Pillow turns TIFFs itself, and says so in the size.
+        orientation = 1 if kind == "TIFF" else _exif_orientation(image.info.get("exif", b""))
         if shape[0] * shape[1] > MAX_PIXELS:
             limit = f"more than the limit of {MAX_PIXELS:,} pixels"
             raise _Unreadable(f"{shape[1]} x {shape[0]} pixels are {limit}: give a smaller picture")
@@ -218,39 +233,8 @@ def _format(start: bytes) -> str:
         return "WebP"
     if start[4:12] in (b"ftypavif", b"ftypavis"):
         return "AVIF"
-    known = ", ".join(["JPEG", *_PLUGINS])
+    known = ", ".join(_PLUGINS)
     raise _Unreadable(f"not a picture (starts with {start[:16]!r}): convert it to one of {known}, or leave it out")
-
-
-def _jpeg_header(file: BinaryIO) -> tuple[tuple[int, int], int]:
-    """(height, width) and EXIF orientation from the segments before the first scan."""
-
-    def read(count: int) -> bytes:
-        data = file.read(count)
-        if len(data) < count:
-            raise ValueError("it ends early")
-        return data
-
-    shape, orientation = None, None
-    file.seek(2)
-    while True:
-        lead, marker = read(2)
-        while marker == 0xFF:  # fill bytes
-            (marker,) = read(1)
-        if marker == _START_OF_SCAN:
-            break
-        length = int.from_bytes(read(2), "big") - 2
-        if lead != 0xFF or length < 0:
-            raise ValueError("no segment where one must be")
-        if marker in _FRAME_HEADERS:
-            shape = struct.unpack(">xHH", read(length)[:5])
-        elif marker == _APP1 and orientation is None and (body := read(length)).startswith(b"Exif\0"):
-            orientation = _exif_orientation(body)
-        elif marker != _APP1 or orientation is not None:
-            file.seek(length, os.SEEK_CUR)
-    if not shape or not all(shape):
-        raise ValueError("no frame with a size before the first scan")
-    return shape, orientation or 1
 
 
 def _exif_orientation(exif: bytes) -> int:
@@ -327,7 +311,7 @@ def _to_rgb(image: Image.Image, kind: str) -> np.ndarray:
     if sixteen or (mode, kind) == ("I", "PPM"):
         grey = (samples.astype(np.uint32) + 128) // 257
     elif mode == "F" and samples.min() >= 0 and samples.max() <= 1:
-        grey = np.rint(255 * samples)
+        grey = to_uint8_on_host(samples)
     else:
         raise _Unreadable(f"{kind} of mode {mode} whose white is unknown: save it as 8-bit RGB or 16-bit grey")
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)

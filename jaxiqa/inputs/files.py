@@ -2,7 +2,7 @@
 
 import os
 
-from jaxiqa.datasets.checks import PICTURES
+from jaxiqa.datasets.checks import PICTURES, pictures_below
 from jaxiqa.errors import DataError
 
 
@@ -15,15 +15,10 @@ def find_pictures(paths: list[str]) -> list[str]:
     found = {}
     for path in paths:
         if os.path.isdir(path):
-            inside = [
-                os.path.join(folder, name)
-                for folder, _, names in os.walk(path)
-                for name in names
-                if name.lower().endswith(PICTURES)
-            ]
+            inside = pictures_below(path)
             if not inside:
                 raise DataError(f"{path!r}: no picture in this folder (names ending in {', '.join(PICTURES)})")
-            found.update(dict.fromkeys(sorted(inside)))
+            found.update(dict.fromkeys(inside))
         elif os.path.exists(path):
             found[path] = None
         else:
@@ -34,9 +29,7 @@ def find_pictures(paths: list[str]) -> list[str]:
 def by_stem(folder: str) -> dict[str, list[str]]:
     """{name in lower case without its ending: pictures of that name anywhere below the folder}."""
     found: dict[str, list[str]] = {}
-    for inside, _, names in os.walk(folder):
-        for name in sorted(names):
-            stem, ending = os.path.splitext(name.lower())
-            if ending in PICTURES:
-                found.setdefault(stem, []).append(os.path.join(inside, name))
+    for path in pictures_below(folder):
+        stem, _ = os.path.splitext(os.path.basename(path).lower())
+        found.setdefault(stem, []).append(path)
     return found

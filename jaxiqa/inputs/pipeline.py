@@ -1,12 +1,10 @@
 """Pictures to device batches, with Grain. Batch k is a pure function of (seed, k), on any number of hosts."""
 
-import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import grain
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
 
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.transforms import random_crop, random_flip
@@ -69,16 +67,6 @@ def train_batches(
         .batch(batch_size // hosts, drop_remainder=True)[host::hosts][start:]
     )
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4)))
-
-
-def to_device(batches: Iterator[dict], sharding: NamedSharding, depth: int = 2) -> Iterator[dict]:
-    """The same batches as global device arrays, `depth` of them on their way while one is used."""
-    queue = collections.deque()
-    for batch in batches:
-        queue.append({k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()})
-        if len(queue) == depth:
-            yield queue.popleft()
-    yield from queue
 
 
 def rows_of(batch: dict, records) -> list[dict]:

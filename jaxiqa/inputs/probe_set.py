@@ -8,8 +8,9 @@ from jax.sharding import Mesh
 
 from jaxiqa.distortions import distort_batch, label_classes
 from jaxiqa.distortions.contrastive import CONTRASTIVE
+from jaxiqa.distortions.eight_bits import to_uint8
 from jaxiqa.inputs.pictures import Pictures
-from jaxiqa.inputs.transforms import random_crop, to_uint8
+from jaxiqa.inputs.transforms import random_crop
 
 CLASSES = ("pristine", *(row.name for row in CONTRASTIVE))
 FAMILIES = ("pristine", *(row.family for row in CONTRASTIVE))
@@ -32,9 +33,7 @@ def make_probe_set(pictures: Pictures, crop: int, batch_size: int, mesh: Mesh) -
 
     Args:
       pictures: pristine ones, 4 or more.
-      crop: side in pixels.
       batch_size: crops distorted at once; a multiple of the devices.
-      mesh: of the devices.
     """
     classes = label_classes("type")
     n = len(pictures)

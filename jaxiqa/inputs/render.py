@@ -1,9 +1,16 @@
-"""Pristine pictures with a distortion to apply -> distorted files on disk, once."""
+"""Pristine images with a distortion to apply -> distorted files on disk, once.
+
+The whole image is distorted (transforms.whole), because its label belongs to the whole image. The result depends on the
+record alone: random distortions are seeded by its id. Files that exist are kept, and a file appears only when it is
+complete, so the same call resumes where it stopped.
+"""
 
 import dataclasses
 import functools
+import itertools
 import os
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,25 +18,23 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-import jaxiqa
 from jaxiqa.datasets import default_data_dir
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.distortions import distort_exact
-from jaxiqa.errors import full_disk
+from jaxiqa.files import writing
 from jaxiqa.inputs.decode import read_image
-from jaxiqa.inputs.whole import seed_of, whole
+from jaxiqa.inputs.transforms import whole
+from jaxiqa.version import __version__
 
 
 def render(dataset: Dataset, data_dir: str | os.PathLike, indices: Iterable[int] | None = None) -> Dataset:
     """The dataset with records' `apply` done: distorted pictures are in a folder of `data_dir`, `apply` is None.
 
-    Without a data_dir they go where the program keeps its own files. The whole picture is distorted (see whole.py),
-    because its label belongs to the whole picture. Files that exist are kept; a file appears only when it is complete.
-    A picture depends on its record alone (random distortions are seeded by the id). `indices` are those of the records
-    that are needed, None for all.
+    Without a data_dir they go where the program keeps its own files. `indices` are those of the records that are
+    needed, None for all.
     """
     home = os.path.expanduser(data_dir) or default_data_dir(dataset.name)
-    folder = Path(home) / f"distorted-{jaxiqa.__version__}"  # a newer version may draw other pixels
+    folder = Path(home) / f"distorted-{__version__}"  # a newer version may draw other pixels
     records = list(dataset.records)
     needed = [i for i in (range(len(records)) if indices is None else indices) if records[i].apply]
     todo = [r for r in (records[i] for i in needed) if not _target(r, folder).exists()]
@@ -51,12 +56,48 @@ def _target(record: Record, folder: Path) -> Path:
     return folder / f"{record.id}.png"
 
 
+def render_whole(records: Iterable[Record], target: Callable[[Record], str], total: int) -> int:
+    """Applies each record's `apply` to the whole of its image and writes BMP files; returns how many were written.
+
+    Images are decoded one at a time.
+    The records of one image are in a row; `total` is how many there are. `target` gives the path of a record's file,
+    whose folder is made.
+    """
+    written = 0
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=total, desc="rendering", unit=" pictures", mininterval=2, disable=None) as bar,
+    ):
+        for path, members in itertools.groupby(records, key=lambda r: r.path):
+            members = list(members)
+            todo = [r for r in members if not os.path.exists(target(r))]
+            bar.update(len(members) - len(todo))
+            if not todo:
+                continue
+            image = whole(read_image(path))
+            for folder in {os.path.dirname(target(r)) for r in todo}:
+                os.makedirs(folder, exist_ok=True)
+            for _ in pool.map(
+                lambda r, image=image: _write(distort_exact(image, *r.apply, seed_of(r)), target(r), "BMP"), todo
+            ):
+                bar.update()
+            written += len(todo)
+    return written
+
+
+def seed_of(record: Record) -> int:
+    """The seed of a record's random distortion."""
+    return zlib.crc32(record.id.encode("utf-8", "surrogateescape"))
+
+
 def write_png(image_HWC: np.ndarray, target: str | os.PathLike) -> None:
     """Writes uint8 (H, W, 3) losslessly; the file appears only when it is complete."""
-    scratch = Path(f"{os.fspath(target)}.{os.getpid()}.tmp")
-    with full_disk(target):
-        Image.fromarray(image_HWC).save(scratch, format="PNG", compress_level=1)
-    os.replace(scratch, target)
+    _write(image_HWC, target, "PNG")
+
+
+def _write(image_HWC: np.ndarray, target: str | os.PathLike, format: str) -> None:
+    with writing(target) as file:
+        Image.fromarray(image_HWC).save(file, format=format, compress_level=1)
 
 
 def remove_scratch(folder: str | os.PathLike, pid: int) -> None:

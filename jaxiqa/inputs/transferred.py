@@ -10,11 +10,11 @@ import numpy as np
 
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.distortions import DISTORTIONS, distort_batch
+from jaxiqa.distortions.eight_bits import to_uint8
 from jaxiqa.errors import ConfigError
 from jaxiqa.inputs.decode import read_image
 from jaxiqa.inputs.pictures import Pictures
-from jaxiqa.inputs.transforms import to_uint8
-from jaxiqa.inputs.whole import HEIGHT, WIDTH, whole
+from jaxiqa.inputs.transforms import HEIGHT, WIDTH, whole
 
 _DISTORTS = 2**31  # folded into a step's key; no part of a batch (training/accumulate.py) has this number
 
@@ -63,13 +63,21 @@ class Sources(Pictures):
         return {**example, **drawn, "mirror": rng.random(2) < 0.5}
 
 
+def batch_columns() -> dict:
+    """{name: (shape of one row, dtype)} of a batch of Sources.draw: whole images, and what it draws beside them."""
+    drawn = {
+        "type": ((), jnp.int32),
+        "level": ((), jnp.int32),
+        "corner": ((2,), jnp.int32),
+        "mirror": ((2,), jnp.bool_),
+    }
+    return {"image": ((HEIGHT, WIDTH, 3), jnp.uint8), **drawn}
+
+
 def make_crops(cells, crop: int, mesh):
     """crops_of(batch, key) -> {"image": uint8 (B, crop, crop, 3), "label", "index"}, for batches of Sources.draw.
 
-    Args:
-      cells: (C, 2), the types and levels that may come.
-      crop: side in pixels.
-      mesh: that the batch is spread over.
+    `cells` (C, 2) are the types and levels that may come. The key is that of the step, which is folded once more.
     """
     types = {int(type_) for type_, _ in cells}
     bank = tuple(row for row in DISTORTIONS if row.id in types)  # what cannot come is not compiled
@@ -80,19 +88,10 @@ def make_crops(cells, crop: int, mesh):
         return jnp.where(mirror[1], image_HWC[:, ::-1], image_HWC)
 
     def crops_of(batch, key):
-        keys_B = jax.random.split(key, batch["type"].size)
+        keys_B = jax.random.split(jax.random.fold_in(key, _DISTORTS), batch["type"].size)
         images = batch["image"].astype(jnp.float32) / 255
         images = distort_batch(images, batch["type"], batch["level"], keys_B, bank=bank, mesh=mesh)
         images = jax.vmap(cut)(images, batch["corner"], batch["mirror"])
         return {"image": to_uint8(images), "label": batch["label"], "index": batch["index"]}
 
     return crops_of
-
-
-def distorting(step, crops_of):
-    """step(state, batch, key) of batches that crops_of distorts first."""
-
-    def train_step(state, batch, key):
-        return step(state, crops_of(batch, jax.random.fold_in(jax.random.fold_in(key, state.step), _DISTORTS)), key)
-
-    return train_step

@@ -10,6 +10,8 @@ from PIL import Image
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.decode import MAX_PIXELS
 
+HEIGHT, WIDTH = 384, 512  # of whole()
+
 
 def random_flip(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mirror left-right and top-down, each with probability 1/2 (GlintIQA's public code)."""
@@ -58,6 +60,20 @@ def fit(image_HWC: np.ndarray, min_side: int, resize: int | Sequence[int] = 0) -
     return resize_shorter(image_HWC, max(resize or min(image_HWC.shape[:2]), min_side))
 
 
+def whole(image_HWC: np.ndarray) -> np.ndarray:
+    """uint8 (384, 512, 3): the largest centred part of 3:4, resized bicubically with antialiasing.
+
+    That is the size at which KADID-10k's images were rated: transferred labels belong to all of such an image.
+    """
+    height, width = image_HWC.shape[:2]
+    if (height, width) == (HEIGHT, WIDTH):
+        return image_HWC
+    scale = min(height / HEIGHT, width / WIDTH)
+    down, left = (height - HEIGHT * scale) / 2, (width - WIDTH * scale) / 2
+    box = (left, down, left + WIDTH * scale, down + HEIGHT * scale)
+    return np.array(Image.fromarray(image_HWC).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC, box=box))
+
+
 def normalise(images_u8, mean: tuple[float, ...], std: tuple[float, ...], dtype=jnp.float32):
     """uint8 images (..., 3) -> (x / 255 - mean) / std per channel, on the device."""
     # One multiplication and one addition, in fp32, so that bf16 rounds only once.
@@ -65,11 +81,6 @@ def normalise(images_u8, mean: tuple[float, ...], std: tuple[float, ...], dtype=
     gain = (1.0 / (255.0 * np.asarray(std, np.float32))).reshape(shape)
     shift = (-np.asarray(mean, np.float32) / np.asarray(std, np.float32)).reshape(shape)
     return (images_u8.astype(jnp.float32) * gain + shift).astype(dtype)
-
-
-def to_uint8(images):
-    """Floats in 0..1 to the nearest 8 bits, on the device: a distorted picture is as coarse as the file of one."""
-    return jnp.rint(255 * images).astype(jnp.uint8)
 
 
 def images_of(model):

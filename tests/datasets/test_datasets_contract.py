@@ -1,14 +1,33 @@
 """What every dataset file must have, the owners' numbers of each whole dataset, and how datasets are found by name."""
 
+import ast
 import importlib
 import inspect
 import itertools
 import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from jaxiqa.datasets import ALIASES, default_data_dir, find, list_datasets, load
+from jaxiqa import datasets
+from jaxiqa.datasets import (
+    FACTS,
+    default_data_dir,
+    diagnosis,
+    distorted_cells,
+    fact,
+    facts,
+    find,
+    list_datasets,
+    load,
+    reader,
+)
+from jaxiqa.datasets.known import Known
+from jaxiqa.datasets.leaks import seen_references
+from jaxiqa.datasets.sizes import data_fingerprint
 from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import ConfigError, DataError
 
@@ -51,7 +70,6 @@ def test_the_helpers_of_the_room_are_no_datasets():
     assert {*TREES, *GIVEN_SCALE, *UNRATED} <= set(NAMES)
     helpers = {"records", "splits", "split_files", "index_pickle", "meta_csv", "checks", "tables", "mat", "xlsx", "tid"}
     assert not helpers & set(NAMES)
-    assert set(ALIASES.values()) <= set(NAMES) and not set(ALIASES) & set(NAMES)
 
 
 def agree(value, text):
@@ -90,6 +108,159 @@ def test_contract(name):
     assert lo < hi
     assert isinstance(module.HIGHER_IS_BETTER, bool)
     assert next(iter(inspect.signature(module.load).parameters)) == "data_dir"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_facts(name):
+    """What a reader declares has the form that the room's docstring gives."""
+    module = reader(name)
+    for declared in ("ALIASES", "MARKERS", "PRACTICE"):
+        texts = fact(name, declared)
+        assert isinstance(texts, tuple) and all(isinstance(text, str) and text for text in texts), declared
+        assert len(set(texts)) == len(texts), declared
+    assert all(alias == alias.lower() and find(alias.upper()) == name for alias in fact(name, "ALIASES"))
+    assert not any(os.path.isabs(marker) or ".." in marker for marker in fact(name, "MARKERS"))
+    shared_markers = set(fact(name, "MARKERS")) & {m for n in NAMES if n != name for m in fact(n, "MARKERS")}
+    assert not shared_markers or hasattr(module, "holds")
+    for declared in ("ANYONES", "MADE_HERE"):
+        assert isinstance(fact(name, declared), bool)
+    for declared in ("TITLE", "PUBLIC_NAME"):
+        assert isinstance(fact(name, declared), str)
+    assert all(isinstance(text, str) and text for pair in fact(name, "FIXES").items() for text in pair)
+    types = fact(name, "SHARED_TYPES")
+    assert all(isinstance(theirs, str) and number in range(1, 26) for theirs, number in types.items())
+    assert len(set(types.values())) == len(types)
+    own = getattr(module, "DISTORTIONS", None) or getattr(module, "COUNTS", types)
+    assert set(types) <= set(own)
+    known = fact(name, "KNOWN")
+    assert (known is not None) == (name in TREES)
+    if known:
+        assert isinstance(known, Known) and known[:4] == (NUMBERS[name][0], *NUMBERS[name][1])
+        assert all(len(size) == 2 and min(size) > 0 for size in known.sizes) and isinstance(known.others, str)
+    for function, parameters in {
+        "holds": ["folder"],
+        "look": ["dataset", "folder", "options"],
+        "look_at_table": ["dataset", "meta"],
+        "cells": ["options"],
+    }.items():
+        assert list(inspect.signature(fact(name, function)).parameters) == parameters
+        assert not hasattr(module, function) or getattr(module, function).__doc__
+    if (cells := distorted_cells({"name": name})) is not None:
+        assert cells and all(type_ in range(1, 26) and level in range(1, 6) for type_, level in cells)
+    parameters = inspect.signature(module.load).parameters.values()
+    assert all(p.default is not p.empty for p in parameters if p.name != "data_dir")
+
+
+def test_facts_are_documented_and_have_defaults():
+    for name, default in FACTS.items():
+        assert f"\n  {name}" in datasets.__doc__, name
+        unknown = fact("of no reader", name)  # a Dataset that somebody made in memory
+        assert unknown is default and fact("tid", name) is default
+        for value in facts(name).values():
+            assert default is None or callable(default) or type(value) is type(default), name
+    with pytest.raises(KeyError):
+        fact("kadid10k", "KNWON")
+
+
+READER = """
+from jaxiqa.datasets import checks
+from jaxiqa.datasets.diagnosis import Finding
+from jaxiqa.datasets.known import Known
+
+CITATION = LICENSE = "none"
+HOW_TO_GET = "ask"
+SCORE_RANGE, HIGHER_IS_BETTER = (0.0, 10.0), True
+ALIASES, MARKERS, MADE_HERE, ANYONES = ("mrs",), ("marsian*.txt",), True, True
+KNOWN = Known(3, "1", "9", "4.0")
+FIXES = {"craters": "fill them"}
+SHARED_TYPES = {"dust": 1}
+
+
+def load(data_dir, craters=0):
+    reading = checks.Reading("mars", data_dir, HOW_TO_GET)
+    if craters:
+        reading.add("craters", "everywhere")
+    for mos in (1.0, 2.0, 9.0):
+        reading.record(f"{mos}.png", mos, "nowhere")
+    return reading.dataset(SCORE_RANGE, HIGHER_IS_BETTER)
+
+
+def look(dataset, folder, options):
+    yield Finding("labels", "note", f"craters={options['craters']}")
+
+
+def cells(options):
+    return [(1, 1)]
+"""
+
+
+def test_a_dataset_is_one_file(tmp_path, monkeypatch):
+    """A new file in the room, and all programs know its dataset."""
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "mars.py").write_text(READER)
+    (tmp_path / "marsian_labels.txt").touch()
+    monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(tmp_path / "room")])
+    importlib.invalidate_caches()
+    try:
+        assert "mars" in list_datasets() and find("MRS") == "mars"
+        assert diagnosis.recognise(tmp_path) == "mars"
+        data, findings = diagnosis.read("mars", tmp_path, {})
+        findings += [*diagnosis.examine(data), *diagnosis.look(data, tmp_path, {})]
+        said = [f.what for f in findings]
+        assert "count, least, greatest and mean are the owners'" in said and "craters=0" in said
+        assert diagnosis.read("mars", tmp_path, {"craters": 1})[1][0].fix == "fill them"
+        assert data_fingerprint(data)  # without a file
+        assert distorted_cells({"name": "mrs"}) == [(1, 1)] and facts("SHARED_TYPES")["mars"] == {"dust": 1}
+        seen = {"transferred": {"dataset": "mars", "fingerprint": "another folder", "references": [""]}}
+        assert seen_references(seen, data, data.records) == []
+    finally:
+        sys.modules.pop("jaxiqa.datasets.mars", None)
+        del datasets.mars
+
+
+PACKAGE = pathlib.Path(datasets.__file__).parent.parent
+
+
+def test_only_readers_name_a_dataset():
+    """Docstrings and longer messages may, as examples."""
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent.name == "datasets" and path.stem in NAMES:
+            continue
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        # the doctor's first word is what it looked at: Finding("folder", ...)
+        calls = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.args]
+        checked = [call.args[0] for call in calls if call.func.id == "Finding"]
+        texts = [n for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str) and n not in checked]
+        found += [f"{path.name}:{n.lineno} {n.value!r}" for n in texts if n.value.lower() in NAMES]
+    assert not found
+
+
+def test_a_look_up_of_one_dataset_loads_no_other():
+    code = (
+        "import sys; from jaxiqa import datasets\n"
+        "def loaded(): return sorted(n for n in sys.modules if n.startswith('jaxiqa.datasets.'))\n"
+        "before = loaded(); datasets.reader('spaq'); print(*before); print(*(set(loaded()) - set(before)))"
+    )
+    before, after = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    names = {f"jaxiqa.datasets.{name}" for name in NAMES}
+    assert not names & set(before.split()) and names & set(after.split()) == {"jaxiqa.datasets.spaq"}
+
+
+def test_cells_that_a_step_distorts():
+    assert distorted_cells({"name": "SAQT", "data_dir": "nowhere"}) == list(
+        itertools.product(range(1, 26), range(1, 6))
+    )
+    assert distorted_cells({"name": "saqt", "types": (10, 3), "round": 2}) == list(
+        itertools.product((3, 10), range(1, 6))
+    )
+    assert [name for name in NAMES if distorted_cells({"name": name}) is not None] == ["saqt"]
+    with pytest.raises(ConfigError, match="types are numbers 1 to 25, at least one"):
+        distorted_cells({"name": "saqt", "types": (26,)})
+    with pytest.raises(ConfigError, match="unknown dataset"):
+        distorted_cells({"name": "satq"})
 
 
 @pytest.mark.parametrize("name", TREES)
@@ -157,6 +328,24 @@ def test_no_folder_and_the_wrong_folder_are_refused_in_one_line(name, tmp_path):
 def test_another_dataset_is_recognised(name, tree):
     with pytest.raises(DataError, match="this looks like kadid10k"):
         load(name, tree("kadid10k"))
+
+
+def test_the_two_lists_of_one_name_are_told_apart(tree):
+    for name in ("tid2008", "tid2013"):
+        with pytest.raises(DataError, match=f"this looks like {name}. How"):
+            load("livec", tree(name))
+
+
+def test_a_folder_of_anyones_images_is_recognised_only_if_nothing_else_is(tmp_path):
+    (tmp_path / "index.csv").touch()
+    assert diagnosis.recognise(tmp_path) == "folder"
+    with pytest.raises(DataError, match="has no Annotations") as e:
+        load("spaq", tmp_path)
+    assert "looks like" not in str(e.value)
+    (tmp_path / "meta_info_AnyDataset.csv").touch()
+    assert diagnosis.recognise(tmp_path) == "pyiqa"
+    (tmp_path / "dmos.csv").touch()
+    assert diagnosis.recognise(tmp_path) == "kadid10k"
 
 
 def test_the_folder_one_level_too_high_is_recognised(tree):

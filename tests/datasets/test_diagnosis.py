@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import scipy.io
 
-from jaxiqa.datasets import load
-from jaxiqa.datasets.diagnosis import by_levels, examine, read, recognise
-from jaxiqa.datasets.known import KNOWN, compare_labels
+from jaxiqa.datasets import facts, load
+from jaxiqa.datasets.diagnosis import by_levels, examine, look, read, recognise
+from jaxiqa.datasets.known import compare_labels
 from jaxiqa.datasets.records import Dataset, Record
-from jaxiqa.datasets.traps import look
 from jaxiqa.errors import DataError
+
+KNOWN = facts("KNOWN")
 
 
 def diagnose(name, folder, **options):

@@ -8,10 +8,9 @@ import random
 import numpy as np
 import pytest
 
-from jaxiqa.datasets import load, saqt
+from jaxiqa.datasets import kadid_types, load, saqt
 from jaxiqa.datasets.kadid10k import DISTORTIONS
 from jaxiqa.datasets.saqt_files import read_matches
-from jaxiqa.datasets.shared_types import kadid_types
 from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.retrieval.labels import make_table

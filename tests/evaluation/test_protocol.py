@@ -7,7 +7,7 @@ import pytest
 from etils import epath
 
 from jaxiqa.evaluation import protocol
-from jaxiqa.evaluation.report import write_json, write_predictions
+from jaxiqa.evaluation.report import to_csv, write_json, write_predictions
 
 
 def cell(folder, row, selection, round_, srcc, score, mos, distortions, higher_is_better=True):
@@ -57,7 +57,7 @@ def test_tables(cells, tmp_path):
     text = protocol.markdown(rows)
     assert text.splitlines()[0].split("|")[1].strip() == "row" and len(text.splitlines()) == 4
     assert " 0.7000 " in text and len({len(line) for line in text.splitlines()}) == 1
-    assert protocol.to_csv(rows).splitlines()[0].startswith("row,selection,target,rounds,srcc_median")
+    assert to_csv(rows).splitlines()[0].startswith("row,selection,target,rounds,srcc_median")
     protocol.draw(tmp_path / "rounds.png", cells, "title")
     assert (tmp_path / "rounds.png").stat().st_size > 5000
 

@@ -121,6 +121,24 @@ def test_bomb_is_refused_from_its_header(kind):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
 
 
+def test_tags_of_exif_that_all_point_to_the_same_megabytes():
+    """Pillow's own reading of EXIF would copy 700 kB for each of 50,000 tags."""
+    tags = b"".join(struct.pack(">HHII", tag, 7, 700_000, 8) for tag in range(0x200, 0xC550))
+    exif = b"MM\0*" + struct.pack(">IH", 8, 50_000) + tags + bytes(100_000)
+    parts = [b"Exif\0\0" + exif[at : at + 65_000] for at in range(0, len(exif), 65_000)]
+    data = JPEG[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", len(p) + 2) + p for p in parts) + JPEG[2:]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert image_size(data) == (120, 160) and (read_image(data) == read_image(JPEG)).all()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+def test_many_exif_segments_take_linear_time():
+    part = b"\xff\xe1" + struct.pack(">H", 12) + b"Exif\0\0abcd"
+    start = time.process_time()
+    assert image_size(JPEG[:2] + part * 200_000 + JPEG[2:]) == (120, 160)
+    assert time.process_time() - start < 4
+
+
 def test_the_limit_is_on_the_number_of_pixels():
     side = int(MAX_PIXELS**0.5)
     assert image_size(png(side, side, 1, 0, b"")) == (side, side)  # and no DecompressionBombWarning

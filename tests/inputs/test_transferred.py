@@ -10,12 +10,13 @@ from PIL import Image
 
 from jaxiqa.datasets.records import Dataset, Record, Transferred
 from jaxiqa.distortions import distort
+from jaxiqa.distortions.eight_bits import to_uint8
 from jaxiqa.errors import ConfigError
 from jaxiqa.inputs.pipeline import train_batches
-from jaxiqa.inputs.transferred import Sources, distorting, make_crops
-from jaxiqa.inputs.transforms import images_of, to_uint8
-from jaxiqa.inputs.whole import whole
+from jaxiqa.inputs.transferred import Sources, make_crops
+from jaxiqa.inputs.transforms import images_of, whole
 from jaxiqa.models import create_model
+from jaxiqa.tasks.quality import quality_loss
 from jaxiqa.training import optim, sharding
 from jaxiqa.training.losses import parse_loss
 from jaxiqa.training.state import TrainState, jit_once
@@ -101,7 +102,7 @@ def test_crops_are_those_of_distorted_whole_pictures(dataset):
     assert found.keys() == {"image", "label", "index"} and found["image"].dtype == np.uint8
     np.testing.assert_array_equal(found["label"], batch["label"])
     worst = 0
-    for i, key_i in enumerate(jax.random.split(key, 8)):
+    for i, key_i in enumerate(jax.random.split(jax.random.fold_in(key, 2**31), 8)):
         image = distort(batch["image"][i].astype(np.float32) / 255, int(batch["type"][i]), batch["level"][i], key_i)
         (y, x), (top_down, left_right) = batch["corner"][i], batch["mirror"][i]
         expected = np.asarray(to_uint8(image))[y : y + CROP, x : x + CROP]
@@ -124,8 +125,8 @@ def test_the_step_is_the_same_on_any_mesh_and_in_parts(dataset):
     found = {}
     for devices, parts in ((1, 1), (2, 2), (4, 1)):
         mesh = mesh_of(devices)
-        one = make_train_step(model, tx, lambda _: jnp.float32(0.03), parse_loss("l2"), (), images_of(model), parts)
-        step = jax.jit(distorting(one, make_crops(CELLS, CROP, mesh)))
+        loss, crops = quality_loss(model, parse_loss("l2"), images_of(model)), make_crops(CELLS, CROP, mesh)
+        step = jax.jit(make_train_step(loss, tx, lambda _: jnp.float32(0.03), prepare=crops, parts=parts))
         placed, losses = jax.device_put(state, sharding.replicated(mesh)), []
         for _ in range(2):
             placed, metrics = step(placed, jax.device_put(batch, sharding.batch_sharding(mesh)), jax.random.key(1))

@@ -10,8 +10,8 @@ from PIL import Image
 from jaxiqa.datasets.records import Record
 from jaxiqa.distortions import distort_exact
 from jaxiqa.errors import DataError
-from jaxiqa.inputs.render import seed_of
-from jaxiqa.inputs.whole import render_whole, whole
+from jaxiqa.inputs.render import render_whole, seed_of
+from jaxiqa.inputs.transforms import whole
 
 
 def test_a_picture_of_that_size_is_left_alone():

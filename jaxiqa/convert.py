@@ -26,18 +26,17 @@ import jax
 from absl import flags
 from etils import epath
 
-import jaxiqa
 from jaxiqa import datasets, program
 from jaxiqa.datasets.records import Scale
 from jaxiqa.errors import CheckpointError, ConfigError
 from jaxiqa.evaluation import report
 from jaxiqa.models import create_model, find_model
+from jaxiqa.runs.checkpoint import Saved, save_once
+from jaxiqa.runs.meta import CheckpointMeta
 from jaxiqa.scoring.card import Card
-from jaxiqa.training.checkpoint import Saved, save_once
 from jaxiqa.training.state import scoring_variables
 from jaxiqa.weights.files import file_sha256, read_tensors, write_tensors
-from jaxiqa.weights.manifest import FILE, make_manifest, read_manifest
-from jaxiqa.weights.mapping import export_tensors, import_tensors
+from jaxiqa.weights.mapping import MANIFEST, export_tensors, import_tensors, make_manifest, read_manifest
 from jaxiqa.weights.verify import TOLERANCE, verify
 
 CARRIED = "carried.safetensors"
@@ -95,10 +94,10 @@ def convert(source: str, output: epath.Path) -> None:
         note="" if dataset or hasattr(model, "num_classes") else "the scale of these weights is not known",
     )
     output.mkdir(parents=True, exist_ok=True)
-    report.write_json(output / FILE, manifest)
+    report.write_json(output / MANIFEST, manifest)
     write_tensors(output / CARRIED, imported.carried)
     state = {"params": imported.variables["params"], "batch_stats": imported.variables.get("batch_stats", {})}
-    save_once(output, state, {"card": card.to_dict(), "source": manifest["source"], "jaxiqa": jaxiqa.__version__})
+    save_once(output, state, CheckpointMeta(card=card.to_dict(), source=manifest["source"]))
     counts = manifest["counts"]
     print(
         f"{len(imported.coverage)} tensors of {source}: {counts['mapped']} mapped, {counts['carried']} carried, "
@@ -111,7 +110,7 @@ def convert(source: str, output: epath.Path) -> None:
 def export(folder: str, target: epath.Path) -> None:
     """A checkpoint to a weight file under the original names."""
     saved = Saved(folder, _STEP.value)
-    card = Card.from_dict(saved.meta.get("card", {}), saved.workdir)
+    card = Card.from_dict(saved.meta.card, saved.workdir)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), device))
     name, variant = card.model["name"], card.model["variant"]
@@ -131,9 +130,8 @@ def _check_ignore() -> None:
         try:
             re.compile(pattern)
         except (re.error, OverflowError) as error:
-            raise ConfigError(
-                f"--ignore {pattern} is no regular expression ({error}); put \\ before a character that means itself"
-            ) from error
+            what = f"--ignore {pattern} is not a regular expression ({error})"
+            raise ConfigError(f"{what}; put \\ before a character that means itself") from error
 
 
 def _verify(name: str, variant: str, variables: dict) -> None:
@@ -144,9 +142,8 @@ def _verify(name: str, variant: str, variables: dict) -> None:
         print(f"{tap:10} relative error {error:.1e}")
     worst = max(errors, key=errors.get)
     if not errors[worst] <= TOLERANCE:
-        raise CheckpointError(
-            f"--verify: {worst} differs by {errors[worst]:.1e} of its magnitude, more than {TOLERANCE:g}"
-        )
+        off = f"{errors[worst]:.1e} of its magnitude"
+        raise CheckpointError(f"--verify: {worst} differs by {off}, more than {TOLERANCE:g}")
 
 
 def main() -> None:

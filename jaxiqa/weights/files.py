@@ -1,7 +1,4 @@
-"""Weight files to {name: array} and back: PyTorch (zip and legacy), safetensors and NumPy, told apart by their bytes.
-
-The safetensors format is read here and not by its package, which drops one of two tensors of the same name in silence.
-"""
+"""Weight files to {name: array} and back: PyTorch (zip and legacy), safetensors, NumPy, told apart by their bytes."""
 
 import contextlib
 import hashlib
@@ -11,32 +8,21 @@ import math
 import os
 import pathlib
 import stat
+import zipfile
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 import numpy as np
+import safetensors.numpy
 
 from jaxiqa.errors import CheckpointError, printable
 from jaxiqa.weights import torch_file
-from jaxiqa.weights.torch_pickle import DTYPES
+from jaxiqa.weights.torch_pickle import BFLOAT16, DTYPES
 
 _FORMATS = "PyTorch (.pth, .pt), .safetensors and .npz files are read"
-_SAFETENSORS = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U64": "uint64",
-    "U32": "uint32",
-    "U16": "uint16",
-    "U8": "uint8",
-    "BOOL": "bool",
-}
+_SAFETENSORS = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 _PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
+_ORDER = "jaxiqa.names"  # key of .safetensors metadata: the names in their order, which the format does not keep
 _MAX_NAME = 1000
 _MAX_HEADER = 4 << 20  # bytes of JSON, which may take 30 times as much as Python objects; 10,000 tensors take 1 MB
 _MAX_RATIO = 16  # of an .npz file's arrays to the file; trained weights hardly shrink
@@ -46,7 +32,7 @@ def read_tensors(path: str | os.PathLike, key: str | None = None) -> dict[str, n
     """The named tensors of a weight file, in the file's order, names and layout.
 
     A checkpoint with the weights under an entry ("state_dict", "model", "params" and so on) is unwrapped, raw weights
-    before averaged (EMA) ones; "module." and "_orig_mod." are taken off where all names have them. Numbers and other
+    before averaged (EMA) ones; "module." and "_orig_mod." are taken off if all names have them. Numbers and other
     entries are left out; no value is checked. Tensors that share memory in the file may share it here.
 
     Args:
@@ -61,7 +47,7 @@ def read_tensors(path: str | os.PathLike, key: str | None = None) -> dict[str, n
 
 
 def file_sha256(path: str | os.PathLike) -> str:
-    """64 hex digits over a file's bytes. Raises CheckpointError where it cannot be read."""
+    """64 hex digits over a file's bytes. Raises CheckpointError if it cannot be read."""
     with _opened(path) as (file, _):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -99,7 +85,7 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, int]]:
     try:
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):
-            raise CheckpointError("it is no file: give the path of one weight file")
+            raise CheckpointError("it is not a file: give the path of one weight file")
         with open(path, "rb") as file:
             yield file, info.st_size
     except CheckpointError as error:
@@ -112,28 +98,27 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def _refusal(path: str | os.PathLike, message: str) -> CheckpointError:
-    line = f"{os.fspath(path)}: {message}"
-    return CheckpointError(printable(line[:2000]))
+    return CheckpointError(printable(f"{os.fspath(path)}: {message}"[:2000]))
 
 
 def _read(file: BinaryIO, size: int, key: str | None) -> dict[str, np.ndarray]:
-    start = torch_file.read_at(file, 0, min(size, 512)).tobytes()
+    start = file.read(512)
     if start.startswith(b"PK\3\4"):
-        entries = torch_file.zip_entries(file, size)
-        if any(name.endswith("/data.pkl") for name in entries):
-            return torch_file.read_zip(file, size, entries, key)
-        if not all(name.endswith(".npy") for name in entries):
+        archive = torch_file.open_zip(file, size)
+        if any(name.endswith("/data.pkl") for name in archive.namelist()):
+            return torch_file.read_zip(archive, size, key)
+        if not all(name.endswith(".npy") for name in archive.namelist()):
             raise CheckpointError(f"it is a zip file, but of neither PyTorch nor NumPy; {_FORMATS}")
-        read = _read_npz
+        tensors = _read_npz(archive, size)
+    elif start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:  # may begin with the next one's byte
+        tensors = _read_safetensors(file)
     elif start.startswith(b"\x80"):
         return torch_file.read_legacy(file, size, key)
-    elif start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:
-        entries, read = None, _read_safetensors
     else:
         raise CheckpointError(f"{_what_else(start)}; {_FORMATS}")
     if key is not None:
         raise CheckpointError(f"only PyTorch files have entries to choose from: leave out {key!r}")
-    return read(file, size, entries)
+    return tensors
 
 
 def _without_prefix(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -153,14 +138,15 @@ def _what_else(start: bytes) -> str:
         return "it is a web page and not a weight file: download it again"
     if start[257:262] == b"ustar":
         return "it is a tar archive: take the weight file out of it, or load and save it again in PyTorch"
-    return "it is no weight file of a known format, or damaged at its start"
+    return "it is not a weight file of a known format, or is damaged at its start"
 
 
-def _read_npz(file: BinaryIO, size: int, entries: Mapping[str, torch_file.Entry]) -> dict[str, np.ndarray]:
-    needed = sum(entry.size for entry in entries.values())
+def _read_npz(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
+    needed = sum(info.file_size for info in archive.infolist())
     if needed > _MAX_RATIO * size + (64 << 20):
         raise CheckpointError(f"its arrays would take {needed} bytes, the file has {size}: damaged or forged")
-    return {n.removesuffix(".npy"): _array(n, torch_file.read_entry(file, entry)) for n, entry in entries.items()}
+    entries = {info.filename: torch_file.read_entry(archive, info) for info in archive.infolist()}
+    return {name.removesuffix(".npy"): _array(name, data) for name, data in entries.items()}
 
 
 def _array(name: str, data: np.ndarray) -> np.ndarray:
@@ -168,46 +154,30 @@ def _array(name: str, data: np.ndarray) -> np.ndarray:
     header = io.BytesIO(data[: 1 << 16].tobytes())
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, fortran, dtype = readers[np.lib.format.read_magic(header)](header)
-    known = [*DTYPES.values(), *(np.dtype(f"u{n}") for n in (2, 4, 8))]
-    if dtype == np.dtype("V2"):
-        native = DTYPES["bfloat16"]  # NumPy stores it without its name
-    elif (native := dtype.newbyteorder("=")) not in known:
+    native = BFLOAT16 if dtype == np.dtype("V2") else dtype.newbyteorder("=")  # NumPy stores bfloat16 without its name
+    if native not in DTYPES:
         raise CheckpointError(f"{name} is of type {str(dtype)[:100]}: only arrays of numbers are read")
     data = data[header.tell() :]
     if any(type(d) is not int or d < 0 for d in shape) or math.prod(shape) * dtype.itemsize != len(data):
         raise CheckpointError(f"{name} has not the size of its shape: the file is damaged, save it again")
-    values = (data != 0 if native.kind == "b" else data).view(dtype)
-    array = values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
-    array = array.view(native) if dtype.kind == "V" else array.astype(native, copy=False)
-    return array if array.flags.c_contiguous else array.copy()
+    values = (data != 0 if native.kind == "b" else data).view(native if dtype.kind == "V" else dtype)
+    return values.reshape(shape, order="F" if fortran else "C").astype(native, "C", copy=False)
 
 
-def _read_safetensors(file: BinaryIO, size: int, _) -> dict[str, np.ndarray]:
-    length = int.from_bytes(torch_file.read_at(file, 0, 8).tobytes(), "little")
+def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
     if length > _MAX_HEADER:
         raise CheckpointError(f"its header has {length} bytes, far more than weights need: damaged or forged")
-    header = json.loads(torch_file.read_at(file, 8, length).tobytes(), object_pairs_hook=_no_twins)
-    header.pop("__metadata__", None)
-    arrays, ends = {}, [0]
-    for name, info in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        (start, end), shape = info["data_offsets"], info["shape"]
-        if info["dtype"] not in _SAFETENSORS:
-            raise CheckpointError(
-                f"{name[:100]} is of type {str(info['dtype'])[:20]}: convert it to F32 and save it again"
-            )
-        dtype = DTYPES.get(_SAFETENSORS[info["dtype"]]) or np.dtype(_SAFETENSORS[info["dtype"]])
-        if any(type(n) is not int or n < 0 for n in (start, end, *shape)) or len(shape) > 32:
-            raise CheckpointError(f"{name[:100]} has an impossible shape or place: damaged or forged")
-        if start != ends[-1] or end - start != math.prod(shape) * dtype.itemsize or 8 + length + end > size:
-            raise CheckpointError(
-                f"{name[:100]} overlaps another, is cut off or has not the size of its shape: damaged"
-            )
-        data = torch_file.read_at(file, 8 + length + start, end - start)
-        arrays[name] = (data != 0 if dtype.kind == "b" else data).view(dtype).reshape(shape)
-        ends.append(end)
-    if 8 + length + ends[-1] != size:
-        raise CheckpointError("it has bytes behind its last tensor: damaged or forged, download it again")
-    return {name: arrays[name] for name in header}
+    with safetensors.safe_open(file.name, "np") as package:
+        # The package drops one of two tensors of the same name in silence, and sorts the names.
+        header = json.loads(file.read(length), object_pairs_hook=_no_twins)
+        names = json.loads(header.pop("__metadata__", {}).get(_ORDER, "[]"))
+        for name, info in header.items():
+            if info["dtype"] not in _SAFETENSORS:
+                raise CheckpointError(f"{name[:100]} is of type {info['dtype']}: convert it to F32 and save it again")
+        arrays = {name: package.get_tensor(name) for name in (names if sorted(names) == sorted(header) else header)}
+    return {n: a.view(np.uint8) != 0 if a.dtype.kind == "b" else a for n, a in arrays.items()}
 
 
 def _no_twins(pairs: list[tuple[str, object]]) -> dict:
@@ -218,20 +188,9 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict:
 
 
 def _write_safetensors(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
-    codes = {DTYPES.get(name) or np.dtype(name): code for code, name in _SAFETENSORS.items()}
-    header, end = {}, 0
-    layout = sorted(tensors, key=lambda name: -tensors[name].dtype.itemsize)  # each aligned to its own size
-    for name in layout:
-        array = tensors[name]
-        if array.dtype not in codes or name == "__metadata__":
-            raise CheckpointError(
-                f"{name} is of type {array.dtype}; .safetensors files take {', '.join(codes.values())}"
-            )
-        offsets, end = [end, end + array.nbytes], end + array.nbytes
-        header[name] = {"dtype": codes[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
-    text = json.dumps({name: header[name] for name in tensors}, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in layout:
-            file.write(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8))
+    for name, array in tensors.items():
+        if array.dtype not in DTYPES or name == "__metadata__":
+            raise CheckpointError(f"{name} is of type {array.dtype}; .safetensors files take {', '.join(_SAFETENSORS)}")
+    contiguous = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    # Not by the package's save_file: it hides the number of the system's error, by which a full disk is known.
+    path.write_bytes(safetensors.numpy.save(contiguous, {_ORDER: json.dumps(list(tensors))}))

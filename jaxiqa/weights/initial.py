@@ -8,6 +8,7 @@ from flax import traverse_util
 
 from jaxiqa.errors import CheckpointError, ConfigError, suggest
 from jaxiqa.models import find_model
+from jaxiqa.weights.mapping import refuse
 
 
 def check_init(name: str, init: Mapping[str, str]) -> None:
@@ -55,14 +56,10 @@ def place(part: str, variables: dict, shapes: dict, name: str, path) -> tuple[di
         if array.shape != leaf.shape:
             misshaped.append(f"{key} {array.shape} for {leaf.shape}")
         loaded[target] = array
-    problems = [
-        f"{len(items)} {what}: {', '.join(items)}"
-        for what, items in (("missing", missing), ("of another shape", misshaped))
-        if items
-    ]
-    if problems:
-        raise CheckpointError(f"config.init.{part}: checkpoint {path} does not fit {name}: {'; '.join(problems)}")
-    skipped = f"; skipped {len(source)} it has no place for ({_stems(source)})" if source else ""
+    problems = {"missing": missing, "of another shape": misshaped}
+    refuse(f"config.init.{part}: checkpoint {path} does not fit {name}", problems)
+    stems = ", ".join(sorted({path.split("/")[1] for path in source}))
+    skipped = f"; skipped {len(source)} it has no place for ({stems})" if source else ""
     resized = f"; resized {', '.join(resized)}" if resized else ""
     rest = len(shapes) - len(loaded)
     return loaded, f"init.{part}: {len(loaded)} tensors from {path}{skipped}{resized}; {rest} others as initialised"
@@ -80,8 +77,3 @@ def resize_position_embedding(embedding_1ND: np.ndarray, tokens: int) -> np.ndar
     grid = embedding_1ND[:, 1:].reshape(1, old, old, D)
     grid = jax.image.resize(grid, (1, new, new, D), "bicubic", antialias=True)
     return np.concatenate([embedding_1ND[:, :1], np.asarray(grid).reshape(1, new * new, D)], axis=1)
-
-
-def _stems(paths) -> str:
-    """The top-level names of parameter paths, each once."""
-    return ", ".join(sorted({path.split("/")[1] for path in paths}))

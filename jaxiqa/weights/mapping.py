@@ -1,32 +1,34 @@
-"""Tensors under foreign names to a model's variables and back, with an account of every one of them."""
+"""Tensors under foreign names to a model's variables and back, with an account of every one of them: the manifest."""
 
+import collections
 import dataclasses
 import hashlib
+import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
+from etils import epath
 from flax import traverse_util
 
 from jaxiqa.errors import CheckpointError
 from jaxiqa.models import create_model, find_model
+from jaxiqa.version import __version__
 from jaxiqa.weights import names
+
+MANIFEST = "manifest.json"  # beside a converted checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """What became of the tensors of a file.
+    """What became of the tensors of a file."""
 
-    Attributes:
-      variables: {"params": ..., "batch_stats": ...}, fp32 NumPy arrays in our layout.
-      carried: {foreign name: array}, untouched: tensors that our graph has no use for.
-      coverage: one dict per tensor of the file, in its order: name, as (the current name of a legacy one), ours (path,
-        "carried" or "ignored"), shape, dtype, transform, sha256 of its bytes.
-    """
-
-    variables: dict
-    carried: dict[str, np.ndarray]
+    variables: dict  # {"params": ..., "batch_stats": ...}, fp32 NumPy arrays in our layout
+    carried: dict[str, np.ndarray]  # {foreign name: array}, untouched: tensors that our graph has no use for
+    # One dict for each tensor of the file, in its order: name, as (the current name of a legacy one), ours (path,
+    # "carried" or "ignored"), shape, dtype, transform, sha256 of its bytes.
     coverage: list[dict]
 
 
@@ -52,15 +54,13 @@ def import_tensors(
     """
     table = find_model(name).NAMES
     rules, expected = names.rules(table), abstract_leaves(name, variant)
-    loaded, carried, coverage = {}, {}, []
-    unknown, twice, shapes, infinite, refused = [], [], [], [], set()
+    loaded, carried, coverage, unknown, twice, shapes, infinite = {}, {}, [], [], [], [], []
     for foreign, array in tensors:
         array, current = np.asarray(array), names.current(table, foreign)
-        row = {"name": foreign, "as": current, "ours": "", "shape": list(array.shape), "dtype": str(array.dtype)}
+        row = {"name": foreign, "as": current, "ours": "ignored", "shape": list(array.shape), "dtype": str(array.dtype)}
         row |= {"transform": "none", "sha256": _sha256(array)}
         coverage.append(row)
         if any(re.fullmatch(pattern, foreign) for pattern in ignore):
-            row["ours"] = "ignored"
             continue
         rule, path = next(((r, p) for r in rules if (p := r.to_ours(current)) is not None), (None, None))
         if path not in expected:
@@ -68,33 +68,25 @@ def import_tensors(
                 unknown.append(foreign)
             elif current in carried:
                 twice.append(foreign)
-            row["ours"] = "carried"
-            carried[current] = array
+            row["ours"], carried[current] = "carried", array
             continue
         row |= {"ours": path, "transform": f"transpose {rule.axes}" if rule.axes else "none"}
-        if path in loaded or path in refused:
+        if path in loaded:
             twice.append(foreign)
             continue
-        if array.ndim != (len(rule.axes) if rule.axes else array.ndim):
-            shapes.append(f"{foreign} {array.shape}")
-            refused.add(path)
-            continue
-        array = np.asarray(rule.import_array(array), dtype=np.float32, order="C")
-        if array.shape != expected[path].shape:
-            shapes.append(f"{foreign} {array.shape} for {expected[path].shape}")
-        elif not np.isfinite(array).all():
+        loaded[path] = np.asarray(rule.import_array(array), dtype=np.float32, order="C")
+        if loaded[path].shape != expected[path].shape:
+            shapes.append(f"{foreign} {loaded[path].shape} for {expected[path].shape}")
+        elif not np.isfinite(loaded[path]).all():
             infinite.append(foreign)
-        loaded[path] = array
-    missing = [path for path in expected if path not in loaded and path not in refused]
-    problems = [
-        _report("unknown tensors", unknown),
-        _report("missing tensors", [foreign_name(rules, path) for path in missing]),
-        _report("tensors that are there twice", twice),
-        _report("tensors of another shape", shapes),
-        _report("tensors that are not finite", infinite),
-    ]
-    if any(problems):
-        raise CheckpointError(f"these weights do not fit {name}: {'; '.join(p for p in problems if p)}")
+    problems = {
+        "unknown tensors": unknown,
+        "missing tensors": [foreign_name(rules, path) for path in expected if path not in loaded],
+        "tensors that are there twice": twice,
+        "tensors of another shape": shapes,
+        "tensors that are not finite": infinite,
+    }
+    refuse(f"these weights do not fit {name}", problems)
     return Imported(traverse_util.unflatten_dict(loaded, sep="/"), carried, coverage)
 
 
@@ -122,10 +114,10 @@ def export_tensors(
         return tensors | zeros, sorted(zeros)
     tensors |= carried
     rows = {row["as"]: row for row in coverage if row["ours"] != "ignored"}
-    if absent := [k for k in rows if k not in tensors]:
-        problem = _report("tensors that the manifest lists are absent", absent)
-        raise CheckpointError(f"{problem}; convert the weights again")
-    ordered = {k: np.asarray(tensors.pop(k), order="C").astype(_dtype(rows[k]["dtype"]), copy=False) for k in rows}
+    absent = [k for k in rows if k not in tensors]
+    refuse("convert the weights again", {"tensors that the manifest lists are absent": absent})
+    dtypes = {k: jax.numpy.dtype(row["dtype"]) for k, row in rows.items()}  # JAX's knows bfloat16
+    ordered = {k: np.asarray(tensors.pop(k), order="C").astype(dtypes[k], copy=False) for k in rows}
     return ordered | tensors, []
 
 
@@ -153,9 +145,34 @@ def _sha256(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
 
 
-def _dtype(text: str) -> np.dtype:
-    return jax.numpy.dtype(text)  # knows bfloat16
+def refuse(what: str, problems: Mapping[str, Sequence[str]]) -> None:
+    """CheckpointError with all items of {title: items}, if there are any."""
+    if found := [f"{len(items)} {title}: {', '.join(items)}" for title, items in problems.items() if items]:
+        raise CheckpointError(f"{what}: {'; '.join(found)}")
 
 
-def _report(title: str, items: list[str]) -> str:
-    return f"{len(items)} {title}: {', '.join(items)}" if items else ""
+def make_manifest(source: str | os.PathLike, sha256: str, name: str, variant: str, licence: str, coverage) -> dict:
+    """What MANIFEST holds: where the weights come from, and Imported.coverage."""
+    model, module = create_model(name, variant), find_model(name)
+    kinds = (row["ours"] if row["ours"] in ("carried", "ignored") else "mapped" for row in coverage)
+    keys = {"mean": module.MEAN, "std": module.STD, "crop_size": model.crop_size, "crops": module.TEST_CROPS}
+    return {
+        "source": {"file": os.path.basename(source), "sha256": sha256, "bytes": os.path.getsize(source)},
+        "licence": licence,
+        "paper": module.PAPER,
+        "model": name,
+        "variant": variant,
+        "preprocessing": keys,
+        "counts": {"mapped": 0, "carried": 0, "ignored": 0} | collections.Counter(kinds),
+        "tensors": list(coverage),
+        "jaxiqa": __version__,
+    }
+
+
+def read_manifest(folder: epath.Path) -> dict:
+    """The manifest in a converted checkpoint's folder; {} if there is none (a model trained here)."""
+    path = epath.Path(folder) / MANIFEST
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({error}); convert the weights again") from error

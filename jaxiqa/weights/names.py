@@ -51,8 +51,8 @@ class Rule:
         return _translate(self.ours, self.foreign, path)
 
     def import_array(self, array: np.ndarray) -> np.ndarray:
-        """The foreign tensor in our layout."""
-        return array if self.axes is None else array.transpose(self.axes)
+        """The foreign tensor in our layout; as it is if its number of dimensions is another."""
+        return array.transpose(self.axes) if self.axes and array.ndim == len(self.axes) else array
 
     def export_array(self, array: np.ndarray) -> np.ndarray:
         """Our array in the foreign layout."""

@@ -58,13 +58,8 @@ def relative_error(tap: str, ours, golden: dict) -> float:
 
 def find_tap(name: str, score, out: dict):
     """The array that a golden's name means; CheckpointError where there is none."""
-    if name in ("score", "logits"):
-        return score
-    alias = name.replace("layer", "stage")
-    if alias in out:
-        return out[alias]
-    stem = alias.rstrip("0123456789")
-    index = alias.removeprefix(stem)
-    if index and isinstance(out.get(stem), list | tuple) and int(index) < len(out[stem]):
-        return out[stem][int(index)]
-    raise CheckpointError(f'the model has no output "{name}"; it has {", ".join(out)}')
+    taps = {f"{k}{i}": tap for k, taps in out.items() if isinstance(taps, list | tuple) for i, tap in enumerate(taps)}
+    taps |= out | {"score": score, "logits": score}
+    if (alias := name.replace("layer", "stage")) not in taps:
+        raise CheckpointError(f'the model has no output "{name}"; it has {", ".join(out)}')
+    return taps[alias]

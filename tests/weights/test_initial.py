@@ -9,8 +9,9 @@ from tiny_run import make_config
 
 from jaxiqa.errors import CheckpointError, ConfigError
 from jaxiqa.models import create_model
+from jaxiqa.runs.checkpoint import Checkpoints, Saved
+from jaxiqa.runs.meta import CheckpointMeta
 from jaxiqa.train import train
-from jaxiqa.training.checkpoint import Checkpoints, Saved
 from jaxiqa.weights.initial import check_init, place, resize_position_embedding
 from jaxiqa.weights.mapping import abstract_leaves
 
@@ -77,7 +78,7 @@ def test_parts_are_checked():
 def test_training_starts_from_it(vit, pictures, trained, tmp_path, capsys):
     """Frozen parts keep the loaded values; a workdir starts the whole model."""
     converted = tmp_path / "converted"
-    with Checkpoints(converted, {}) as checkpoints:
+    with Checkpoints(converted, CheckpointMeta()) as checkpoints:
         checkpoints.save(0, {"params": vit["params"], "batch_stats": {}})
     changes = {"total": "1 steps", "eval_every": "1 steps", "frozen": ("^vgfe/", "^clfe/backbone/")}
     train(make_config(pictures, **changes, **{"init.vgfe": str(converted)}), epath.Path(tmp_path / "a"))

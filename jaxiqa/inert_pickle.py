@@ -1,0 +1,250 @@
+"""Pickles from elsewhere as plain data: nothing that a file names is imported or called.
+
+A pickle is a program that may call whatever it names. Here `pickle.Unpickler` builds its dicts, lists, tuples, sets,
+strings, bytes and numbers, and every name stands for a class of records that only store what they are given.
+
+The unpickler itself has no bounds: it sizes its memo by the largest index that a file asks for, and it hashes the key
+of a dict at once, whatever that costs. A scan of the opcodes (pickletools.genops) therefore comes first, which follows
+the stack and builds nothing. It refuses opcodes that data never need, names that the caller does not know, memo
+indices beyond the number of opcodes, strings that are longer than the file, deep nesting, keys that are costly to hash
+and keys that occur twice in one dict. A list that is filled after it was put into another may still make the result
+deeper than MAX_DEPTH, or infinite: whoever walks through it must not recurse.
+"""
+
+import io
+import pickle
+import pickletools
+from collections.abc import Callable, Container
+from typing import ClassVar, NamedTuple
+
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_ATOMS = {*_CONSTANTS, "BININT", "BININT1", "BININT2", "LONG1"}
+_ATOMS |= {"BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"}
+_RARE_ATOMS = {"BINFLOAT", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING", "BINBYTES8"}
+_INTO = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}  # change what lies below their arguments
+# What dicts, lists and tuples of strings, integers and NumPy's integers need in protocols 2 to 5.
+PLAIN = frozenset({"PROTO", "FRAME", "STOP", "MARK", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET"})
+PLAIN |= _ATOMS | _INTO - {"ADDITEMS"} | {"EMPTY_LIST", "EMPTY_DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
+PLAIN |= {"GLOBAL", "STACK_GLOBAL", "REDUCE"}
+# All that may be allowed: floats, Python 2, sets, persistent ids and instances beside them.
+OPCODES = PLAIN | _RARE_ATOMS | {"EMPTY_TUPLE", "EMPTY_SET", "ADDITEMS", "FROZENSET", "BINPERSID", "NEWOBJ"}
+
+_KINDS = dict.fromkeys(("GLOBAL", "STACK_GLOBAL"), "class") | dict.fromkeys(("REDUCE", "NEWOBJ", "BINPERSID"), "record")
+PERSISTENT_ID = "persistent id"  # the name of records that stand for something outside of the pickle
+MAX_DEPTH = 500  # of containers in containers; checkpoints have about ten levels
+_MAX_NAMES = 1000  # each becomes a class of about 1 kB
+_MAX_HASHED = 10_000  # parts of all tuples and records in sets: each part is hashed at every use
+_MAX_KEY_BITS = 60  # larger integers may be chosen to have the same hash
+_MAX_LINE = 1 << 16  # bytes; the error texts of pickletools hold a whole line
+
+
+class Refused(Exception):
+    """What a pickle does that is not read, in words that follow "its pickle"."""
+
+
+class Record:
+    """An object that a pickle asks for, and which is not built. Each name has a subclass of its own.
+
+    Attributes:
+      name: "module.attribute" as the file has it, or PERSISTENT_ID.
+      args: what the object was to be called with.
+      added: [what was to be appended, or (key, value) that was to be set].
+      state: what was to become its attributes, None without.
+    """
+
+    __slots__ = ("added", "args", "state")  # and no __dict__, which a file could fill
+    name: ClassVar[str]
+    loading: ClassVar["_Unpickler"]
+
+    def __new__(cls, *args):
+        self = super().__new__(cls)
+        self.args, self.added, self.state = args, [], None
+        made = cls.loading.make(self)
+        if made is self:
+            cls.loading.records.append(self)
+        return made
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+    def __setitem__(self, key: object, value: object) -> None:
+        self.added.append((key, value))
+
+    def append(self, item: object) -> None:
+        self.added.append(item)
+
+
+class Pickled(NamedTuple):
+    """The object of one pickle, the records in it (what a record is made of comes before it), and the pickle's end."""
+
+    tree: object
+    records: list[Record]
+    end: int
+
+
+def load(
+    data: bytes, start: int, opcodes: set[str], max_opcodes: int, check_name: Callable[[str], None], make=lambda r: r
+) -> Pickled:
+    """The pickle at data[start:], of dict, list, tuple, set, frozenset, str, bytes, int, float, bool, None and Record.
+
+    Byte strings of Python 2 become str. The keys of dicts are str, bytes, numbers or None. Time and memory are bounded
+    by the length of the pickle and the number of its opcodes, of which each takes at most some hundred bytes.
+
+    Args:
+      data, start: the bytes and where the pickle starts in them; more may follow it.
+      opcodes, max_opcodes: those of OPCODES that it may use, and how many it may have.
+      check_name: is called with each "module.attribute", and raises an error of its own for one that is not read.
+      make: is called with each new Record, and gives what takes its place.
+
+    Raises:
+      Refused: the pickle asks for more than this.
+      Exception: of any kind if the bytes are not a pickle; the caller turns it into a sentence.
+    """
+    end = _scan(data, start, opcodes, max_opcodes, check_name)
+    unpickler = _Unpickler(io.BytesIO(data[start:end]), make)
+    return Pickled(unpickler.load(), unpickler.records, end)
+
+
+def need(kind: str, value: object):
+    """The value, which must be a "class" of records, or of the type of this name."""
+    if ("class" if isinstance(value, type) else type(value).__name__) != kind:
+        raise Refused(f"has a {_kind(value)} in the place of a {kind}")
+    return value
+
+
+def set_item(target: dict, key: object, value: object) -> None:
+    """target[key] = value; refuses a key that is costly to hash, or there already."""
+    check_key(key, target)
+    target[key] = value
+
+
+def check_key(key: object, known: Container) -> None:
+    """Refuses a key of a dict that is costly to hash, or that is known already."""
+    if type(key) not in (str, int, float, bool, bytes, type(None)):
+        raise Refused(f"has a {_kind(key)} as the key of a dict")
+    _hash_cost(key)
+    if key in known:
+        raise Refused(f"has a dict in which {repr(key)[:100]} occurs twice")
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, make: Callable[[Record], object]):
+        super().__init__(file, encoding="latin-1")
+        self.make, self.records = make, []
+        self._classes: dict[str, type[Record]] = {}
+
+    def find_class(self, module: str, name: str) -> type[Record]:
+        return self._class(f"{module}.{name}")
+
+    def persistent_load(self, identity: object) -> Record:
+        return self._class(PERSISTENT_ID)(identity)
+
+    def _class(self, name: str) -> type[Record]:
+        if name not in self._classes:
+            self._classes[name] = type("Record", (Record,), {"__slots__": (), "name": name, "loading": self})
+        return self._classes[name]
+
+
+class _Lines(io.BytesIO):
+    def readline(self, size: int = _MAX_LINE) -> bytes:
+        return super().readline(size)
+
+
+class _Node:
+    """What the scan knows of a container, record or class; of numbers, strings and None it keeps the value."""
+
+    __slots__ = ("depth", "keys", "kind", "parts")
+
+    def __init__(self, kind: str):
+        self.kind, self.depth, self.parts, self.keys = kind, 1, 1, ()
+
+    def enclose(self, items: list) -> None:
+        depth, parts = self.depth, self.parts + len(items)
+        for item in items:
+            if type(item) is _Node:
+                depth, parts = max(depth, item.depth + 1), parts + item.parts
+        if depth > MAX_DEPTH:
+            raise Refused(f"is nested over {MAX_DEPTH} deep")
+        self.depth, self.parts = depth, min(parts, _MAX_HASHED + 1)
+
+    def set_keys(self, keys: list) -> None:
+        self.keys = self.keys or set()
+        for key in keys:
+            check_key(key, self.keys)
+            self.keys.add(key)
+
+
+def _scan(data: bytes, start: int, opcodes: frozenset, max_opcodes: int, check_name: Callable) -> int:
+    """The end of the pickle at `start`; whatever it may not do is refused before it is done."""
+    stack, below, memo = [], [], {}  # `below` holds the stacks under each mark
+    names, hashed = set(), 0
+    stream = _Lines(data)
+    stream.seek(start)
+    for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
+        code = opcode.name
+        if code not in opcodes:
+            raise Refused(f"uses opcode {code}" + (f" of {arg.replace(' ', '.', 1)[:200]}" if code == "INST" else ""))
+        if count >= max_opcodes:
+            raise Refused(f"has over {max_opcodes} opcodes")
+        if code in _ATOMS or code in _RARE_ATOMS:
+            stack.append(_CONSTANTS.get(code, arg))
+        elif code in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[arg])
+        elif code in ("BINPUT", "LONG_BINPUT"):
+            if arg > count:
+                raise Refused(f"asks for {arg} places in a memo, and has {count} opcodes")
+            memo[arg] = stack[-1]
+        elif code == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif code == "MARK":
+            below.append(stack)
+            stack = []
+        elif code == "STOP":
+            break
+        elif code not in ("PROTO", "FRAME"):
+            takes = opcode.stack_before
+            if pickletools.markobject in takes:
+                items, stack = stack, below.pop()
+            else:
+                items = [stack.pop() for _ in range(len(takes) - (code in _INTO))][::-1]
+            if code not in _INTO:
+                stack.append(_Node(_KINDS.get(code) or opcode.stack_after[0].name))
+            target = stack[-1]
+            if code == "BUILD" and _kind(target) != "record":
+                raise Refused(f"sets attributes of a {_kind(target)}")
+            if code in _INTO and _kind(target) != "record":
+                _need(takes[0].name, target)
+            if code in ("GLOBAL", "STACK_GLOBAL"):
+                for item in items:
+                    _need("str", item)
+                names.add(name := ".".join(items) if items else arg.replace(" ", ".", 1))
+                check_name(name)
+                if len(names) > _MAX_NAMES:
+                    raise Refused(f"has over {_MAX_NAMES} names")
+            elif code in ("REDUCE", "NEWOBJ"):
+                _need("class", items[0])
+                _need("tuple", items[1])
+            elif code in ("SETITEM", "SETITEMS"):
+                target.set_keys(items[::2])
+            elif code in ("ADDITEMS", "FROZENSET"):
+                hashed += sum(map(_hash_cost, items))
+                if hashed > _MAX_HASHED:
+                    raise Refused("has sets whose members are costly to compare")
+            target.enclose(items)
+    return stream.tell()
+
+
+def _kind(item: object) -> str:
+    return item.kind if type(item) is _Node else type(item).__name__
+
+
+def _need(kind: str, item: object) -> None:
+    if _kind(item) != kind:
+        raise Refused(f"has a {_kind(item)} in the place of a {kind}")
+
+
+def _hash_cost(item: object) -> int:
+    """Of what each use costs: all parts of a tuple, nothing for strings and numbers."""
+    if type(item) is int and item.bit_length() > _MAX_KEY_BITS:
+        raise Refused(f"has an integer of {item.bit_length()} bits as a key")
+    return item.parts if _kind(item) in ("tuple", "frozenset") else type(item) is _Node

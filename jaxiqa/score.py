@@ -30,8 +30,8 @@ from tqdm import tqdm
 from jaxiqa import program
 from jaxiqa.errors import ConfigError, DataError, full_disk, printable
 from jaxiqa.inputs.files import find_pictures
+from jaxiqa.runs import compile_cache
 from jaxiqa.scoring.scorer import Scorer
-from jaxiqa.training import compile_cache
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of a training run, or a converted checkpoint.")
 _STEP = flags.DEFINE_integer("step", None, "Step of the checkpoint; default: the best one, else the latest.")
@@ -79,15 +79,15 @@ def main(paths: list[str]) -> None:
     with _output(output, head, columns) as write:
         sys.stdout.reconfigure(errors="surrogateescape")  # file names hold any bytes
         show = _table(paths, scorer.families) if sys.stdout.isatty() else csv_writer(sys.stdout, columns).writerow
-        predictions = tqdm(scorer.stream(paths), "scoring", len(paths), unit=" pictures", disable=None, leave=False)
-        for path, prediction in zip(paths, predictions, strict=True):
+        scores = tqdm(scorer.scores(paths), "scoring", len(paths), unit=" pictures", disable=None, leave=False)
+        for path, found in zip(paths, scores, strict=True):
             row = dict.fromkeys(columns, "") | {"path": path, "crops": card.crops, "status": "ok"}
-            if prediction.reason:
-                row |= {"status": "refused", "reason": prediction.reason}
+            if found.reason:
+                row |= {"status": "refused", "reason": found.reason}
             else:
-                score, native, se = (float(x[0]) for x in card.scores([prediction]))
-                row |= {"score": score, "native": native, "se": "" if math.isnan(se) else se}
-                row |= zip(scorer.families, prediction.explanation, strict=True)
+                se = "" if math.isnan(found.se) else found.se
+                row |= {"score": found.score, "native": found.native, "se": se}
+                row |= zip(scorer.families, found.explanation, strict=True)
             rows.append(row)
             show(row)
             write(row)

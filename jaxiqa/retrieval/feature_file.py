@@ -12,22 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from jaxiqa.errors import DataError, full_disk
+from jaxiqa.errors import DataError
+from jaxiqa.files import writing
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureFile:
-    """A file of features; they are read when they are asked for.
+    """A file of features; they are read when they are asked for."""
 
-    Attributes:
-      path: of the file.
-      names: N names of pictures.
-      about: what write_features was given.
-    """
-
-    path: str
-    names: list[str]
-    about: dict
+    path: str  # of the file
+    names: list[str]  # N names of pictures
+    about: dict  # what write_features was given
 
     def blocks(self, rows: int) -> Iterator[np.ndarray]:
         """The features in order, fp32 (up to `rows`, D), one block in memory at a time.
@@ -57,10 +52,8 @@ class FeatureFile:
 
 def write_features(path: str | os.PathLike, names: Sequence[str], features_ND: np.ndarray, about: Mapping) -> None:
     """Writes fp32 features (N, D) of length 1 with N names and plain values; the file appears when it is complete."""
-    unfinished = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    with full_disk(path), open(unfinished, "wb") as file:
+    with writing(path) as file:
         np.savez(file, features=np.ascontiguousarray(features_ND, np.float32), names=names, about=json.dumps(about))
-    os.replace(unfinished, path)
 
 
 def read_features(path: str | os.PathLike) -> FeatureFile:

@@ -1,11 +1,10 @@
-"""Semantic features: the pooled last stage of a ResNet, at each picture's own size. B batch, H W sides, D features.
+"""Semantic features: the pooled last stage of a ResNet, at each image's own size. B batch, H W sides, D features.
 
-Pictures are padded below and on the right to one of a few shapes, so that few shapes are compiled. The convolutions of
-every layer pad their own input with zeros, so what lies beyond a picture's own grid is set to zero again after each
-BatchNorm, and the mean at the end is over that grid: the features are those of the picture without the padding.
+Images are padded below and on the right to one of a few shapes, so that few shapes are compiled. The convolutions of
+every layer pad their own input with zeros, so what lies beyond an image's own grid is set to zero again after each
+BatchNorm, and the mean at the end is over that grid: the features are those of the image without the padding.
 """
 
-import collections
 import dataclasses
 import functools
 import hashlib
@@ -13,7 +12,6 @@ import os
 from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,11 +23,12 @@ from jaxiqa.inputs.transforms import normalise
 from jaxiqa.models import create_model, resnet
 from jaxiqa.models.layers import BatchNorm
 from jaxiqa.retrieval.feature_file import FeatureFile, read_features, write_features
-from jaxiqa.training import distributed, sharding
-from jaxiqa.training.checkpoint import Saved
+from jaxiqa.runs.checkpoint import Saved
+from jaxiqa.scoring.engine import stream_outputs
+from jaxiqa.training import sharding
 
 _STRIDE = 32  # of the last stage
-_TYPICAL = 384 * 512  # pixels of a picture of which a batch holds batch_size; fewer of larger ones
+_TYPICAL = 384 * 512  # pixels of an image of which a batch holds batch_size; fewer of larger ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Backbone:
 
     Attributes:
       model, variables: of it.
-      about: plain values that say which weights these are: "network", and "source", {} where they are untrained.
+      about: plain values that say which weights these are: "network", and "source", {} if they are untrained.
     """
 
     model: nn.Module
@@ -53,22 +52,22 @@ def load_backbone(checkpoint: str, mesh) -> Backbone:
       CheckpointError: it is anything else.
     """
     saved = Saved(checkpoint)
-    named = saved.meta.get("card", {}).get("model", {})
+    named = saved.meta.card.get("model", {})
     is_resnet = named.get("name") in ("resnet", *resnet.VARIANTS) and named.get("variant") in resnet.VARIANTS
-    if not is_resnet or not saved.meta.get("source"):
-        holds = named.get("name", "no model") + ("" if saved.meta.get("source") else " that was trained here")
+    if not is_resnet or not saved.meta.source:
+        holds = named.get("name", "no model") + ("" if saved.meta.source else " that was trained here")
         raise CheckpointError(
             f"checkpoint {saved.workdir} holds {holds}; features need a converted ResNet: python -m jaxiqa.convert "
             "--model resnet101 --source FILE --output DIR"
         )
-    variables = distributed.local_copy(saved.load(("params", "batch_stats"), sharding.replicated(mesh)), mesh)
-    return Backbone(_create(named["variant"]), variables, {"network": named["variant"], "source": saved.meta["source"]})
+    variables = sharding.local_copy(saved.load(("params", "batch_stats"), sharding.replicated(mesh)), mesh)
+    return Backbone(_create(named["variant"]), variables, {"network": named["variant"], "source": saved.meta.source})
 
 
 def untrained_backbone(variant: str, mesh) -> Backbone:
     """A ResNet with random weights, always the same, on this process's devices; its similarity has no meaning."""
     model = _create(variant)
-    init = jax.jit(model.init, out_shardings=sharding.replicated(distributed.local_mesh(mesh)))
+    init = jax.jit(model.init, out_shardings=sharding.replicated(sharding.local_mesh(mesh)))
     variables = init(jax.random.key(0), jnp.zeros((1, model.crop_size, model.crop_size, 3)))
     return Backbone(model, variables, {"network": variant, "source": {}})
 
@@ -78,19 +77,19 @@ def _create(variant: str) -> nn.Module:
 
 
 def pooled_features(model: nn.Module, variables, images_BHWC, sizes_B2):
-    """Features of padded pictures.
+    """Features of padded images.
 
     Args:
       model, variables: of a Backbone.
-      images_BHWC: uint8 (B, H, W, 3), H and W multiples of 32; the pictures are in the upper left corners.
-      sizes_B2: int (B, 2), height and width of each picture; zeros for a place without one.
+      images_BHWC: uint8 (B, H, W, 3), H and W multiples of 32; the images are in the upper left corners.
+      sizes_B2: int (B, 2), height and width of each image; zeros for a place without one.
 
     Returns:
-      fp32 (B, D) of length 1: the mean of out["stage4"] over the picture's grid, as without padding.
+      fp32 (B, D) of length 1: the mean of out["stage4"] over the image's grid, as without padding.
     """
 
     def cut(x_BHWC):
-        """Zeros beyond the pictures, whatever the stride of the grid."""
+        """Zeros beyond the images, whatever the stride of the grid."""
         reach_B2 = -(-sizes_B2 * x_BHWC.shape[1] // images_BHWC.shape[1])
         rows, columns = (jnp.arange(n)[None] < reach_B2[:, i, None] for i, n in enumerate(x_BHWC.shape[1:3]))
         return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x_BHWC, 0)
@@ -115,12 +114,12 @@ def padded_side(side: int) -> int:
 
 
 class Extractor:
-    """Features of picture files, batch by batch over all devices.
+    """Features of image files, batch by batch over all devices.
 
     Args:
       backbone: that computes them.
       mesh: of this process's devices.
-      batch_size: pictures of 384 x 512 in a batch.
+      batch_size: images of 384 x 512 in a batch; a batch of larger ones holds fewer.
     """
 
     def __init__(self, backbone: Backbone, mesh, batch_size: int):
@@ -140,7 +139,7 @@ class Extractor:
         """Features of N files, with a progress bar.
 
         Returns:
-          fp32 (N, D) of length 1, and {index: why} of the pictures that could not be read, whose rows are zeros.
+          fp32 (N, D) of length 1, and {index: why} of the images that could not be read, whose rows are zeros.
         """
         shapes, refused = {}, {}
         for i, path in enumerate(paths):
@@ -148,76 +147,33 @@ class Extractor:
                 shapes[i] = tuple(map(padded_side, image_size(path)))
             except DataError as error:
                 refused[i] = str(error)
-        order = sorted(shapes, key=shapes.get)  # pictures of one shape together
-        features, in_flight = np.zeros((len(paths), self._size), np.float32), collections.deque()
-
-        def collect():
-            members, result_BD = in_flight.popleft()
-            features[members] = jax.device_get(result_BD)[: len(members)]
-            bar.update(len(members))
-
-        with tqdm(total=len(paths), desc=title, unit=" pictures", mininterval=1, disable=None) as bar:
-            for members, images, sizes in self._batches(paths, order, shapes, refused):
-                images, sizes = jax.device_put((images, sizes), self._sharding)
-                in_flight.append((members, self._forward(self._variables, images, sizes)))
-                if len(in_flight) > 2:
-                    collect()
-            while in_flight:
-                collect()
-        return features, refused
-
-    def _batches(self, paths, order: list[int], shapes: dict[int, tuple[int, int]], refused: dict[int, str]):
-        """(indices of the members, uint8 (B, H, W, 3), int32 (B, 2)); what cannot be read is put into `refused`."""
+        order = sorted(shapes, key=shapes.get)  # images of one shape together
+        features_ND = np.zeros((len(paths), self._size), np.float32)
         threads = max(2, os.cpu_count() or 1)
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)  # a picture may be large
-        pictures = iter(grain.MapDataset.source(_Pictures([paths[i] for i in order])).to_iter_dataset(options))
-        try:
-            members, images, sizes = [], None, None
-            for place, (i, picture) in enumerate(zip(order, pictures, strict=True), 1):
-                if isinstance(picture, DataError):
-                    refused[i] = str(picture)
-                else:
-                    if not members:
-                        count = self._count(shapes[i])
-                        images, sizes = np.zeros((count, *shapes[i], 3), np.uint8), np.zeros((count, 2), np.int32)
-                    height, width = sizes[len(members)] = picture.shape[:2]
-                    images[len(members), :height, :width] = picture
-                    members.append(i)
-                last = place == len(order) or shapes[order[place]] != shapes[i]
-                if members and (last or len(members) == len(images)):
-                    yield members, images, sizes
-                    members = []
-        finally:
-            pictures.close()
+        found = stream_outputs([paths[i] for i in order], self._tile, self._compute, read_image, threads)
+        bar = tqdm(found, title, len(order), unit=" pictures", mininterval=1, disable=None)
+        for i, output_1D in zip(order, bar, strict=True):
+            if isinstance(output_1D, DataError):
+                refused[i] = str(output_1D)
+            else:
+                features_ND[i] = output_1D[0]
+        return features_ND, refused
 
-    def _count(self, shape: tuple[int, int]) -> int:
-        """Pictures of this shape in a batch, a multiple of the devices."""
-        most = self._batch_size * _TYPICAL // max(_TYPICAL, shape[0] * shape[1])
-        return max(1, most // self._devices) * self._devices
+    def _tile(self, image_HWC: np.ndarray):
+        height, width = map(padded_side, image_HWC.shape[:2])
+        most = self._batch_size * _TYPICAL // max(_TYPICAL, height * width)
+        return [image_HWC], (height, width), [max(1, most // self._devices) * self._devices]
 
-
-class _Pictures:
-    """Files as Grain reads them; a DataError in the place of one that cannot be read."""
-
-    def __init__(self, paths: list[str]):
-        self._paths = paths
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, index: int) -> np.ndarray | DataError:
-        try:
-            return read_image(self._paths[index])
-        except DataError as error:
-            return error
+    def _compute(self, *batch) -> jax.Array:
+        return self._forward(self._variables, *jax.device_put(batch, self._sharding))
 
 
 def features_of(pictures: Mapping[str, str], file: str, extractor: Extractor, title: str) -> FeatureFile:
-    """Features of pictures, from `file` where it holds those of the same pictures by the same network, else computed.
+    """Features of images: read from `file` if it holds those of the same images by the same network, else computed.
 
     Args:
       pictures: {name: path}.
-      file: .npz, which is written; `about["refused"]` of it is {name: why} of the pictures that could not be read.
+      file: .npz, which is written; `about["refused"]` of it is {name: why} of the images that could not be read.
       extractor: that computes them.
       title: of the progress bar.
     """
@@ -233,13 +189,13 @@ def features_of(pictures: Mapping[str, str], file: str, extractor: Extractor, ti
 
 
 def describe(pictures: Mapping[str, str], extractor: Extractor) -> dict:
-    """What features of these pictures depend on: the network, and a digest of the pictures' names and sizes."""
+    """What features of these images depend on: the network, and a digest of the images' names and sizes."""
     lines = (f"{name}\t{os.path.getsize(path)}" for name, path in pictures.items())
     digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     return {**extractor.about, "pictures": digest}
 
 
 def current_features(file: str, about: Mapping) -> FeatureFile | None:
-    """What `file` holds, where it is there and of what describe() said."""
+    """What `file` holds, if it is there and of what describe() said."""
     there = read_features(file) if os.path.exists(file) else None
     return there if there and about.items() <= there.about.items() else None

@@ -15,23 +15,15 @@ MODES = ("top1", "random", "cell_mean")
 
 @dataclasses.dataclass(frozen=True)
 class LabelTable:
-    """What a rated dataset says of each of its references.
+    """What a rated dataset says of each of its references."""
 
-    Attributes:
-      dataset: key of it.
-      references: R names, in the order in which the dataset's records name them (which its splits are drawn from).
-      cells: C pairs (KADID-10k's type 1..25, level 1..5), ascending.
-      mos_RC: float64, opinion scores on the dataset's scale.
-      extremes: least and greatest score of the whole dataset.
-      scale: of its labels.
-    """
-
-    dataset: str
+    dataset: str  # key of it
+    # R names, in the order in which the dataset's records name them (which its splits are drawn from)
     references: list[str]
-    cells: list[tuple[int, int]]
-    mos_RC: np.ndarray
-    extremes: tuple[float, float]
-    scale: Scale
+    cells: list[tuple[int, int]]  # C pairs (KADID-10k's type 1..25, level 1..5), ascending
+    mos_RC: np.ndarray  # float64, opinion scores on the dataset's scale
+    extremes: tuple[float, float]  # least and greatest score of the whole dataset
+    scale: Scale  # of its labels
 
     def public(self, mode: str) -> np.ndarray:
         """float64 (R, C), what SAQT's public files hold: 0..9 between the extremes, in the dataset's own direction."""

@@ -2,31 +2,29 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.content import decode_all
 from jaxiqa.retrieval.features import Extractor, features_of
 from jaxiqa.retrieval.labels import label_sources
-from jaxiqa.retrieval.neighbours import BLOCK, nearest
 from jaxiqa.retrieval.shares import features_of_shares
+from jaxiqa.training import sharding
+
+BLOCK = 4096  # images whose cosines are one matrix product
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """The K best matches of N pictures in one set of references.
+    """The K best matches of N pictures in one set of references."""
 
-    Attributes:
-      names: of the pictures, N.
-      number_NK: int, which references, the most similar first.
-      cosine_NK: how similar they are.
-    """
-
-    names: list[str]
-    number_NK: np.ndarray
-    cosine_NK: np.ndarray
+    names: list[str]  # of the pictures, N
+    number_NK: np.ndarray  # int, which references, the most similar first
+    cosine_NK: np.ndarray  # how similar they are
 
     def take(self, rows: Sequence[int]) -> "Found":
         """Some of the pictures, in this order."""
@@ -54,7 +52,6 @@ class Matcher:
 
     Args:
       pool: {name: path} of the pictures.
-      extractor: of features.
       mesh: of this process's devices.
       folder: features are kept here, as features_NAME.npz; all processes see it.
 
@@ -91,6 +88,36 @@ class Matcher:
             )
         k = min(k, len(references))
         return Found(self.features.names, *nearest(self.features.blocks(BLOCK), features.read(), k, self._mesh))
+
+
+def nearest(blocks: Iterable[np.ndarray], references_MD: np.ndarray, k: int, mesh) -> tuple[np.ndarray, np.ndarray]:
+    """The k most similar of M references for each of N images by D features; of equally similar ones the first.
+
+    Args:
+      blocks: fp32 (up to BLOCK, D) of length 1, which make up (N, D); one is held at a time.
+      references_MD: fp32 (M, D) of length 1, k of them or more.
+      k: references per picture.
+      mesh: of the devices, over which a block is split.
+
+    Returns:
+      int32 (N, k) of numbers of references, the most similar first, and fp32 (N, k) of their cosines.
+    """
+    rows = -(-BLOCK // mesh.size) * mesh.size
+    references_MD = jax.device_put(np.asarray(references_MD, np.float32), sharding.replicated(mesh))
+
+    @jax.jit
+    def top(block_BD, references_MD):
+        cosine_BM = jnp.matmul(block_BD, references_MD.T, precision="highest")
+        return jax.lax.top_k(cosine_BM, k)  # of equal ones the first
+
+    numbers, cosines = [], []
+    for block in blocks:
+        padded = np.zeros((rows, block.shape[1]), np.float32)  # so that one shape is compiled
+        padded[: len(block)] = block
+        found = jax.device_get(top(jax.device_put(padded, sharding.batch_sharding(mesh)), references_MD))
+        cosines.append(found[0][: len(block)])
+        numbers.append(found[1][: len(block)].astype(np.int32))
+    return np.concatenate(numbers), np.concatenate(cosines)
 
 
 def number_references(names: Sequence[str], references: Sequence[str], where: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Features of a pool of pictures, computed by many processes, each of which computes those of a share of it."""
+"""Features of a pool of images, computed by many processes, each of which computes those of its share."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,32 +8,34 @@ import numpy as np
 
 from jaxiqa.retrieval.feature_file import FeatureFile, read_features, write_features
 from jaxiqa.retrieval.features import Extractor, current_features, describe, features_of
-from jaxiqa.training import distributed
+from jaxiqa.runs.processes import from_first, is_first, meet
+from jaxiqa.scoring.shares import own_share
 
 
 def features_of_shares(pictures: Mapping[str, str], file: str, extractor: Extractor, title: str) -> FeatureFile:
     """What features_of gives, the same on all processes; all of them must ask.
 
-    Every process writes the features of its share beside `file`, in a folder that all of them see. A share that is
-    complete is taken up where as many processes are started again.
+    Every process writes the features of its share beside `file`, in a folder that all of them see. If as many processes
+    are started again, a share that is complete is read and not computed.
 
     Args:
       pictures, file, title: as of features_of, alike on all processes.
-      extractor: over the devices of this process (distributed.local_mesh).
+      extractor: over the devices of this process (sharding.local_mesh).
     """
-    index, count = jax.process_index(), jax.process_count()
+    count = jax.process_count()
     if count == 1:
         return features_of(pictures, file, extractor, title)
     about, names = describe(pictures, extractor), list(pictures)
-    if not distributed.from_first(current_features(file, about) is not None):
+    if not from_first(current_features(file, about) is not None):
         files = [f"{os.path.splitext(file)[0]}.{i + 1}-of-{count}.npz" for i in range(count)]
-        features_of({name: pictures[name] for name in names[index::count]}, files[index], extractor, title)
-        distributed.meet()
-        if distributed.is_first():
+        mine = {name: pictures[name] for name in names[own_share()]}
+        features_of(mine, files[jax.process_index()], extractor, title)
+        meet()
+        if is_first():
             _join([read_features(share) for share in files], names, file, about)
             for share in files:
                 os.remove(share)
-        distributed.meet()
+        meet()
     return read_features(file)
 
 

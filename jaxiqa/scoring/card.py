@@ -1,13 +1,22 @@
 """What a checkpoint says about itself: everything needed to score with it, and what its scores mean."""
 
 import dataclasses
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from jaxiqa.datasets.records import Scale
 from jaxiqa.errors import CheckpointError
 from jaxiqa.scoring.predict import Prediction
+
+
+class Score(NamedTuple):
+    """What people see of one image."""
+
+    score: float  # 0..100 over the training set's scale, higher is better, unclipped; nan if there is none
+    native: float  # on the training set's scale and in its direction; nan if there is none
+    se: float  # standard error of score over the crops; nan with fewer than two crops
+    reason: str  # why there is no score, else ""
+    explanation: tuple[float, ...]  # as of a Prediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +30,7 @@ class Card:
       dataset: key of the training set.
       scale: of the training set's labels.
       crops: default test policy.
-      resize: shorter side in pixels, or (height, width), that pictures get before they are cropped; 0: as they are.
+      resize: shorter side in pixels, or (height, width), that images get before they are cropped; 0: as they are.
       note: what everybody who sees a score must know; "" for most.
     """
 
@@ -34,18 +43,14 @@ class Card:
     resize: int | Sequence[int] = 0
     note: str = ""
 
-    def scores(self, predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What people see of N predictions, each (N,), nan for pictures that could not be read.
-
-        Returns:
-          score: 0..100 over the training set's scale, higher is better, unclipped.
-          native: on the training set's scale and in its direction.
-          se: standard error of score over the crops of a picture.
-        """
-        output, error = (np.array([getattr(p, name) for p in predictions], np.float64) for name in ("output", "error"))
-        if self.labels == "native":
-            return 100 * self.scale.to_score01(output), output, 100 * error / (self.scale.hi - self.scale.lo)
-        return 100 * output, self.scale.to_native(output), 100 * error
+    def scores(self, predictions: Iterable[Prediction]) -> Iterator[Score]:
+        """What people see of each prediction, in order, each as soon as the prediction is there."""
+        for p in predictions:
+            if self.labels == "native":
+                score01, native, span = self.scale.to_score01(p.output), p.output, self.scale.hi - self.scale.lo
+            else:
+                score01, native, span = p.output, self.scale.to_native(p.output), 1.0
+            yield Score(100 * float(score01), float(native), 100 * p.error / span, p.reason, p.explanation)
 
     def to_dict(self) -> dict:
         """Plain values, for JSON."""
@@ -53,7 +58,7 @@ class Card:
 
     @classmethod
     def from_dict(cls, values: dict, path) -> "Card":
-        """The card that to_dict wrote; CheckpointError, which names the checkpoint's `path`, where it is none."""
+        """The card that to_dict wrote; CheckpointError, which names the checkpoint's `path`, if it is not a card."""
         try:
             return cls(**{**values, "scale": Scale(**values["scale"])})
         except (KeyError, TypeError) as error:

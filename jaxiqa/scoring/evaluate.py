@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-import jaxiqa
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.evaluation import metrics as iqa_metrics
 from jaxiqa.scoring.card import Card
 from jaxiqa.scoring.predict import Prediction
+from jaxiqa.version import __version__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Results:
     """Predictions for N records of one dataset.
 
     Attributes:
-      records: the pictures.
+      records: the images.
       dataset: where they come from.
       score: (N,) 0..100, higher is better.
       native: (N,) on the scale and in the direction of the model's training set.
-      se: (N,) standard error of score over the crops of a picture; nan for a single crop.
+      se: (N,) standard error of score over the crops of an image; nan for a single crop.
       metrics: srcc, plcc (no fit), krcc of the scores; rmse on the dataset's native scale.
     """
 
@@ -46,7 +46,7 @@ class Results:
 
 def evaluate(predictions: Iterable[Prediction], records: Sequence[Record], dataset: Dataset, card: Card) -> Results:
     """Compares the predictions for `records` (of `dataset`) with their opinion scores; `card` is the model's."""
-    score, native, se = card.scores(list(predictions))
+    score, native, se = np.array([found[:3] for found in card.scores(predictions)]).reshape(-1, 3).T
     results = Results(records, dataset, score, native, se, {})
     rmse = iqa_metrics.rmse(dataset.scale.to_native(score / 100), results.mos)
     results.metrics.update(iqa_metrics.all_metrics(score, results.mos100), rmse=rmse)
@@ -72,7 +72,7 @@ def provenance(dataset: Dataset, part: str, split, card: Card) -> dict:
         "model": card.model["name"],
         "variant": card.model["variant"],
         "trained_on": card.dataset,
-        "jaxiqa": jaxiqa.__version__,
+        "jaxiqa": __version__,
     }
 
 

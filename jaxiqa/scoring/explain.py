@@ -1,4 +1,4 @@
-"""Why a score is what it is: which kinds of distortion a model's distortion-aware branch sees."""
+"""Why a score is what it is: which kinds of distortion a model's pretrained branch sees."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,8 @@ from etils import epath
 from jaxiqa.errors import CheckpointError
 from jaxiqa.evaluation.drawing import write_bytes
 from jaxiqa.evaluation.probe import Probe
-from jaxiqa.training.checkpoint import Saved
+from jaxiqa.models import pretrainable
+from jaxiqa.runs.checkpoint import Saved
 
 _PROBE = "probe.npz"
 
@@ -21,10 +22,11 @@ def keep_probe(pretrained: Saved, workdir: epath.Path) -> None:
 
 
 class Explainer:
-    """Probabilities of families of distortions, from a model's `out["dan_pooled"]`.
+    """Probabilities of families of distortions, from the features of a model's pretrained part.
 
     Args:
       workdir: of a run that kept a probe.
+      name: of its model.
 
     Attributes:
       families: their names, F; "pristine" is one of them.
@@ -33,14 +35,20 @@ class Explainer:
       CheckpointError: no probe was kept, or it cannot be read.
     """
 
-    def __init__(self, workdir: epath.Path):
-        path = workdir / _PROBE
+    def __init__(self, workdir: epath.Path, name: str):
+        path, taps = workdir / _PROBE, pretrainable(name)
+        self._tap = next(iter(taps.values()), "")
         try:
             self._probe = Probe.load(path)
         except FileNotFoundError as error:
             raise CheckpointError(
-                f"checkpoint {workdir} has no {_PROBE}, so --explain has nothing to say; MFEN has one when trained "
-                "with --config.init.dan of a finished run of jaxiqa.pretrain and --config.model.dan_frozen=True"
+                f"checkpoint {workdir} has no {_PROBE}, so --explain has nothing to say; "
+                + (
+                    f"a run of {name} keeps one if --config.init.{next(iter(taps))} is a finished run of "
+                    "jaxiqa.pretrain and that part is frozen"
+                    if taps
+                    else f"{name} has no part that jaxiqa.pretrain trains"
+                )
             ) from error
         except (ValueError, KeyError, OSError) as error:
             raise CheckpointError(f"{path} cannot be read ({error}); copy it again from the pretrained run") from error
@@ -49,5 +57,5 @@ class Explainer:
 
     def __call__(self, out: dict) -> jax.Array:
         """(B, F) probabilities of crops, from what the model returned beside their scores; for use under jit."""
-        logits = out["dan_pooled"] @ self._probe.weight + self._probe.bias.reshape(1, -1)
+        logits = out[self._tap] @ self._probe.weight + self._probe.bias.reshape(1, -1)
         return jax.nn.softmax(logits, axis=1) @ jnp.asarray(self._member)

@@ -1,4 +1,4 @@
-"""Scores in Python: create_metric(...)(picture)."""
+"""Scores in Python: create_metric(...)(image)."""
 
 from etils import epath
 
@@ -8,12 +8,12 @@ from jaxiqa.scoring.scorer import Scorer
 
 
 class Metric:
-    """Called with a picture, returns its score; made by create_metric.
+    """Called with an image, returns its score; made by create_metric.
 
     Attributes:
       score_range: (0.0, 100.0), the scores of the training set's best and worst label; a score may lie outside.
       lower_better: False.
-      metric_mode: "NR", no reference picture is needed.
+      metric_mode: "NR", no reference image is needed.
       scorer: the checkpoint behind it (its card says what the scores mean).
     """
 
@@ -25,28 +25,28 @@ class Metric:
         self.scorer = scorer
 
     def __call__(self, pictures) -> float | list[float]:
-        """Score of one picture, or a list of scores, 0..100, higher is better.
+        """Score of one image, or a list of scores, 0..100, higher is better.
 
         Args:
           pictures: a path, the bytes of a file, a Pillow image, an array (H, W, 3) or (H, W) of uint8 or of floats in
             0..1 (RGB, channels last); or a list or tuple of any of these, or an array (N, H, W, 3), for a list.
 
         Raises:
-          DataError: a picture that cannot be read; of a list, the first of them, with its number.
+          DataError: an image that cannot be read; of a list, the first of them, with its number.
         """
         many = isinstance(pictures, list | tuple) or getattr(pictures, "ndim", 0) == 4
         scores = []
-        for i, prediction in enumerate(self.scorer.stream(pictures if many else [pictures])):
-            if prediction.reason:
-                raise DataError(f"picture {i} of {len(pictures)}: {prediction.reason}" if many else prediction.reason)
-            scores += self.scorer.card.scores([prediction])[0].tolist()
+        for i, found in enumerate(self.scorer.scores(pictures if many else [pictures])):
+            if found.reason:
+                raise DataError(f"picture {i} of {len(pictures)}: {found.reason}" if many else found.reason)
+            scores.append(found.score)
         return scores if many else scores[0]
 
 
 def create_metric(
     name: str = "", checkpoint: epath.PathLike = "", *, step: int | None = None, crops: str | None = None
 ) -> Metric:
-    """A trained model as a function of pictures.
+    """A trained model as a function of images.
 
       metric = jaxiqa.create_metric("glintiqa", checkpoint="workdir/mine")
       metric("photo.jpg")  # 0..100, higher is better

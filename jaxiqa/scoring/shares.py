@@ -1,43 +1,34 @@
-"""Pictures scored by many processes, each of which scores a share of them."""
+"""Work that many processes share: each does a share of it, and all of them get the whole."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import grain
 import jax
 
 from jaxiqa.scoring.predict import Prediction, Predictor
-from jaxiqa.training.distributed import gather
 
 
-class _Share:
-    """Every `count`-th of some pictures, from `index` on."""
-
-    def __init__(self, pictures: Sequence, index: int, count: int):
-        self._pictures, self._indices = pictures, range(index, len(pictures), count)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, i: int):
-        return self._pictures[self._indices[i]]
+def own_share() -> slice:
+    """Of N processes, process i has every N-th item from item i on."""
+    return slice(jax.process_index(), None, jax.process_count())
 
 
-def predict_shares(predictor: Predictor, variables, pictures: Sequence) -> list[Prediction]:
+def predict_shares(predictor: Predictor, variables, pictures: Sequence, gather: Callable) -> list[Prediction]:
     """predictor(variables, pictures), the same on all processes, of which each has computed its own share.
 
-    Every picture is scored once, and its score does not depend on who scores it. The processes meet at the end only, so
+    Every image is scored once, and its score does not depend on who scores it. The processes meet at the end only, so
     that none needs as many batches as another.
 
     Args:
-      predictor: over the devices of this process (distributed.local_mesh).
-      variables: on these devices (distributed.local_copy).
+      predictor: over the devices of this process (sharding.local_mesh).
+      variables: on these devices (sharding.local_copy).
       pictures: all of them, alike on all processes.
+      gather: gives what each process gives, in their order (runs.processes.gather).
     """
-    index, count = jax.process_index(), jax.process_count()
+    count = jax.process_count()
     if count == 1:
         return predictor(variables, pictures)
-    shares = gather(predictor(variables, _Share(pictures, index, count)) if index < len(pictures) else [])
-    return [_prediction(*shares[i % count][i // count]) for i in range(len(pictures))]
-
-
-def _prediction(output, error, crops, reason, explanation) -> Prediction:
-    return Prediction(output, error, crops, reason, tuple(explanation))
+    share = grain.MapDataset.source(pictures)[own_share()]
+    shares = gather(predictor(variables, share) if len(share) else [])
+    found = (Prediction(*shares[i % count][i // count]) for i in range(len(pictures)))
+    return [one._replace(explanation=tuple(one.explanation)) for one in found]

@@ -21,8 +21,9 @@ from jaxiqa.retrieval.features import (
     untrained_backbone,
 )
 from jaxiqa.retrieval.matching import Matcher
+from jaxiqa.runs.checkpoint import save_once
+from jaxiqa.runs.meta import CheckpointMeta
 from jaxiqa.training import sharding
-from jaxiqa.training.checkpoint import save_once
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +149,9 @@ def test_shares_are_joined(backbone, mesh, files, tmp_path, monkeypatch):
     extractor, file = Extractor(backbone, mesh, 8), str(tmp_path / "features.npz")
     expected = features_of(files, str(tmp_path / "one.npz"), extractor, "test")
     monkeypatch.setattr(shares.jax, "process_count", lambda: 2)
-    monkeypatch.setattr(shares.distributed, "from_first", lambda value: value)
+    monkeypatch.setattr(shares, "from_first", lambda value: value)
     met = []
-    monkeypatch.setattr(shares.distributed, "meet", lambda: met.append(sorted(p.name for p in tmp_path.iterdir())))
+    monkeypatch.setattr(shares, "meet", lambda: met.append(sorted(p.name for p in tmp_path.iterdir())))
     monkeypatch.setattr(shares.jax, "process_index", lambda: 1)
     with pytest.raises(DataError, match=r"features\.npz"):  # the first has not been there
         shares.features_of_shares(files, file, extractor, "test")
@@ -199,15 +200,16 @@ def test_only_a_converted_resnet_is_taken(backbone, mesh, tmp_path):
     state = {"params": jax.device_get(backbone.variables["params"]), "batch_stats": {}}
     state["batch_stats"] = jax.device_get(backbone.variables["batch_stats"])
     card, source = {"model": {"name": "resnet50", "variant": "test"}}, {"file": "r.pth", "sha256": "0" * 64}
-    save_once(tmp_path / "good", state, {"card": card, "source": source})
+    save_once(tmp_path / "good", state, CheckpointMeta(card=card, source=source))
     loaded = load_backbone(str(tmp_path / "good"), mesh)
     assert loaded.about == {"network": "test", "source": source}
     for ours, theirs in zip(*(jax.tree.leaves(b.variables) for b in (loaded, backbone)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    save_once(tmp_path / "other", state, {"card": {"model": {"name": "glintiqa", "variant": "test"}}, "source": source})
+    glintiqa = {"model": {"name": "glintiqa", "variant": "test"}}
+    save_once(tmp_path / "other", state, CheckpointMeta(card=glintiqa, source=source))
     with pytest.raises(CheckpointError, match="holds glintiqa; features need a converted ResNet"):
         load_backbone(str(tmp_path / "other"), mesh)
-    save_once(tmp_path / "trained", state, {"card": card})
+    save_once(tmp_path / "trained", state, CheckpointMeta(card=card))
     with pytest.raises(CheckpointError, match="resnet50 that was trained here; features need a converted ResNet"):
         load_backbone(str(tmp_path / "trained"), mesh)
 

@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxiqa.datasets import csiq, load, tid
+from jaxiqa.datasets import csiq, facts, kadid_types, load, tid2013
 from jaxiqa.datasets.kadid10k import DISTORTIONS
 from jaxiqa.datasets.records import Dataset, Record
-from jaxiqa.datasets.shared_types import SHARED, kadid_types
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.evaluation.metrics import srcc
 from jaxiqa.retrieval.labels import find_references, label_sources, make_table
@@ -54,13 +53,14 @@ def test_incomplete_and_doubled_tables_are_refused(rated):
 
 def test_shared_types():
     assert kadid_types("kadid10k") == {name: i for i, name in enumerate(DISTORTIONS, 1)}
-    assert set(SHARED["tid2013"]) < set(tid.DISTORTIONS) and set(SHARED["csiq"]) < set(csiq.COUNTS)
+    shared = facts("SHARED_TYPES")
+    assert set(shared["tid2013"]) < set(tid2013.DISTORTIONS) and set(shared["csiq"]) < set(csiq.COUNTS)
     assert kadid_types("csiq") == {"awgn": 11, "blur": 1, "jpeg": 10, "jpeg2000": 9}
     for name in ("tid2013", "csiq"):
         types = kadid_types(name)
         assert len(set(types.values())) == len(types)
         assert not {18, 23, 25} & set(types.values())  # their levels are not strengths in both
-    with pytest.raises(ConfigError, match=r"from kadid10k, tid2013, csiq, folder, not from live"):
+    with pytest.raises(ConfigError, match=r"from csiq, folder, kadid10k, tid2013, not from live"):
         kadid_types("live")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxiqa.errors import ConfigError
-from jaxiqa.retrieval.neighbours import BLOCK, nearest
+from jaxiqa.retrieval.matching import BLOCK, nearest
 from jaxiqa.retrieval.selection import choose
 from jaxiqa.training import sharding
 

@@ -35,7 +35,7 @@ class MeanColour(nn.Module):
 
 def test_families(tmp_path):
     PROBE.save(tmp_path / "probe.npz")
-    explainer = Explainer(epath.Path(tmp_path))
+    explainer = Explainer(epath.Path(tmp_path), "mfen")
     assert explainer.families == ("pristine", "blur", "noise")
     probability = jax.jit(explainer)({"dan_pooled": np.eye(3, dtype=np.float32)})
     e = np.exp(4)
@@ -50,7 +50,7 @@ def test_means_over_the_crops_of_a_picture(tmp_path):
     picture = np.zeros((8, 16, 3), np.uint8)
     picture[:, :8, 2], picture[:, 8:, 0] = 255, 255
     batches = sharding.batch_sharding(sharding.make_mesh())
-    (explained,) = Predictor(MeanColour(), "grid", batches, [4], Explainer(epath.Path(tmp_path)))({}, [picture])
+    (explained,) = Predictor(MeanColour(), "grid", batches, [4], Explainer(epath.Path(tmp_path), "mfen"))({}, [picture])
     (plain,) = Predictor(MeanColour(), "grid", batches, [4])({}, [picture])
     assert explained[:3] == plain[:3] and plain.explanation == () and explained.crops == 2
     e = np.exp(4)
@@ -61,10 +61,10 @@ def test_means_over_the_crops_of_a_picture(tmp_path):
 
 def test_no_probe_and_a_damaged_one(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no probe\.npz, so --explain has nothing to say"):
-        Explainer(epath.Path(tmp_path))
+        Explainer(epath.Path(tmp_path), "mfen")
     (tmp_path / "probe.npz").write_bytes(b"no archive")
     with pytest.raises(CheckpointError, match="cannot be read"):
-        Explainer(epath.Path(tmp_path))
+        Explainer(epath.Path(tmp_path), "mfen")
 
 
 def test_the_probe_of_the_step_that_is_taken_is_kept(tmp_path):
@@ -76,4 +76,4 @@ def test_the_probe_of_the_step_that_is_taken_is_kept(tmp_path):
     assert not (other / "probe.npz").exists()
     PROBE.save(tmp_path / "probe_7.npz")
     keep_probe(pretrained, other)
-    assert Explainer(other).families == ("pristine", "blur", "noise")
+    assert Explainer(other, "mfen").families == ("pristine", "blur", "noise")

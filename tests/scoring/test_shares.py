@@ -28,8 +28,7 @@ def test_shares(count, pictures, monkeypatch):
     def at(index, gather):
         monkeypatch.setattr(shares.jax, "process_count", lambda: count)
         monkeypatch.setattr(shares.jax, "process_index", lambda: index)
-        monkeypatch.setattr(shares, "gather", gather)
-        return shares.predict_shares(predictor, 1 / 3, numbers)
+        return shares.predict_shares(predictor, 1 / 3, numbers, gather)
 
     for index in range(count):
         if count > 1:

@@ -27,6 +27,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.projector = dict(hidden=2048, features=128)  # discarded afterwards
     c.init = dict(encoder="")  # a converted checkpoint of the encoder to start from; "": random
     c.dtype = "bfloat16"  # of the computation: float32 | bfloat16; parameters, similarities and loss are float32
+    c.frozen = ()  # regular expressions over parameter paths, e.g. r"^encoder/layer1"; their BatchNorms keep statistics
 
     c.pictures = ""  # folder of pristine pictures, searched with everything below it
     c.probe_pictures = 60  # of them are held out for the linear probe: half to fit it, a quarter to select, to test
@@ -36,6 +37,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     c.batch_size = 256  # global, in crops
     c.total = "2000000 examples"  # durations: N steps | epochs | examples | percent
+    c.ema = 0.0  # decay of averaged parameters, which then are probed and kept; 0: off
     c.skip_nonfinite = False  # True: a step whose loss or gradient is no number changes nothing
     c.optimizer = dict(
         name="adam", learning_rate=3e-4, weight_decay=1e-5, decay_on="", b1=0.9, b2=0.999, eps=1e-8,

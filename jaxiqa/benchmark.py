@@ -15,7 +15,7 @@ import sys
 
 from jaxiqa import benchmarks, program
 from jaxiqa.errors import ConfigError, suggest
-from jaxiqa.training import compile_cache
+from jaxiqa.runs import compile_cache
 
 
 def main(subjects: list[str]) -> None:

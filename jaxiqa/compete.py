@@ -34,7 +34,6 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-import jaxiqa
 from jaxiqa import datasets, program
 from jaxiqa.datasets.options import parse_options
 from jaxiqa.errors import ConfigError, DataError
@@ -42,9 +41,10 @@ from jaxiqa.evaluation import gmad, report
 from jaxiqa.evaluation.results import find_rows, join, read_predictions
 from jaxiqa.inputs.files import find_pictures
 from jaxiqa.inputs.render import render
+from jaxiqa.runs import compile_cache
 from jaxiqa.scoring import competition, oracle
 from jaxiqa.scoring.pool import score_pool
-from jaxiqa.training import compile_cache
+from jaxiqa.version import __version__
 
 _SCORERS = flags.DEFINE_multi_string(
     "scorers", [], "NAME=PATH, a CSV of scores or a checkpoint; once for each, or further NAME=PATH as plain words."
@@ -97,7 +97,7 @@ def main(words: list[str]) -> None:
         "levels": _LEVELS.value,
         "tolerance": _TOLERANCE.value,
         "oracle": _ORACLE.value,
-        "jaxiqa": jaxiqa.__version__,
+        "jaxiqa": __version__,
     }
     with _writing(folder):
         if _ORACLE.value != "none":

@@ -27,7 +27,6 @@ from etils import epath
 from PIL import Image
 from tqdm import tqdm
 
-import jaxiqa
 from jaxiqa import program
 from jaxiqa.distortions import distort_exact, get_distortion, parse_types
 from jaxiqa.errors import ConfigError, DataError
@@ -35,7 +34,8 @@ from jaxiqa.evaluation import report
 from jaxiqa.inputs.decode import image_size, read_image
 from jaxiqa.inputs.files import find_pictures
 from jaxiqa.inputs.render import remove_scratch, write_png
-from jaxiqa.training import compile_cache
+from jaxiqa.runs import compile_cache
+from jaxiqa.version import __version__
 
 LEVELS = (1, 2, 3, 4, 5)
 MIN_SIDE = 64
@@ -173,7 +173,7 @@ def _size(path: str) -> tuple[int, int]:
 def _claim(folder: epath.Path) -> None:
     """Make the folder, and refuse one whose files were drawn with another seed or version."""
     folder.mkdir(parents=True, exist_ok=True)
-    note, ours = folder / "distort.json", {"jaxiqa": jaxiqa.__version__, "seed": _SEED.value}
+    note, ours = folder / "distort.json", {"jaxiqa": __version__, "seed": _SEED.value}
     if note.exists():
         try:
             theirs = json.loads(note.read_text())

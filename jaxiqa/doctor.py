@@ -25,12 +25,12 @@ from absl import flags
 from etils import epath
 from tqdm import tqdm
 
-import jaxiqa
 from jaxiqa import datasets, program
-from jaxiqa.datasets import diagnosis, traps
+from jaxiqa.datasets import diagnosis
 from jaxiqa.datasets.options import parse_options
 from jaxiqa.errors import ConfigError, DataError, printable
 from jaxiqa.inputs import content
+from jaxiqa.version import __version__
 
 _OUTPUT = flags.DEFINE_string("output", None, "File to write: FILE.json.")
 _OPTION = flags.DEFINE_multi_string("option", [], "KEY=VALUE, an option of the dataset's reader; may be repeated.")
@@ -62,11 +62,11 @@ def main(words: list[str]) -> None:
 
 def examine(name: str, data_dir: str, options: dict) -> tuple[list[diagnosis.Finding], dict]:
     """All findings, and what they are about."""
-    about = {"dataset": name, "data_dir": data_dir, "options": options, "jaxiqa": jaxiqa.__version__}
+    about = {"dataset": name, "data_dir": data_dir, "options": options, "jaxiqa": __version__}
     dataset, findings = diagnosis.read(name, data_dir, options)
     if dataset is None:
         return findings, about
-    findings += [*diagnosis.examine(dataset), *traps.look(dataset, data_dir, options)]
+    findings += [*diagnosis.examine(dataset), *diagnosis.look(dataset, data_dir, options)]
     paths = list(dict.fromkeys(r.path for r in dataset.records))
     bar = tqdm(content.decode_all(paths), "decoding", len(paths), unit=" pictures", mininterval=1, disable=None)
     findings += content.compare(dataset, dict(zip(paths, bar, strict=True)))

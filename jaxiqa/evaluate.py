@@ -28,17 +28,17 @@ from etils import epath
 from tqdm import tqdm
 
 from jaxiqa import datasets, program
-from jaxiqa.datasets.leaks import ANYONES, seen_references
+from jaxiqa.datasets.leaks import seen_references
 from jaxiqa.datasets.options import parse_options
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.datasets.splits import Split, make_split
 from jaxiqa.errors import CheckpointError, ConfigError, DataError
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.render import render
+from jaxiqa.runs import compile_cache
 from jaxiqa.scoring.evaluate import describe, evaluate, provenance
 from jaxiqa.scoring.results import write_results
 from jaxiqa.scoring.scorer import Scorer
-from jaxiqa.training import compile_cache
 
 PARTS = ("train", "val", "test", "all")
 
@@ -64,15 +64,15 @@ def main() -> None:
     scorer = Scorer(_CHECKPOINT.value, _STEP.value, _CROPS.value, _BATCH_SIZE.value, _RESIZE.value)
     dataset, data_dir, split, is_own = _data(scorer)
     part = _PART.value or ("test" if is_own else "all")
-    if is_own and part != "all" and split.fingerprint != scorer.meta["split"]:
+    if is_own and part != "all" and split.fingerprint != scorer.meta.split:
         raise DataError(
-            f"{dataset.name} is not as it was in training (split {scorer.meta['split']} then, {split.fingerprint} "
+            f"{dataset.name} is not as it was in training (split {scorer.meta.split} then, {split.fingerprint} "
             "now), so test pictures may have been trained on; restore its pictures and labels, or take --part all"
         )
     chosen = range(len(dataset)) if part == "all" else getattr(split, part)
     records = [dataset.records[i] for i in chosen]
     refuse_trained(scorer, dataset, data_dir, records)
-    if lent := seen_references(scorer.meta, dataset, records):
+    if lent := seen_references(scorer.meta.transferred, dataset, records):
         note = f"scores of {len(lent)} of its references were trained on by label transfer"
         dataset = dataclasses.replace(dataset, note="; ".join(filter(None, (dataset.note, note))))
     dataset = render(dataset, data_dir, chosen)
@@ -89,7 +89,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         summary = provenance(dataset, part, split, scorer.card)
         summary |= {"step": scorer.step, "checkpoint": str(scorer.workdir), "data_dir": data_dir}
-        if "config" not in scorer.meta:
+        if not scorer.meta.config:
             summary["selection"] = "not known"  # converted weights
         print(describe(write_results(folder, part, results, summary)))
     except OSError as error:
@@ -102,13 +102,13 @@ def refuse_trained(scorer: Scorer, dataset: Dataset, data_dir: str, records: lis
     path = scorer.workdir / "split.json"
     if _PART.value or not path.exists():
         return
-    if lent := seen_references(scorer.meta, dataset, records):
+    if lent := seen_references(scorer.meta.transferred, dataset, records):
         raise DataError(
             f"scores of {len(lent)} of the references, such as {lent[0]}, were trained on by label transfer, so the "
             "result would flatter; test on another dataset, or ask for it by --part all"
         )
-    own = scorer.meta["config"]["dataset"]["data_dir"]
-    if dataset.name in ANYONES and os.path.realpath(data_dir) != os.path.realpath(own):
+    own = scorer.meta.config["dataset"]["data_dir"]
+    if datasets.fact(dataset.name, "ANYONES") and os.path.realpath(data_dir) != os.path.realpath(own):
         return  # other pictures may have the same names
     seen = json.loads(path.read_text())
     used = {*seen["train"], *seen["val"]} if seen["dataset"] == dataset.name else set()
@@ -121,19 +121,19 @@ def refuse_trained(scorer: Scorer, dataset: Dataset, data_dir: str, records: lis
 
 def _data(scorer: Scorer) -> tuple[Dataset, str, Split, bool]:
     """The dataset that the flags name, its folder, its split, and whether the checkpoint was trained on it."""
-    config = scorer.meta.get("config", {})
+    config = scorer.meta.config
     own = dict(config.get("dataset", {}))
     name = datasets.find(_DATASET.value) if _DATASET.value else own.get("name")
     if name is None:
         raise CheckpointError(f"checkpoint {scorer.workdir} says nothing of its dataset; give --dataset and --data_dir")
     same_key = bool(own) and name == datasets.find(own["name"])
-    another_folder = same_key and name in ANYONES and _DATASET.value is not None
+    another_folder = same_key and datasets.fact(name, "ANYONES") and _DATASET.value is not None
     options = (own if same_key and not another_folder else {}) | parse_options(_OPTION.value)
     options["data_dir"] = _DATA_DIR.value if _DATA_DIR.value is not None else options.get("data_dir", "")
     dataset = datasets.load(**{**options, "name": name})
     how = config.get("split", {"selection": "val"})
     split = make_split(dataset, **(how if same_key else {"selection": how["selection"]}))
-    is_own = same_key and (not another_folder or split.fingerprint == scorer.meta["split"])
+    is_own = same_key and (not another_folder or split.fingerprint == scorer.meta.split)
     return dataset, options["data_dir"], split, is_own
 
 

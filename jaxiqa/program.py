@@ -1,6 +1,5 @@
 """How every program starts and ends: flags, one-line errors, exit codes (see jaxiqa/errors.py)."""
 
-import contextlib
 import difflib
 import functools
 import os
@@ -15,11 +14,12 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from jaxiqa.errors import ConfigError, UserError, exit_code_of, full_disk, is_out_of_memory, suggest
+from jaxiqa.runs.signals import hang_ups
 
 flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
 
 _RUN = ("override", "allow_restart")
-_CLUSTER = ("coordinator", "num_processes", "process_id", "peer_timeout")
+_CLUSTER = ("coordinator", "num_processes", "process_id", "peer_timeout", "multihost")
 _KEYS = {  # what each program's configs must have
     "train": (
         *("seed", "model.name", "model.variant", "init", "dtype", "frozen", "frozen_bn", "dataset.name", "split"),
@@ -73,10 +73,11 @@ def training_flags() -> tuple:
 @functools.cache
 def cluster_flags() -> Callable[[], dict]:
     """The flags of a run in many processes, defined once; the function that is returned gives their values."""
-    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no platform says it; PORT + 1 is used too.")
-    flags.DEFINE_integer("num_processes", None, "Processes of the run.", lower_bound=1)
-    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
-    flags.DEFINE_float("peer_timeout", 300.0, "Seconds to wait for the other processes.", lower_bound=1.0)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of a run of many processes.")
+    flags.DEFINE_integer("num_processes", None, "How many processes the run has.", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "Which process of the run this is, from 0.", lower_bound=0)
+    flags.DEFINE_float("peer_timeout", 300.0, "Seconds to wait for the other processes of the run.", lower_bound=1.0)
+    flags.DEFINE_bool("multihost", False, "The run is of many processes: of Slurm, Open MPI or a Cloud TPU slice.")
     return lambda: {name: flags.FLAGS[name].value for name in _CLUSTER}
 
 
@@ -104,74 +105,57 @@ def read_config(flag, *programs: str) -> ConfigDict:
     return config
 
 
-@contextlib.contextmanager
-def stop_signals():
-    """A list that receives the signal that asks the run to stop (SIGTERM or Ctrl-C); the third one ends it at once.
-
-    A hang-up of the terminal or of ssh counts as SIGTERM, but not beside one: systemd sends both.
-    """
-    received = []
-
-    def note(number, _):
-        if number == signal.SIGHUP:
-            if received:
-                return
-            number = signal.SIGTERM
-        received.append(number)
-        if len(received) == 2:  # the third must find nobody who waits for a save
-            for s in before:
-                signal.signal(s, signal.SIG_DFL)
-
-    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT, *_hang_ups())}
-    try:
-        yield received
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
-
-
-def _hang_ups() -> list[int]:
-    return [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]  # as nohup wants it
-
-
 def _guarded(main):
-    for number in (signal.SIGTERM, *_hang_ups()):
+    for number in (signal.SIGTERM, *hang_ups()):
         signal.signal(number, _terminate)
     try:
         with full_disk("a file"):
             main()
     except KeyboardInterrupt as error:
         sys.unraisablehook = lambda _: None  # an object that was half made complains as it is dropped
-        _exit("terminated" if isinstance(error, _Terminated) else "interrupted", exit_code_of(error), error)
+        sys.exit(report(error))
     except BrokenPipeError:  # whoever read standard output has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except UserError as error:
-        if flags.FLAGS.debug:
+    except Exception as error:
+        if flags.FLAGS.debug or not _said(error):
             raise
-        _exit(str(error), exit_code_of(error), error)
-    except RuntimeError as error:
-        if not is_out_of_memory(error) or flags.FLAGS.debug:  # what XLA raises has a page of buffers
-            raise
-        wanted = re.search(r"allocat\w* ([\d.]+ ?[KMGT]?i?B|\d+ bytes)", str(error))
-        _exit(
-            f"the device has too little memory{f' ({wanted[1]} more were wanted)' if wanted else ''}; reduce "
-            "batch_size, and in training raise config.accumulate or take config.dtype=bfloat16",
-            exit_code_of(error),
-            error,
-        )
+        sys.exit(report(error))
+
+
+def report(error: BaseException) -> int:
+    """Print an error that ends the program: one line, of a bug or with --debug a traceback. Gives the exit code."""
+    message = "" if flags.FLAGS.debug else _said(error)
+    sys.stdout.flush()
+    if message:
+        # Notes such as where unfinished work is; those of several lines are Grain's, about tracebacks.
+        _tell("; ".join((message, *(note for note in getattr(error, "__notes__", ()) if "\n" not in note))))
+    else:
+        traceback.print_exception(error)
+    return exit_code_of(error)
+
+
+def _tell(message: str) -> None:
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+
+
+def _said(error: BaseException) -> str:
+    """What the user is told of an error; "" for a bug."""
+    if isinstance(error, KeyboardInterrupt):
+        return "terminated" if isinstance(error, _Terminated) else "interrupted"
+    if isinstance(error, UserError):
+        return str(error)
+    if not is_out_of_memory(error):
+        return ""
+    wanted = re.search(r"allocat\w* ([\d.]+ ?[KMGT]?i?B|\d+ bytes)", str(error))  # XLA adds a page of buffers
+    return (
+        f"the device has too little memory{f' ({wanted[1]} more were wanted)' if wanted else ''}; reduce batch_size, "
+        "and in training raise config.accumulate or take config.dtype=bfloat16"
+    )
 
 
 def _terminate(*_):
     raise _Terminated
-
-
-def _exit(message: str, code: int, error: BaseException | None = None):
-    sys.stdout.flush()
-    # Notes such as where unfinished work is; those of several lines are Grain's, about tracebacks.
-    notes = [note for note in getattr(error, "__notes__", ()) if "\n" not in note]
-    print(f"{os.path.basename(sys.argv[0])}: {'; '.join((message, *notes))}", file=sys.stderr)
-    sys.exit(code)
 
 
 def _parse(argv, takes_arguments):
@@ -199,7 +183,8 @@ def _parse(argv, takes_arguments):
                 flags.FLAGS.verbosity = logging.WARNING  # libraries report every save at INFO
             return rest
         message = f"unexpected argument {rest[1]!r}; options are written --name=value, see --help"
-    _exit(message, 2)
+    _tell(message)
+    sys.exit(2)
 
 
 def _explain(argv, error: Exception) -> str:

@@ -35,12 +35,11 @@ from absl import flags
 from etils import epath
 
 from jaxiqa import datasets, program
-from jaxiqa.datasets.leaks import ANYONES
 from jaxiqa.errors import ConfigError, Stopped, UserError
 from jaxiqa.evaluation import protocol
 from jaxiqa.evaluation.drawing import write_bytes
-from jaxiqa.evaluation.report import write_json
-from jaxiqa.training import distributed
+from jaxiqa.evaluation.report import to_csv, write_json
+from jaxiqa.runs.signals import stop_signals
 
 _CONFIG = flags.DEFINE_multi_string("config", [], "Config file[:argument] of a row; may be repeated.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all rounds; is made, or gone on in.")
@@ -69,19 +68,24 @@ def main(overrides: list[str]) -> None:
     workdir = epath.Path(_WORKDIR.value)
     plan = [(row, s, r) for r in range(1, _ROUNDS.value + 1) for row in rows for s in _SELECTION.value]
     given = {name: value for name, value in _CLUSTER().items() if value is not None}
-    cluster = distributed.find(**{name: value for name, value in given.items() if name != "peer_timeout"})
-    many = [f"--{name}={value}" for name, value in given.items()] if cluster else []
+    if given.pop("multihost"):
+        raise ConfigError(
+            "--multihost: the rounds are runs of their own, and this program must know which process it is; give "
+            "--coordinator HOST:PORT, --num_processes and --process_id"
+        )
+    many = [f"--{name}={value}" for name, value in given.items()]
+    index = int(given.get("process_id") or os.environ.get("JAXIQA_PROCESS_ID") or 0)
     for number, (row, selection, round_) in enumerate(plan, 1):
         folder = workdir / row / selection / f"round_{round_:02d}"
         print(f"== {number}/{len(plan)}: {row}, selection {selection}, round {round_}", flush=True)
-        if not (folder / "report.json").exists():  # written once all is trained and tested
+        if not _is_done(folder):
             split = [
                 f"--config.{_round_key(rows[row])}={1 if _SAME_SPLIT.value else round_}",
                 f"--config.split.selection={selection}",
                 f"--config.seed={12345 * round_}",
             ]
             _run("train", "--config", rows[row], "--workdir", str(folder), *overrides, *split, *many)
-    if cluster and cluster.index:
+    if index:
         return
     cells, crossed = [], []
     for row, selection, round_ in plan:
@@ -89,11 +93,23 @@ def main(overrides: list[str]) -> None:
         cells.append(protocol.read_cell(folder, row, selection, round_))
         for target, name, data_dir in cross:
             output = folder / "evaluation" / target
-            if not (output / "report.json").exists():
+            if not _is_done(output):
                 _run("evaluate", "--checkpoint", str(folder), "--dataset", name, "--data_dir", data_dir, "--part",
                      "all", "--output", str(output))  # fmt: skip
             crossed.append(protocol.read_cell(output, row, selection, round_, target))
     write(workdir, cells, crossed)
+
+
+def _is_done(folder: epath.Path) -> bool:
+    """Whether a round or a test is finished: its report is written once all is trained and tested."""
+    try:
+        protocol.read_cell(folder, "", "", 0)
+        return True
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"warning: report.json or the predictions in {folder} cannot be read ({error}); they are made again")
+        return False
 
 
 def find_rows(configs: list[str]) -> dict[str, str]:
@@ -139,7 +155,7 @@ def write(workdir: epath.Path, cells, crossed) -> None:
     tables = {"": shown}
     for column in ("distortion", "level"):
         rows = protocol.by_group(cells, column)
-        write_bytes(workdir / f"by_{column}.csv", protocol.to_csv(rows).encode("utf-8", "surrogateescape"))
+        write_bytes(workdir / f"by_{column}.csv", to_csv(rows).encode("utf-8", "surrogateescape"))
         if rows:
             tables[f"\n### By {column}: median over the rounds\n\n"] = rows
     first = cells[0].report
@@ -151,7 +167,7 @@ def write(workdir: epath.Path, cells, crossed) -> None:
     text = "".join(head + protocol.markdown(rows) + "\n" for head, rows in tables.items())
     print(f"\n{text}\n{box}", end="")
     write_bytes(workdir / "protocol.md", f"{text}\n{box}".encode("utf-8", "surrogateescape"))
-    write_bytes(workdir / "protocol.csv", protocol.to_csv(summary).encode())
+    write_bytes(workdir / "protocol.csv", to_csv(summary).encode())
     rounds = [{"row": c.row, "selection": c.selection, "round": c.round, **c.report} for c in [*cells, *crossed]]
     write_json(workdir / "protocol.json", {"command": sys.argv, "summary": summary, "rounds": rounds})
     protocol.draw(workdir / "rounds.png", cells, f"{first['dataset']}, {max(c.round for c in cells)} round(s)")
@@ -164,7 +180,7 @@ def _target(text: str) -> tuple[str, str, str]:
     if not equals:
         raise ConfigError(f"--cross {text}: write it as DATASET=FOLDER, e.g. --cross tid2013=/path/to/tid2013")
     name = datasets.find(name)
-    own = os.path.basename(os.path.abspath(data_dir)) if name in ANYONES else ""
+    own = os.path.basename(os.path.abspath(data_dir)) if datasets.fact(name, "ANYONES") else ""
     return f"{name}_{own}" if own else name, name, data_dir
 
 
@@ -172,7 +188,7 @@ def _run(name: str, *arguments: str) -> None:
     """python -m jaxiqa.NAME with these arguments; signals that end this program end that one first, after its save."""
     child = subprocess.Popen([sys.executable, "-m", f"jaxiqa.{name}", *arguments])
     passed_on, code = 0, None
-    with program.stop_signals() as stopped_by:
+    with stop_signals() as stopped_by:
         while code is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = child.wait(timeout=0.2)

@@ -33,6 +33,7 @@ Exit codes: 0 done, 2 usage, 3 bad data (pictures that cannot be read are left o
 try again (disk full, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM (rendering goes on where it stopped).
 """
 
+import contextlib
 import os
 import time
 
@@ -40,25 +41,26 @@ import jax
 from absl import flags
 from etils import epath
 
-import jaxiqa
 from jaxiqa import datasets, program
-from jaxiqa.datasets import saqt, saqt_files
+from jaxiqa.datasets import kadid_types, saqt, saqt_files
 from jaxiqa.datasets.options import parse_options
-from jaxiqa.datasets.shared_types import SHARED, kadid_types
 from jaxiqa.distortions import parse_types
 from jaxiqa.errors import ConfigError, DataError, full_disk
 from jaxiqa.evaluation import report
 from jaxiqa.inputs.files import find_pictures
-from jaxiqa.inputs.whole import render_whole
+from jaxiqa.inputs.render import render_whole
 from jaxiqa.models.resnet import VARIANTS
 from jaxiqa.retrieval import labels
 from jaxiqa.retrieval.features import Extractor, load_backbone, untrained_backbone
 from jaxiqa.retrieval.gallery import draw_gallery
 from jaxiqa.retrieval.matching import Found, Matcher, by_lot, number_references
 from jaxiqa.retrieval.selection import choose
-from jaxiqa.training import compile_cache, distributed, sharding
+from jaxiqa.runs import compile_cache, processes
+from jaxiqa.training import sharding
+from jaxiqa.version import __version__
 
-_DATASET = flags.DEFINE_enum("dataset", None, list(SHARED), "Rated dataset that the labels are from.")
+_LENDERS = list(datasets.facts("SHARED_TYPES"))
+_DATASET = flags.DEFINE_enum("dataset", None, _LENDERS, "Rated dataset that the labels are from.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Its folder.")
 _OPTION = flags.DEFINE_multi_string("option", [], "KEY=VALUE, an option of the dataset's reader; may be repeated.")
 _REFERENCES = flags.DEFINE_string("references", None, "Folder of its reference pictures; default: below --data_dir.")
@@ -120,7 +122,7 @@ def transfer(folder: epath.Path) -> dict[str, str]:
         "higher_is_better": dataset.higher_is_better,
         "pictures": home,
         "sources": len(names),
-        "jaxiqa": jaxiqa.__version__,
+        "jaxiqa": __version__,
     }
     saqt.write(folder, names, number_N, table.references, table.cells, table.mos_RC, about)
     cosine_N = found.cosine_NK[:, 0]
@@ -162,7 +164,7 @@ def _read_matches(table: labels.LabelTable, pool: dict[str, str], _) -> tuple:
     """What _compute_matches gives, from --matches; the pool, where one is given, says which pictures are taken."""
     path = _MATCHES.value
     several = saqt_files.read_matches(path)
-    key_of = {datasets.ALIASES.get(name.lower(), name.lower()) or table.dataset: name for name in several}
+    key_of = {_key(name) or table.dataset: name for name in several}
     if table.dataset not in key_of:
         raise DataError(f"--matches {path} has matches in {', '.join(key_of)}, not in --dataset {table.dataset}")
     own = several.pop(key_of[table.dataset])
@@ -189,6 +191,13 @@ def _read_matches(table: labels.LabelTable, pool: dict[str, str], _) -> tuple:
     return found, steering, files, made_by, {}
 
 
+def _key(name: str) -> str:
+    """Of a dataset that a file of matches names; the name itself if we have no such dataset."""
+    with contextlib.suppress(ConfigError):
+        return datasets.find(name)
+    return name.lower()
+
+
 def _compute_matches(table: labels.LabelTable, pool: dict[str, str], folder: epath.Path) -> tuple:
     """Matches, {dataset that steers: similarity}, reference pictures, what made them, {name: why} of bad pictures."""
     home = os.path.expanduser(_REFERENCES.value or _DATA_DIR.value)
@@ -209,13 +218,13 @@ def _compute_matches(table: labels.LabelTable, pool: dict[str, str], folder: epa
 
 def _make_matcher(pool: dict[str, str], folder: epath.Path) -> tuple[Matcher, dict]:
     """The pool with its features, and what network made them; all processes make it together."""
-    distributed.meet()  # the first has read the rated dataset
+    processes.meet()  # the first has read the rated dataset
     mesh = sharding.make_mesh()
     if _CHECKPOINT.value:
         backbone = load_backbone(_CHECKPOINT.value, mesh)
     else:
         backbone = untrained_backbone(_BACKBONE.value, mesh)
-    mesh = distributed.local_mesh(mesh)
+    mesh = sharding.local_mesh(mesh)
     extractor, began = Extractor(backbone, mesh, _BATCH_SIZE.value), time.monotonic()
     matcher = Matcher(pool, extractor, mesh, folder)
     took, count = time.monotonic() - began, len(matcher.features.names)
@@ -264,7 +273,7 @@ def _render(folder: epath.Path, target: str) -> None:
         return os.path.join(target, saqt_files.distorted_name(number_of[record.path], record.path, *record.apply))
 
     try:
-        written = sum(distributed.gather(render_whole(map(records.__getitem__, mine), place, len(mine))))
+        written = sum(processes.gather(render_whole(map(records.__getitem__, mine), place, len(mine))))
     except BaseException as error:
         error.add_note("the same command goes on where it stopped")
         raise
@@ -298,15 +307,15 @@ def _run(folder: epath.Path) -> dict[str, str]:
     refused = {}
     if _DATASET.value:
         folder.mkdir(parents=True, exist_ok=True)
-        if distributed.is_first():
+        if processes.is_first():
             refused = transfer(folder)
         elif _computes():
             _make_matcher(_pool()[0], folder)
-    if _GALLERY.value and distributed.is_first():
+    if _GALLERY.value and processes.is_first():
         draw_gallery(folder, _GALLERY.value)
         print(f"pictures beside their matches: {_GALLERY.value}")
     if _RENDER.value:
-        distributed.meet()  # the dataset is there
+        processes.meet()  # the dataset is there
         _render(folder, _RENDER.value)
     return refused
 
@@ -320,7 +329,7 @@ def main() -> None:
         raise ConfigError("--dataset is missing; name the rated dataset that the labels are from, e.g. kadid10k")
     if _DATASET.value:
         _check_flags()
-    with distributed.start(folder, **_CLUSTER()):
+    with processes.start(folder, **_CLUSTER(), preemption=False, report=program.report):
         compile_cache.enable()
         try:
             with full_disk(folder):

@@ -2,10 +2,10 @@
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from types import ModuleType
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from jaxiqa.errors import ConfigError, suggest
 
@@ -61,13 +61,12 @@ def create_model(name: str, variant: str | None = None, **options) -> nn.Module:
     return module.Model(**{**module.VARIANTS[variant], **options})
 
 
-def model_to_train(config) -> nn.Module:
-    """The model of a training run's config; with frozen_bn="eval", frozen BatchNorm layers keep their statistics.
+def pretrainable(name: str) -> dict[str, str]:
+    """Parts of a model that may start from a run of jaxiqa.pretrain, and the key of `out` with the features of each."""
+    return getattr(find_model(name), "PRETRAINABLE", {})
 
-    Raises:
-      ConfigError: as create_model.
-    """
-    options = dict(config.model, dtype=jnp.dtype(config.dtype))
-    if config.frozen_bn == "eval" and "eval_bn" in find_model(config.model.name).Model.__dataclass_fields__:
-        options["eval_bn"] = tuple(config.frozen)
-    return create_model(**options)
+
+def frozen_options(name: str, frozen: Sequence[str]) -> dict:
+    """Options of a model whose BatchNorm layers under the patterns `frozen` keep their statistics in training."""
+    fields = find_model(name).Model.__dataclass_fields__
+    return {"eval_bn": tuple(frozen)} if frozen and "eval_bn" in fields else {}

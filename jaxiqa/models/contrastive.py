@@ -24,13 +24,14 @@ class Projector(nn.Module):
 
 
 class Contrastive(nn.Module):
-    """A backbone's pooled last stage, and its projection; the projector is discarded after pretraining.
+    """A backbone's pooled features, and their projection; the projector is discarded after pretraining.
 
-    `encoder` is a backbone with `out["stage4"]` (ResNet, VAN) and without its classifier.
+    `encoder` is a backbone without its classifier, `tap` the key of its `out` that is pooled (POOLED of its file).
     Source: CONTRIQUE's projector; ASSUMED for MFEN.
     """
 
     encoder: nn.Module
+    tap: str
     hidden: int = 2048
     features: int = 128
 
@@ -38,7 +39,7 @@ class Contrastive(nn.Module):
     def __call__(self, x_BHWC, train: bool = False):
         """Images (B, H, W, 3), normalised -> (projections (B, features), pooled features (B, D)), both fp32."""
         _, out = self.encoder(x_BHWC, train)
-        pooled_BD = out["stage4"].astype(jnp.float32).mean((1, 2))
+        pooled_BD = out[self.tap].astype(jnp.float32).mean((1, 2))
         return Projector(self.hidden, self.features, name="projector")(pooled_BD, train), pooled_BD
 
 

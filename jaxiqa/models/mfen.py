@@ -65,6 +65,9 @@ NAMES = {
 
 # Parts that may start from a backbone of their own (config.init): where its parameters go.
 BACKBONES = {"qen": "qen", "dan": "dan"}
+# Parts that may start from a run of jaxiqa.pretrain, and the key of `out` with their pooled features: the probe of such
+# a run explains them.
+PRETRAINABLE = {"dan": "dan_pooled"}
 
 _CHOICES = {
     "guidance": ("inline", "side"),

@@ -21,6 +21,9 @@ VARIANTS = {
     "test": dict(stage_sizes=(1, 1, 1, 1), width=8, num_classes=10, crop_size=64),
 }
 
+# What contrastive pretraining reads of `out`: the last stage, (B, H, W, D), as the mean over H and W.
+POOLED = "stage4"
+
 # torchvision's and timm's names -> ours. CONTRIQUE ("encoder.") and ARNIQA ("model.") number the trunk's layers.
 NAMES = {
     "mapped": (

@@ -25,6 +25,9 @@ VARIANTS = {
     "test": dict(widths=(8, 16, 24, 32), stage_sizes=(1, 2, 1, 1), num_classes=10, crop_size=64),
 }
 
+# What contrastive pretraining reads of `out`: the last stage, (B, H, W, D), as the mean over H and W.
+POOLED = "stage4"
+
 # The authors' names -> ours.
 NAMES = {
     "mapped": (

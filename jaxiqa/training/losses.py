@@ -1,7 +1,11 @@
-"""Training losses on scores and labels of one global batch, both (B,), fp32. Every loss is a mean, lower is better."""
+"""Training losses, each a mean over one global batch, lower is better.
+
+Those on scores and labels, both (B,) and fp32, have names; the contrastive one is on features.
+"""
 
 import re
 
+import jax
 import jax.numpy as jnp
 
 from jaxiqa.errors import ConfigError, suggest
@@ -64,3 +68,27 @@ def parse_loss(text: str):
             )
         terms.append((float(match[1] or 1.0), _LOSSES[name]))
     return lambda score_B, label_B: sum(weight * f(score_B, label_B) for weight, f in terms)
+
+
+def supervised_contrastive(z_BD, label_B, temperature: float):
+    """Supervised contrastive loss over the whole (global) batch, in fp32: a scalar.
+
+    For a picture n with the others of its label P(n): log sum_{m != n} exp(z_n z_m / t) - mean_{p in P(n)} z_n z_p / t,
+    averaged over the pictures whose P(n) is not empty. z are made unit vectors here.
+
+    Args:
+      z_BD: projections; sharded over devices or not, the loss is the same.
+      label_B: int.
+      temperature: t, 0.1 in CONTRIQUE, SaTQA and ARNIQA.
+
+    Source: Khosla et al., arXiv 2004.11362, equation 2; as in CONTRIQUE and SaTQA; ASSUMED for MFEN.
+    """
+    z_BD = z_BD.astype(jnp.float32)
+    z_BD *= jax.lax.rsqrt(jnp.maximum(jnp.square(z_BD).sum(1, keepdims=True), 1e-24))
+    similarity_BB = jnp.einsum("nd,md->nm", z_BD, z_BD, precision=jax.lax.Precision.HIGHEST) / temperature
+    itself_BB = jnp.eye(label_B.size, dtype=bool)
+    positive_BB = (label_B[:, None] == label_B[None, :]) & ~itself_BB
+    count_B = positive_BB.sum(1)
+    normaliser_B = jax.nn.logsumexp(jnp.where(itself_BB, -jnp.inf, similarity_BB), axis=1)
+    attraction_B = jnp.where(positive_BB, similarity_BB, 0.0).sum(1) / jnp.maximum(count_B, 1)
+    return jnp.where(count_B > 0, normaliser_B - attraction_B, 0.0).sum() / jnp.maximum((count_B > 0).sum(), 1)

@@ -1,6 +1,8 @@
-"""One sharding rule for the whole train state, and the mesh it lives on."""
+"""One sharding rule for the whole train state, the mesh it lives on, and batches on their way there."""
 
-from collections.abc import Iterable, Sequence
+import collections
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -51,6 +53,28 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def local_mesh(mesh: Mesh) -> Mesh:
+    """A mesh of the same axes over this process's devices only."""
+    if jax.process_count() == 1:
+        return mesh
+    devices = np.array(jax.local_devices()).reshape(-1, *[1] * (len(mesh.axis_names) - 1))
+    return Mesh(devices, mesh.axis_names)
+
+
+def local_copy(tree: Any, mesh: Mesh) -> Any:
+    """The arrays of a tree on `mesh`, whole on every device of this process; all processes must ask.
+
+    What this process then computes from them it computes by itself. On one process it is the tree itself.
+    """
+    if jax.process_count() == 1:
+        return tree
+    here = NamedSharding(local_mesh(mesh), PartitionSpec())
+    whole = jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return jax.tree.map(
+        lambda x: jax.make_array_from_single_device_arrays(x.shape, here, [s.data for s in x.addressable_shards]), whole
+    )
+
+
 def state_sharding(state, mesh: Mesh):
     """A NamedSharding for every leaf: large arrays split along their largest divisible axis over "fsdp".
 
@@ -68,6 +92,21 @@ def state_sharding(state, mesh: Mesh):
         return NamedSharding(mesh, PartitionSpec(*("fsdp" if i == largest else None for i in range(leaf.ndim))))
 
     return jax.tree.map(rule, state)
+
+
+def abstract(state: Any, where: Any) -> Any:
+    """ShapeDtypeStructs of `state` with the matching tree of shardings."""
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, where)
+
+
+def to_device(batches: Iterator[dict], where: NamedSharding, depth: int = 2) -> Iterator[dict]:
+    """The same batches as global device arrays, `depth` of them on their way while one is used."""
+    queue = collections.deque()
+    for batch in batches:
+        queue.append({k: jax.make_array_from_process_local_data(where, v) for k, v in batch.items()})
+        if len(queue) == depth:
+            yield queue.popleft()
+    yield from queue
 
 
 def check_batches(config, devices: int) -> None:

@@ -1,6 +1,9 @@
-"""One step of training a quality model, and how steps of training are compiled."""
+"""One optimiser step of any task, and how steps of training are compiled."""
+
+from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxiqa.training import optim, sharding
@@ -8,46 +11,61 @@ from jaxiqa.training.accumulate import accumulate
 from jaxiqa.training.state import TrainState, update_ema
 
 
-def make_train_step(model, tx, schedule, loss_fn, frozen, images_of, parts: int = 1, ema: float = 0.0):
-    """step(state, batch, key) -> (state, metrics): one optimiser step.
+def make_train_step(
+    loss_of: Callable,
+    tx,
+    schedule,
+    frozen: tuple[str, ...] = (),
+    *,
+    prepare: Callable | None = None,
+    parts: int = 1,
+    ema: float = 0.0,
+    skip_nonfinite: bool = False,
+    skip_above: float = 0.0,
+):
+    """train_step(state, batch, key) -> (state, metrics): one optimiser step.
 
-    The key is that of the run, of dropout; it is folded with the step. As an argument it is no constant of the program,
-    so that runs which differ in their seed share what is compiled.
+    The key is that of the run, of dropout and distortions; it is folded with the step. As an argument it is not a
+    constant of the program, so that runs which differ in their seed share what is compiled.
 
     Args:
-      model: from create_model.
+      loss_of: (params, batch_stats, batch, key) -> (loss, batch_stats), differentiated by the parameters that train.
       tx, schedule: from training.optim.
-      loss_fn: (score_B, label_B) -> loss.
       frozen: patterns of the parameters that do not train.
-      images_of: what the model takes, of a batch {"image", "label", ...}.
+      prepare: (batch, key) -> batch, what the device does to a whole batch first; no gradient goes through it.
       parts: the gradient is accumulated over so many parts of the batch.
       ema: decay of the averaged parameters, 0 for none.
+      skip_nonfinite: whether a step whose loss or gradient is NaN or infinite changes nothing but the step counter.
+      skip_above: norm of a gradient above which that is so too, 0 for none; NaN is not above it.
+
+    The metrics are loss, learning_rate, grad_norm and, if steps may be skipped, skipped (0 or 1).
     """
 
     def train_step(state: TrainState, batch, key):
         trainable, held = optim.split_frozen(state.params, frozen)
+        step_key = jax.random.fold_in(key, state.step)
+        batch = prepare(batch, step_key) if prepare else batch
 
         def gradients(batch_stats, batch, key):
             def objective(trainable):
-                (score_B, _), updated = model.apply(
-                    {"params": optim.merge(trainable, held), "batch_stats": batch_stats},
-                    images_of(batch),
-                    train=True,
-                    rngs={"dropout": key},
-                    mutable=["batch_stats"],
-                )
-                return loss_fn(score_B, batch["label"]), updated.get("batch_stats", {})
+                return loss_of(optim.merge(trainable, held), batch_stats, batch, key)
 
             (loss, batch_stats), grads = jax.value_and_grad(objective, has_aux=True)(trainable)
             return loss, batch_stats, grads
 
-        step_key = jax.random.fold_in(key, state.step)
         loss, batch_stats, grads = accumulate(gradients, parts, state.batch_stats, batch, step_key)
         updates, opt_state = tx.update(grads, state.opt_state, trainable)
         trainable = optax.apply_updates(trainable, updates)
         averaged = update_ema(state.ema, trainable, ema, state.step) if ema else {}
         metrics = {"loss": loss, "learning_rate": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
-        return TrainState(state.step + 1, optim.merge(trainable, held), batch_stats, opt_state, averaged), metrics
+        after = TrainState(state.step + 1, optim.merge(trainable, held), batch_stats, opt_state, averaged)
+        if not (skip_nonfinite or skip_above):
+            return after, metrics
+        bad = metrics["grad_norm"] > (skip_above or jnp.inf)
+        if skip_nonfinite:
+            bad |= ~(jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"]))
+        kept = jax.tree.map(lambda new, old: jnp.where(bad, old, new), after, state)
+        return kept.replace(step=after.step), {**metrics, "skipped": bad.astype(jnp.float32)}
 
     return train_step
 

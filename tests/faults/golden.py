@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 
-from jaxiqa.training.logging import read_metrics
+from jaxiqa.runs.log import read_metrics
 
 HERE = pathlib.Path(__file__).resolve().parent
 STEPS = 6

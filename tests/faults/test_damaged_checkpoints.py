@@ -12,8 +12,10 @@ import pytest
 from small_state import META, copied, damage, files_of, make_state, same, save_steps, shapes_of
 
 from jaxiqa.errors import CheckpointError
-from jaxiqa.training import digests, sharding, step_folders, storage
-from jaxiqa.training.checkpoint import Checkpoints, Saved
+from jaxiqa.runs import digests
+from jaxiqa.runs.bucket import Bucket, Disk
+from jaxiqa.runs.checkpoint import Checkpoints, Saved
+from jaxiqa.training import sharding
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +47,10 @@ def test_the_digests_are_those_of_the_arrays(saved):
     assert stored["arrays"]["ema/conv/kernel"]["dtype"] == "bfloat16"
 
 
-@pytest.mark.parametrize("part", [0.02, 0.3, 0.5, 0.7, 0.9])
-def test_a_flipped_bit_is_found(saved, tmp_path, capsys, part):
+def test_a_flipped_bit_is_found(saved, tmp_path, capsys):
     workdir = copied(saved, tmp_path / "w")
     path = workdir / "checkpoints" / "6" / files_of(saved, 6)[0]
-    damage(path, f"flip {int(part * path.stat().st_size)}")
+    damage(path, f"flip {path.stat().st_size // 2}")
     step, state = resume(workdir)
     assert step == 4 and same(state, make_state(4))
     (line,) = capsys.readouterr().out.splitlines()
@@ -69,33 +70,55 @@ def test_the_array_is_named(tmp_path, capsys):
     assert "damaged (batch_stats/norm/mean is not what was saved)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("how", ["removed", "emptied", "halved", "junk"])
+def damaged_file(saved, folder, name: str, how: str) -> int:
+    """The step that is gone on with if a file of step 6 is damaged.
+
+    Its state is as it was saved: the damaged step is not used, or its arrays are not damaged.
+    """
+    workdir = copied(saved, folder / how / name.replace("/", "-"))
+    damage(workdir / "checkpoints" / "6" / name, how)
+    step, state = resume(workdir)
+    assert same(state, make_state(step)), name
+    # Orbax needs none of these to restore with given shapes and shardings.
+    unharmed = ("commit_success.txt", "ocdbt.process_0/manifest.ocdbt", "array_metadatas/process_0", "_sharding")
+    assert step == 4 or name.endswith(unharmed), name
+    assert (workdir / "quarantine").exists() == (step == 4)
+    return step
+
+
+@pytest.mark.parametrize("how", ["removed", "halved"])
 def test_every_kind_of_file(saved, tmp_path, how, capsys):
-    """What is gone on with is a state as it was saved: the damaged step is not used, or its arrays are not damaged."""
-    for number, name in enumerate(files_of(saved, 6)):
-        workdir = copied(saved, tmp_path / str(number))
-        damage(workdir / "checkpoints" / "6" / name, how)
-        step, state = resume(workdir)
-        assert same(state, make_state(step)), name
-        # Orbax needs none of these to restore with given shapes and shardings.
-        unharmed = ("commit_success.txt", "ocdbt.process_0/manifest.ocdbt", "array_metadatas/process_0", "_sharding")
-        assert step == 4 or name.endswith(unharmed), name
-        assert (workdir / "quarantine").exists() == (step == 4)
+    for name in files_of(saved, 6):
+        step = damaged_file(saved, tmp_path, name, how)
         assert capsys.readouterr().out.count("is damaged") == (step == 4)
 
 
-def test_every_flip_in_the_small_files(saved, tmp_path, capsys):
-    """Whatever a flipped bit turns them into, it is no other state, no other card and no end of the run."""
+@pytest.mark.parametrize("how", ["emptied", "junk"])
+def test_the_largest_and_the_smallest_file(saved, tmp_path, how):
+    """Of the other files tests.faults tells."""
+    names = [name for name in files_of(saved, 6) if "commit" not in name]
+    assert damaged_file(saved, tmp_path, names[0], how) == 4
+    damaged_file(saved, tmp_path, names[-1], how)
+
+
+def flips_in_small_files(saved, folder, flips: int) -> int:
+    """How many files had `flips` bits flipped, one by one, without another state, another card or an end of the run."""
     rng = np.random.default_rng(0)
-    for number, name in enumerate(n for n in files_of(saved, 6)[1:] if "commit" not in n):
-        for flip in range(2):
-            workdir = copied(saved, tmp_path / f"{number}-{flip}")
+    names = [name for name in files_of(saved, 6)[1:] if "commit" not in name]
+    for number, name in enumerate(names):
+        for flip in range(flips):
+            workdir = copied(saved, folder / f"{number}-{flip}")
             path = workdir / "checkpoints" / "6" / name
             damage(path, f"flip {rng.integers(path.stat().st_size)}")
             step, state = resume(workdir)
             assert step in (4, 6) and same(state, make_state(step)), name
             with contextlib.suppress(CheckpointError):
                 assert Saved(workdir, step).meta == META
+    return len(names)
+
+
+def test_a_flip_in_each_of_the_small_files(saved, tmp_path):
+    assert flips_in_small_files(saved, tmp_path, 1) > 5
 
 
 def test_all_damaged_is_exit_4_and_restarts_on_request_only(saved, tmp_path, capsys):
@@ -120,30 +143,33 @@ def test_another_models_state_is_no_damage(saved, tmp_path):
 
 
 @pytest.mark.parametrize("cause", ["RESOURCE_EXHAUSTED: out of memory", "UNAVAILABLE: no route to the bucket"])
-def test_want_of_memory_or_network_is_no_damage(saved, tmp_path, cause):
+def test_want_of_memory_or_network_is_no_damage(saved, tmp_path, cause, monkeypatch):
     workdir = copied(saved, tmp_path / "w")
 
     def load(*_):
         raise RuntimeError("reading failed") from ValueError(cause)
 
-    with Checkpoints(workdir, META) as checkpoints:
-        checkpoints._checkpointer.load = load
-        with pytest.raises(CheckpointError, match=f"cannot be read now .{cause}.; it was left where it is"):
-            checkpoints.resume(shapes_of(make_state(0)))
+    with (
+        Checkpoints(workdir, META) as checkpoints,
+        monkeypatch.context() as patch,
+        pytest.raises(CheckpointError, match=f"cannot be read now .{cause}.; it was left where it is"),
+    ):
+        patch.setattr("jaxiqa.runs.checkpoint.ocp.load", load)
+        checkpoints.resume(shapes_of(make_state(0)))
     assert not (workdir / "quarantine").exists() and resume(workdir)[0] == 6
 
 
 def test_small_files_that_a_disk_does_not_give_are_no_damage(saved, tmp_path, monkeypatch):
     workdir = copied(saved, tmp_path / "w")
-    read = storage.read
+    read = Disk.read
 
-    def give(path):
+    def give(self, path):
         if path.parent.name == "6":
             raise OSError(errno.ESTALE, "Stale file handle")
-        return read(path)
+        return read(self, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "read", give)
+        patch.setattr(Disk, "read", give)
         with pytest.raises(CheckpointError, match=r"6 cannot be read now \(Stale file handle\); it was left"):
             resume(workdir)
     assert not (workdir / "quarantine").exists() and resume(workdir)[0] == 6
@@ -195,7 +221,8 @@ def test_a_step_without_digests_is_one_of_an_older_version(saved, tmp_path):
 def test_where_folders_cannot_be_renamed_a_marker_says_so(saved, tmp_path, monkeypatch):
     """As in a bucket: the damaged step stays, is never picked again, and is written over when its turn comes."""
     workdir = copied(saved, tmp_path / "w")
-    monkeypatch.setattr(step_folders, "is_local", lambda _: False)
+    for name in ("in_place", "set_aside", "release", "_is_finished"):
+        monkeypatch.setattr(Disk, name, vars(Bucket)[name])
     path = workdir / "checkpoints" / "6" / files_of(saved, 6)[0]
     damage(path, f"flip {path.stat().st_size // 2}")
     assert [resume(workdir)[0] for _ in range(2)] == [4, 4]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from small_state import META, make_state, same, shapes_of, small_run
 
-from jaxiqa.training.checkpoint import Checkpoints
-from jaxiqa.training.logging import read_metrics
+from jaxiqa.runs.checkpoint import Checkpoints
+from jaxiqa.runs.log import read_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -40,14 +40,14 @@ def unbroken(tmp_path_factory):
     return losses(workdir), last_state(workdir)
 
 
-@pytest.mark.parametrize("where", ["before_commit:2", "after_commit:2", "in_gc:1"])
+@pytest.mark.parametrize("where", ["before_commit:1", "before_commit:2", "after_commit:2", "in_gc:1"])
 def test_killed_inside_a_save(unbroken, tmp_path, where):
     first = small_run(tmp_path, f"--kill={where}")
     first.communicate(timeout=120)
     assert first.returncode == -signal.SIGKILL
     assert ("orbax-checkpoint-tmp" in str(list((tmp_path / "checkpoints").iterdir()))) == where.startswith("before")
     output = finish(tmp_path)
-    expected = {"before_commit:2": 2, "after_commit:2": 4, "in_gc:1": 6}[where]
+    expected = {"before_commit:1": 0, "before_commit:2": 2, "after_commit:2": 4, "in_gc:1": 6}[where]
     assert f"from step {expected}\n" in output
     assert losses(tmp_path) == unbroken[0]
     step, state = last_state(tmp_path)

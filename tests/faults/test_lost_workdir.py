@@ -1,6 +1,7 @@
 """A run whose workdir another one has taken stops, and writes nothing more."""
 
 import json
+import os
 import time
 
 import pytest
@@ -9,10 +10,12 @@ from small_state import META, make_state
 from tiny_run import make_config
 
 from jaxiqa.errors import WorkdirInUse
+from jaxiqa.runs import lock
+from jaxiqa.runs.checkpoint import Checkpoints
+from jaxiqa.runs.lock import WorkdirLease
+from jaxiqa.runs.run import Run
+from jaxiqa.runs.step_folders import find_steps
 from jaxiqa.train import train
-from jaxiqa.training import distributed, lock, storage
-from jaxiqa.training.checkpoint import Checkpoints
-from jaxiqa.training.step_folders import find_steps
 
 OTHER = {**lock._about_us(), "host": "elsewhere", "pid": 7, "token": "another"}
 TAKEN = r"was taken over by process 7 on elsewhere since .* \(was this run suspended"
@@ -21,6 +24,7 @@ TAKEN = r"was taken over by process 7 on elsewhere since .* \(was this run suspe
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
     monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(lock, "_MOMENT", 0.05)
 
 
 def wait_for(condition) -> None:
@@ -31,51 +35,116 @@ def wait_for(condition) -> None:
 
 
 def take_away(workdir) -> None:
-    storage.write(epath.Path(workdir) / "lock", json.dumps(OTHER))
-    wait_for(lambda: lock._lost)
+    """What another run does that has seen no renewal for two minutes."""
+    (workdir / "aside").write_text(f"filelock/2\npid=7\nhost=elsewhere\nabout={json.dumps(OTHER)}\n")
+    os.replace(workdir / "aside", workdir / "lease")
+
+
+def holder(workdir) -> dict:
+    return json.loads((workdir / "lease").read_text().partition("about=")[2])
 
 
 def test_it_is_told_when_it_asks(tmp_path):
-    with pytest.raises(WorkdirInUse, match=TAKEN), lock.hold(tmp_path):
-        lock.check()
+    with pytest.raises(WorkdirInUse, match=TAKEN), WorkdirLease(tmp_path) as lease:
+        lease.check()
         take_away(tmp_path)
-        lock.check()
+        wait_for(lambda: lease._claim.is_lost)
+        lease.check()
         raise AssertionError("it goes on")
-    assert json.loads((tmp_path / "lock").read_text()) == OTHER
-    lock.check()  # which is of no concern to the next run of this process
+    assert holder(tmp_path) == OTHER
+
+
+def test_one_that_was_suspended_is_told_when_it_wakes(tmp_path, monkeypatch):
+    """Before the thread that renews its lease has noticed."""
+    monkeypatch.setattr(lock, "_BEAT_SECONDS", 100.0)
+    with pytest.raises(WorkdirInUse, match=TAKEN), WorkdirLease(tmp_path) as lease:
+        take_away(tmp_path)
+        now = time.time()
+        monkeypatch.setattr(lock.time, "time", lambda: now + 101.0)
+        assert not lease._claim.is_lost
+        lease.check()
+
+
+def test_each_step_may_ask(tmp_path, monkeypatch):
+    """The disk is asked once in a beat."""
+    looks, loss = [], lock._OnDisk.loss
+    monkeypatch.setattr(lock, "_BEAT_SECONDS", 30.0)
+    monkeypatch.setattr(lock._OnDisk, "loss", lambda self: looks.append(1) or loss(self))
+    with WorkdirLease(tmp_path) as lease:
+        now = time.time()
+        for seconds in range(100):
+            monkeypatch.setattr(lock.time, "time", lambda seconds=seconds: now + seconds)
+            lease.check()
+        assert len(looks) == 3
+
+
+def test_one_that_was_asleep_waits_until_it_is_renewed(tmp_path, monkeypatch):
+    """Before, another run may take what has expired right after a look at it."""
+    monkeypatch.setattr(lock, "_MOMENT", 0.5)
+    with WorkdirLease(tmp_path) as lease:
+        now, renewed = time.time(), os.stat(tmp_path / "lease").st_mtime_ns
+        monkeypatch.setattr(lock.time, "time", lambda: now + 120.0)
+        lease.check()
+        assert os.stat(tmp_path / "lease").st_mtime_ns > renewed
 
 
 def test_it_is_told_at_the_end(tmp_path):
-    with pytest.raises(WorkdirInUse, match=TAKEN), lock.hold(tmp_path):
+    with pytest.raises(WorkdirInUse, match=TAKEN), WorkdirLease(tmp_path):
         take_away(tmp_path)
+    assert holder(tmp_path) == OTHER
 
 
-def test_a_lock_that_was_removed_is_written_again(tmp_path):
-    with lock.hold(tmp_path):
-        (tmp_path / "lock").unlink()
-        wait_for((tmp_path / "lock").exists)
+def test_an_error_of_the_run_is_not_hidden(tmp_path):
+    with pytest.raises(ZeroDivisionError), WorkdirLease(tmp_path):
+        take_away(tmp_path)
+        raise ZeroDivisionError
+
+
+def test_a_lease_that_was_removed_is_lost(tmp_path):
+    with pytest.raises(WorkdirInUse, match=r"is lost: .*lease was removed"), WorkdirLease(tmp_path) as lease:
+        (tmp_path / "lease").unlink()
+        wait_for(lambda: lease._claim.is_lost)
+        lease.check()
+
+
+def test_a_disk_that_goes_away_for_two_minutes_is_lost(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(lock, "_LEASE_SECONDS", 0.3)
+    with pytest.raises(WorkdirInUse, match=r"lease could not be renewed"), WorkdirLease(tmp_path) as lease:
+        with monkeypatch.context() as patch:
+            patch.setattr("filelock._lease.touch", fail)
+            lease.check()
+            wait_for(lambda: lease._claim.is_lost)
+        lease.check()
 
 
 def test_it_saves_nothing_more(tmp_path):
-    with pytest.raises(WorkdirInUse, match=TAKEN), lock.hold(tmp_path), Checkpoints(tmp_path, META) as checkpoints:
+    with (
+        pytest.raises(WorkdirInUse, match=TAKEN),
+        WorkdirLease(tmp_path) as lease,
+        Checkpoints(tmp_path, META, check=lease.check) as checkpoints,
+    ):
         checkpoints.save(2, make_state(2))
         take_away(tmp_path)
+        wait_for(lambda: lease._claim.is_lost)
         checkpoints.save(4, make_state(4))
     assert [one.step for one in find_steps(epath.Path(tmp_path))] == [2]
 
 
 @pytest.mark.slow
 def test_training_stops(pictures, tmp_path, monkeypatch):
-    seen, stop_at = [], distributed.stop_at
+    seen, stop_at = [], Run.stop_at
 
-    def meanwhile(step, received):
+    def meanwhile(run, step):
         seen.append(step)
         if step == 5:  # at which nothing is saved
             take_away(tmp_path)
-        return stop_at(step, received)
+            wait_for(lambda: run._lease._claim.is_lost)
+        return stop_at(run, step)
 
-    monkeypatch.setattr(distributed, "stop_at", meanwhile)
-    workdir = epath.Path(tmp_path)
-    with pytest.raises(WorkdirInUse, match=TAKEN), lock.hold(workdir):
-        train(make_config(pictures), workdir)
+    monkeypatch.setattr(Run, "stop_at", meanwhile)
+    with pytest.raises(WorkdirInUse, match=TAKEN):
+        train(make_config(pictures), epath.Path(tmp_path))
     assert seen == list(range(6))

@@ -13,11 +13,11 @@ from tiny_run import make_config
 
 from jaxiqa.errors import NonFiniteError
 from jaxiqa.inputs import pipeline
+from jaxiqa.runs.checkpoint import Saved
+from jaxiqa.runs.log import MetricLog, read_metrics
+from jaxiqa.tasks.quality import quality_loss
 from jaxiqa.train import train
 from jaxiqa.training import optim
-from jaxiqa.training.checkpoint import Saved
-from jaxiqa.training.logging import MetricLog, read_metrics
-from jaxiqa.training.nonfinite import skipping
 from jaxiqa.training.state import TrainState
 from jaxiqa.training.step import make_train_step
 
@@ -34,7 +34,7 @@ def test_the_step_and_its_pictures_are_named(trained, pictures, tmp_path, monkey
                 batch["label"][2] = np.nan
             yield batch
 
-    monkeypatch.setattr("jaxiqa.train.train_batches", with_a_bad_label)
+    monkeypatch.setattr("jaxiqa.tasks.data.train_batches", with_a_bad_label)
     changes = {"log_every": "5 steps", "save_every": "2 steps", "eval_every": "1000 steps"}
     workdir = epath.Path(tmp_path)
     with pytest.raises(NonFiniteError, match=r"step 4: loss nan.*nonfinite_4\.json") as error:
@@ -72,10 +72,11 @@ def setting():
     state = TrainState.create(variables, tx, trainable, with_ema=True)
     loss = lambda score, label: jnp.square(score - label).mean()  # noqa: E731
 
-    plain = make_train_step(model, tx, lambda _: 0.1, loss, (), lambda b: b["image"], ema=0.9)
+    loss_of = quality_loss(model, loss, lambda b: b["image"])
 
     def step(nonfinite, largest):
-        one = jax.jit(skipping(plain, nonfinite, largest))
+        skip = {"skip_nonfinite": nonfinite, "skip_above": largest}
+        one = jax.jit(make_train_step(loss_of, tx, lambda _: 0.1, ema=0.9, **skip))
         return lambda state, batch: one(state, batch, jax.random.key(0))
 
     return step, state, batch
@@ -121,14 +122,15 @@ def test_a_spike_of_the_loss_in_a_run(trained, pictures, tmp_path, monkeypatch):
             batch["label"] *= 1e6 if number == 3 else 1
             yield batch
 
-    monkeypatch.setattr("jaxiqa.train.train_batches", with_a_spike)
+    monkeypatch.setattr("jaxiqa.tasks.data.train_batches", with_a_spike)
     workdir = epath.Path(tmp_path)
     train(make_config(pictures, **{"optimizer.grad_skip_norm": 1e4, "loss": "l2"}), workdir)
     lines = [line for line in read_metrics(workdir) if "loss" in line]
     assert [line.get("skipped") for line in lines] == [None, None, None, 1, None, None]
     assert lines[3]["grad_norm"] > 1e4 > max(line["grad_norm"] for line in lines if "skipped" not in line)
     assert lines[3]["loss"] > 1e9 and all(line["loss"] < 100 for line in lines[4:])
-    assert json.loads((workdir / "ledger.json").read_text())["skipped_steps"] == 1
+    ledger = json.loads((workdir / "ledger.json").read_text())
+    assert ledger["skipped_steps"] == 1 and ledger["step_recompiled"] == 0
 
 
 def test_the_log_counts_what_was_skipped(tmp_path):

@@ -3,11 +3,10 @@
 import json
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import jax
 import numpy as np
+import programs
 import pytest
 from etils import epath
 from ml_collections import ConfigDict
@@ -17,9 +16,9 @@ from jaxiqa.datasets.records import Record
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.inputs.pictures import Pictures
 from jaxiqa.inputs.pipeline import train_batches
+from jaxiqa.runs import compile_cache
+from jaxiqa.runs.workdir import save_config
 from jaxiqa.train import train
-from jaxiqa.training import compile_cache
-from jaxiqa.training.workdir import save_config
 
 CONFIG = {"model": {"variant": "test"}, "optimizer": {"name": "adam", "learning_rate": 0.1}, "log_every": "1 steps"}
 TYPOS = {
@@ -76,20 +75,23 @@ def test_what_a_resumed_run_may_change(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["1.png", "index.csv"])
-def test_a_dataset_that_changes_in_a_run(pictures, tmp_path, name):
+def test_a_dataset_that_changes_in_a_run(trained, pictures, tmp_path):
     """A picture replaced under its name, or another label: refused once the run has begun."""
-    data, workdir = shutil.copytree(pictures, tmp_path / "data"), epath.Path(tmp_path / "w")
-    config = make_config(data, total="1 steps")
-    train(config, workdir)
-    content = (data / name).read_bytes()
-    (data / name).write_bytes(content.replace(b"4.5", b"4.25", 1) if name == "index.csv" else content + b"\0")
-    with pytest.raises(ConfigError, match=r"split\.json: labels or pictures .* have changed since this run"):
-        train(config, workdir)
-    (data / name).write_bytes(content)
-    train(config, workdir)
+    data, workdir = (
+        shutil.copytree(pictures, tmp_path / "data"),
+        epath.Path(shutil.copytree(trained[0], tmp_path / "w")),
+    )
+    about = workdir / "config.json"  # the run that is copied was on the copied pictures
+    about.write_text(about.read_text().replace(str(pictures), str(data)))
+    config = make_config(data)
+    for name in ("1.png", "index.csv"):
+        content = (data / name).read_bytes()
+        (data / name).write_bytes(content.replace(b"4.5", b"4.25", 1) if name == "index.csv" else content + b"\0")
+        with pytest.raises(ConfigError, match=r"split\.json: labels or pictures .* have changed since this run"):
+            train(config, workdir)
+        (data / name).write_bytes(content)
     (workdir / "split.json").write_text("{")  # killed as it was written
-    train(config, workdir)
+    assert train(config, workdir) == pytest.approx(trained[1], nan_ok=True)
 
 
 @pytest.mark.slow
@@ -101,13 +103,11 @@ def test_typos_and_wrong_values_are_told_before_anything_is_compiled(pictures, t
         "optimizer.learning_rate=abc": "learning_rate",
         "log_every=0 moons": "moons",
     }
-    results = run_many("train", [[*start, f"--config.{typo}"] for typo in (*TYPOS, *wrong)])
-    suggested = 0
-    for (typo, key), (code, _, error) in zip((TYPOS | wrong).items(), results, strict=True):
+    some = dict(list(TYPOS.items())[:2])  # tests.faults tries all
+    results = run_many("train", [[*start, f"--config.{typo}"] for typo in (*some, *wrong)])
+    for (typo, key), (code, _, error) in zip((some | wrong).items(), results, strict=True):
         assert code == 2 and "Traceback" not in error, (typo, error)
-        suggested += f'did you mean "{key}"' in error
-        assert typo in TYPOS or key in error, error
-    assert suggested >= 18
+        assert key in error and (typo in wrong or f'did you mean "{key}"' in error), error
     assert not (tmp_path / "w" / "checkpoints").exists()
 
 
@@ -142,8 +142,9 @@ program.run(main)
 """
 
 
-def test_too_little_memory_is_one_line():
-    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY], cwd=ROOT, capture_output=True, text=True)
+def test_too_little_memory_is_one_line(tmp_path):
+    (tmp_path / "full.py").write_text(OUT_OF_MEMORY)
+    done = programs.run(tmp_path / "full.py")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "too little memory (1.50GiB more were wanted); reduce batch_size" in line and "accumulate" in line
@@ -161,9 +162,10 @@ program.run(main)
 """
 
 
-def test_a_picture_that_is_lost_in_training_is_one_line():
+def test_a_picture_that_is_lost_in_training_is_one_line(tmp_path):
     """Grain adds lines of its own to what a transformation raises."""
-    done = subprocess.run([sys.executable, "-c", LOST_PICTURE], cwd=ROOT, capture_output=True, text=True)
+    (tmp_path / "lost.py").write_text(LOST_PICTURE)
+    done = programs.run(tmp_path / "lost.py")
     assert done.returncode == 3
     (line,) = done.stderr.splitlines()
     assert "lost.png" in line and line.endswith("put an intact copy there or leave it out")

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 
+import programs
 from tiny_run import ROOT, options
 
 CNNIQA = ROOT / "configs" / "cnniqa_live.py"
@@ -18,22 +19,26 @@ _QUICK = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level
 
 
 class Hosts:
-    """`count` processes of python -m jaxiqa.NAME, each with `devices` fake devices. A context manager."""
+    """`count` processes of python -m jaxiqa.NAME, each with `devices` fake devices. A context manager.
+
+    Process 0 is a fork of the server of programs. The others start cold and hash strings otherwise than it, as other
+    machines do: an order of sets that processes do not share is seen.
+    """
 
     def __init__(self, name: str, arguments, count: int, devices: int, only=None, peer_timeout: int = 120):
         self._folder = tempfile.TemporaryDirectory()
         address = f"localhost:{free_port()}"
         self.processes = {}
         for i in range(count) if only is None else only:
-            command = [sys.executable, "-m", f"jaxiqa.{name}"]
+            cluster = []
             if count > 1:
-                command += ["--coordinator", address, "--num_processes", str(count), "--process_id", str(i)]
-                command += ["--peer_timeout", str(peer_timeout)]
-            command += map(str, arguments)
-            environment = {**os.environ, **_QUICK, "JAX_NUM_CPU_DEVICES": str(devices)}
+                cluster = ["--coordinator", address, "--num_processes", count, "--process_id", i]
+                cluster += ["--peer_timeout", peer_timeout]
+            environment = {**_QUICK, "JAX_NUM_CPU_DEVICES": str(devices)}
+            start = _start_cold if i else programs.start
             with open(self._log(i), "w") as log:
-                self.processes[i] = subprocess.Popen(
-                    command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True
+                self.processes[i] = start(
+                    name, *cluster, *arguments, env=environment, stdout=log, stderr=subprocess.STDOUT
                 )
 
     def _log(self, i: int) -> pathlib.Path:
@@ -65,6 +70,14 @@ class Hosts:
                 process.kill()
             process.wait()
         self._folder.cleanup()
+
+
+def _start_cold(name: str, *arguments, env, stdout, stderr) -> subprocess.Popen:
+    """programs.start in a process that is not a fork."""
+    command = [sys.executable, "-m", f"jaxiqa.{name}", *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **env}, stdout=stdout, stderr=stderr, start_new_session=True
+    )
 
 
 def training(workdir, pictures, count: int, devices: int, total: int, config=CNNIQA, **changes) -> Hosts:

@@ -18,11 +18,11 @@ from etils import epath
 from small_state import META, make_state, shapes_of
 
 from jaxiqa.errors import Stopped, UserError
-from jaxiqa.program import stop_signals
-from jaxiqa.training import lock
-from jaxiqa.training.checkpoint import Checkpoints
-from jaxiqa.training.logging import MetricLog
-from jaxiqa.training.workdir import open_workdir
+from jaxiqa.runs.checkpoint import Checkpoints
+from jaxiqa.runs.lock import WorkdirLease
+from jaxiqa.runs.log import MetricLog
+from jaxiqa.runs.signals import stop_signals
+from jaxiqa.runs.workdir import open_workdir
 
 
 def train_step(state):
@@ -36,17 +36,17 @@ def train_step(state):
 
 def run(workdir, total: int, size: int, pause: float) -> None:
     workdir = epath.Path(workdir)
-    with lock.hold(workdir):
+    with WorkdirLease(workdir) as lease:
         open_workdir(workdir)
         step_on = jax.jit(train_step, donate_argnums=0)
         state = make_state(0, size)
-        with Checkpoints(workdir, META) as checkpoints, stop_signals() as stopped_by:
+        with Checkpoints(workdir, META, check=lease.check) as checkpoints, stop_signals() as stopped_by:
             start, found = checkpoints.resume(shapes_of(state))
             state = found or state
             print(f"from step {start}", flush=True)
             log, last = MetricLog(workdir, start, total, 1), None
             for step in range(start, total + 1):
-                lock.check()
+                lease.check()
                 if step > start and (step == total or stopped_by or step % 2 == 0):
                     log.write_step(last, 1, must_be_finite=True)
                     last = None
@@ -70,7 +70,7 @@ def kill_inside_a_save(where: str, number: int) -> None:
     """SIGKILL this process at a point of its `number`-th save."""
     from orbax.checkpoint._src.path import deleter
 
-    from jaxiqa.training.digests import Digests
+    from jaxiqa.runs.digests import Digests
 
     saves = 0
 

@@ -1,19 +1,19 @@
 """A train state of a few small arrays, saved without any model, and ways to damage what was saved."""
 
-import os
 import pathlib
 import shutil
 import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import programs
 
-from jaxiqa.training.checkpoint import Checkpoints
+from jaxiqa.runs.checkpoint import Checkpoints
+from jaxiqa.runs.meta import CheckpointMeta
 from jaxiqa.training.state import TrainState
 
-META = {"of": "a test"}
+META = CheckpointMeta(config={"of": "a test"})
 
 
 def make_state(step: int, size: int = 300, sharding=None) -> TrainState:
@@ -77,13 +77,7 @@ def damage(path: pathlib.Path, how: str) -> None:
 HERE = pathlib.Path(__file__).resolve().parent
 
 
-def small_run(workdir, *options) -> subprocess.Popen:
-    """small_run.py in a process of its own."""
-    paths = os.pathsep.join([str(HERE.parent.parent), str(HERE)])
-    return subprocess.Popen(
-        [sys.executable, str(HERE / "small_run.py"), str(workdir), *options],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def small_run(workdir, *options) -> programs.Child:
+    """small_run.py in a process of its own, with one device; standard error is in its output."""
+    environment = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    return programs.start(HERE / "small_run.py", workdir, *options, env=environment, stderr=subprocess.STDOUT)

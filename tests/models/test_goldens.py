@@ -11,6 +11,7 @@ import torch_writer
 from flax import traverse_util
 
 from jaxiqa.models import create_model
+from jaxiqa.tasks.quality import quality_loss
 from jaxiqa.training import optim
 from jaxiqa.training.losses import l1
 from jaxiqa.training.state import TrainState
@@ -63,7 +64,7 @@ def test_training(goldens, capsys):
     batch = {"image": goldens.seeded.seeded_input(seed, n=4), "label": np.array(golden["targets"], np.float32)}
     images_of = lambda batch: batch["image"]  # noqa: E731 - they are normalised already
     rate = golden["learning_rate"]
-    step = jax.jit(make_train_step(model, tx, lambda _: rate, l1, FROZEN, images_of))
+    step = jax.jit(make_train_step(quality_loss(model, l1, images_of), tx, lambda _: rate, FROZEN))
     losses, norms = [], []
     with jax.default_matmul_precision("highest"):
         for _ in range(golden["steps"]):

@@ -6,8 +6,8 @@ import json
 import pytest
 from tiny_run import run_many, run_program
 
+from jaxiqa.aot.topology import slice_devices
 from jaxiqa.training import sharding
-from jaxiqa.training.topology import slice_devices
 
 CONFIG = "--config=configs/cnniqa_live.py"
 SLICE = "--topology=v5e:2x2"
@@ -63,19 +63,17 @@ def test_no_compiler():
 def test_a_training_step_for_a_tpu(tmp_path):
     done = run_program("aot", CONFIG, SLICE, "--output", tmp_path / "report.json")
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    first, second, *_, last = done.stdout.splitlines()
+    trains, first, second, *_, last = done.stdout.splitlines()
+    assert trains == "cnniqa patch32: 724,901 of 724,901 parameters train"
     assert first == "cnniqa patch32, float32: training step of 128 images, 32 on each of 4 chips"
     assert second.startswith("v5e:2x2, mesh 4 x 1 (data x fsdp), jax ") and second.endswith(" s, not run")
-    assert last.endswith("compiled, not run")
+    assert last.startswith("operations")
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["what"] == "compiled, not run" and report["mesh"] == {"data": 4, "fsdp": 1}
     parameters = 7 * 7 * 50 + 50 + 100 * 800 + 800 + 800 * 800 + 800 + 800 + 1
     assert report["donated"] > 0.98
     assert 12 * parameters < report["memory"]["aliased"] < 16 * parameters  # parameters and both moments, padded
     assert report["memory"]["used"] < report["memory"]["available"] == 15.75 * 2**30
-    (gradients,) = report["collectives"]
-    assert (gradients["kind"], gradients["group"]) == ("all-reduce", 4)
-    assert 0 <= gradients["bytes"] - 4 * parameters < 100  # and the loss
     products = 26 * 26 * 49 * 50 + 100 * 800 + 800 * 800 + 800
     assert 2 < report["flops"] / (32 * 2 * products) < 3.5  # the picture has no gradient
 

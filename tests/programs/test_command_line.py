@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 
+import programs
 import pytest
 from tiny_run import ROOT, run_many, run_program
 
@@ -54,7 +55,7 @@ def test_mistyped_keys_are_refused_with_the_right_suggestion():
 def test_values_of_the_wrong_type_are_refused():
     arguments = ["seed=1", "batch_size=1.5", "batch_size=many", "optimizer.learning_rate=fast"]
     accepted, *refused = run_many("train", overrides(arguments))
-    assert "--workdir README.md/w cannot be written" in accepted[2]
+    assert "README.md/w cannot be written" in accepted[2]
     for argument, (code, _, text) in zip(arguments[1:], refused, strict=True):
         assert code == 2 and argument.split("=")[0] in text and len(text.strip().splitlines()) == 1, (argument, text)
 
@@ -118,7 +119,7 @@ def test_help_does_not_wait_for_what_it_does_not_need(name):
 
 WAITING = """
 import signal, time
-from jaxiqa.program import stop_signals
+from jaxiqa.runs.signals import stop_signals
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 with stop_signals() as received:
     said = None
@@ -147,9 +148,9 @@ def test_the_third_signal_ends_a_run_whatever_it_waits_for():
 
 
 @pytest.mark.parametrize(("number", "what", "code"), [("SIGINT", "interrupted", 130), ("SIGTERM", "terminated", 143)])
-def test_an_object_interrupted_while_it_is_made_says_nothing(number, what, code):
+def test_an_object_interrupted_while_it_is_made_says_nothing(tmp_path, number, what, code):
     lines = f"""
-import os, signal, sys, time
+import os, signal, time
 from jaxiqa import program
 
 class HalfMade:
@@ -159,25 +160,25 @@ class HalfMade:
     def __del__(self):
         self.not_yet_there.close()
 
-sys.argv = ["half.py"]
 program.run(HalfMade)
 """
-    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=ROOT)
+    (tmp_path / "half.py").write_text(lines)
+    done = programs.run(tmp_path / "half.py")
     assert (done.returncode, done.stderr) == (code, f"half.py: {what}\n")
 
 
-def test_no_room_for_a_file_that_nobody_named():
+def test_no_room_for_a_file_that_nobody_named(tmp_path):
     lines = """
-import errno, sys
+import errno
 from jaxiqa import program
 
 def main():
     raise OSError(errno.ENOSPC, "No space left on device")
 
-sys.argv = ["full.py"]
 program.run(main)
 """
-    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=ROOT)
+    (tmp_path / "full.py").write_text(lines)
+    done = programs.run(tmp_path / "full.py")
     words = "full.py: a file cannot be written (No space left on device); make room, then the same command again\n"
     assert (done.returncode, done.stderr) == (75, words)
 

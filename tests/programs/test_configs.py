@@ -10,8 +10,8 @@ from jaxiqa.datasets import list_datasets
 from jaxiqa.errors import ConfigError
 from jaxiqa.models import create_model
 from jaxiqa.scoring.crops import parse_policy
+from jaxiqa.tasks.values import check_values
 from jaxiqa.training.optim import freeze_report, lr_report, split_frozen
-from jaxiqa.training.values import check_values
 from jaxiqa.weights.initial import check_init
 
 CONFIGS = sorted((pathlib.Path(__file__).resolve().parent.parent.parent / "configs").glob("*.py"))

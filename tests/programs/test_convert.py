@@ -11,7 +11,7 @@ from foreign import foreign_state_dict
 from tiny_run import run_many, run_program
 
 from jaxiqa.models import create_model
-from jaxiqa.training.checkpoint import Saved
+from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.weights import load_torch
 from jaxiqa.weights.files import file_sha256, read_tensors, write_tensors
 
@@ -142,7 +142,7 @@ def test_everything_wrong_is_one_line(source, converted, tensors, tmp_path):
         ([*model, f"--source={tmp_path / 'text.pth'}", new], 4, "text.pth"),
         ([*model, f"--source={tmp_path / 'none.pth'}", new], 4, "none.pth"),
         ([*model, f"--source={tmp_path / 'text.pth'}", new, "--expect_sha256=00"], 4, "fetch the right file"),
-        ([*model, f"--source={source}", new, "--ignore=head", "--ignore=("], 2, "--ignore ( is no regular expression"),
+        ([*model, f"--source={source}", new, "--ignore=head", "--ignore=("], 2, "--ignore ( is not a regular"),
         ([*model, f"--source={source}", new, "--expect_sha256=00"], 4, "fetch the right file"),
         (["--model=resnet50", f"--source={source}", new], 4, "these weights do not fit resnet50"),
         ([f"--source={converted[0]}", f"--target={tmp_path / 'x.onnx'}"], 4, ".safetensors"),

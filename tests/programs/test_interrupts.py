@@ -5,15 +5,14 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 
 import numpy as np
+import programs
 import pytest
 from PIL import Image
-from tiny_run import ROOT, run_program
+from tiny_run import run_program
 
 from jaxiqa.inputs.decode import read_image
 
@@ -26,15 +25,7 @@ def stopped(name: str, *arguments, when, number: int = signal.SIGINT, group: boo
     As a terminal's Ctrl-C the signal goes to the program's whole group; with group=False to the program alone.
     """
     with tempfile.NamedTemporaryFile() as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"jaxiqa.{name}", *map(str, arguments)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,
-            stdout=output,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = programs.start(name, *arguments, env={"PYTHONUNBUFFERED": "1"}, stdout=output)
         try:
             while not when(pathlib.Path(output.name).read_text()):
                 assert process.poll() is None, process.communicate()[1]
@@ -95,8 +86,7 @@ def endless(tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("kind", ["csv", "json"])
+@pytest.mark.parametrize(("kind", "number"), [("csv", signal.SIGINT), ("json", signal.SIGTERM)])
 def test_score(trained, endless, tmp_path, kind, number):
     part = tmp_path / f"scores.{kind}.part"
     command = ("--checkpoint", trained[0], endless, f"--output={tmp_path / f'scores.{kind}'}")

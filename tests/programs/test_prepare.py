@@ -2,12 +2,11 @@
 
 import json
 import signal
-import subprocess
-import sys
 
 import numpy as np
+import programs
 import pytest
-from tiny_run import ROOT, make_config, run_many, run_program, run_with_small_files
+from tiny_run import make_config, run_many, run_program, run_with_small_files
 
 from jaxiqa.datasets import load
 from jaxiqa.datasets.splits import make_split
@@ -105,11 +104,11 @@ runpy.run_module("jaxiqa.prepare", run_name="__main__")
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_killed_run_is_no_set_and_the_same_command_finishes(number, pictures, tmp_path):
-    output = tmp_path / "set"
+    output, script = tmp_path / "set", tmp_path / "killed.py"
+    script.write_text(_KILLED)
 
     def run(last, output=output):
-        command = [sys.executable, "-c", _KILLED, last, str(int(number)), "folder", str(pictures), CONTENT]
-        return subprocess.run([*command, "--output", str(output)], cwd=ROOT, capture_output=True, text=True)
+        return programs.run(script, last, int(number), "folder", pictures, CONTENT, "--output", output)
 
     killed = run("7.png")
     assert killed.returncode == (-9 if number == signal.SIGKILL else 143)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import jax
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 from etils import epath
 from hosts import Hosts
 from jax.sharding import AxisType
-from PIL import Image
-from tiny_run import ROOT, options
+from tiny_run import PRETRAINING, ROOT, options
+from tiny_run import make_pretraining_config as make_config
 
 from jaxiqa.distortions import CONTRASTIVE, label_classes
 from jaxiqa.errors import CheckpointError, ConfigError, DataError
@@ -20,40 +21,14 @@ from jaxiqa.inputs.contrastive import make_views, split_pictures, with_distortio
 from jaxiqa.models import create_model
 from jaxiqa.models.contrastive import Contrastive
 from jaxiqa.pretrain import pretrain
+from jaxiqa.runs.checkpoint import Saved
+from jaxiqa.runs.log import MetricLog, read_metrics
 from jaxiqa.scoring.scorer import Scorer
-from jaxiqa.train import initial_weights
+from jaxiqa.tasks.contrastive import contrastive_loss
+from jaxiqa.tasks.quality import initial_weights
 from jaxiqa.training import optim, sharding
-from jaxiqa.training.checkpoint import Saved
-from jaxiqa.training.contrastive import make_pretrain_step
-from jaxiqa.training.logging import MetricLog, read_metrics
 from jaxiqa.training.state import TrainState, jit_once
-
-CONFIG = ROOT / "configs" / "dan_folder.py"
-
-
-def make_config(pictures, **changes):
-    namespace: dict = {}
-    exec(compile(CONFIG.read_text(), CONFIG, "exec"), namespace)
-    config = namespace["get_config"]("smoke")
-    config.update_from_flattened_dict({"pictures": str(pictures), **changes})
-    return config.lock()
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    """Twelve smooth pictures."""
-    folder = tmp_path_factory.mktemp("pristine")
-    rng = np.random.default_rng(0)
-    for i in range(12):
-        small = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8))
-        small.resize((128, 96), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pretrained(pristine, tmp_path_factory):
-    workdir = epath.Path(tmp_path_factory.mktemp("dan"))
-    return workdir, pretrain(make_config(pristine), workdir)
+from jaxiqa.training.step import make_train_step
 
 
 def losses(workdir):
@@ -76,7 +51,7 @@ def test_what_a_run_leaves(pretrained):
     for name in ("loss_curve.png", "confusion_matrix.png"):
         assert (workdir / name).stat().length > 5000
     saved = Saved(workdir)
-    assert saved.step == report["step"] and saved.meta["pretrained"]["crop_size"] == 64
+    assert saved.step == report["step"] and saved.meta.pretrained["crop_size"] == 64
 
 
 @pytest.mark.slow
@@ -88,7 +63,8 @@ def test_it_goes_into_a_dan_and_into_nothing_else(pretrained, pictures, tmp_path
     config = namespace["get_config"]("smoke")
     config.update_from_flattened_dict(options(pictures, **{"init.dan": str(workdir), "model.dan_frozen": True}))
     shapes = jax.eval_shape(create_model(**config.model).init, jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32))
-    loaded = initial_weights(config, TrainState(0, shapes["params"], shapes["batch_stats"], {}, {}))
+    state, sources = TrainState(0, shapes["params"], shapes["batch_stats"], {}, {}), {"dan": Saved(workdir)}
+    loaded = initial_weights(config, sources, state)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     saved = Saved(workdir).load(("params", "batch_stats"), device)
     kernel = saved["params"]["encoder"]["layer2_0"]["conv2"]["kernel"]
@@ -99,9 +75,23 @@ def test_it_goes_into_a_dan_and_into_nothing_else(pretrained, pictures, tmp_path
         with pytest.raises(
             ConfigError, match=rf"init.{part}: .* is a run of jaxiqa.pretrain; it can be config.init.dan"
         ):
-            initial_weights(config, TrainState(0, shapes["params"], shapes["batch_stats"], {}, {}))
+            initial_weights(config, {part: Saved(workdir)}, state)
     with pytest.raises(CheckpointError, match="has no card"):
         Scorer(workdir)
+
+
+@pytest.mark.slow
+def test_frozen_layers_and_averages(pristine, tmp_path):
+    """As in training: what is frozen keeps its values and its statistics, and the averages are kept."""
+    frozen = (r"^encoder/(conv1|bn1|layer1_)",)
+    pretrain(make_config(pristine, frozen=frozen, ema=0.5, skip_nonfinite=True), epath.Path(tmp_path))
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    first, last = (Saved(tmp_path, n).load(("params", "batch_stats", "ema"), device) for n in (2, 4))
+    for part in ("params", "batch_stats"):
+        for name, layer in first[part]["encoder"].items():
+            moved = not all(map(np.array_equal, *map(jax.tree.leaves, (layer, last[part]["encoder"][name]))))
+            assert moved != name.startswith(("conv1", "bn1", "layer1_")), (part, name)
+    assert last["ema"] and not any(path.startswith("encoder/layer1_") for path in last["ema"])
 
 
 @pytest.mark.slow
@@ -137,7 +127,7 @@ def test_hosts_share_what_is_drawn_for_a_batch(monkeypatch):
 @pytest.mark.slow
 def test_two_processes(pretrained, pristine, tmp_path):
     """One run and one report; its programs are compiled without optimisation, so that crops round otherwise."""
-    arguments = ["--config", f"{CONFIG}:smoke", "--workdir", tmp_path, f"--config.pictures={pristine}"]
+    arguments = ["--config", f"{PRETRAINING}:smoke", "--workdir", tmp_path, f"--config.pictures={pristine}"]
     with Hosts("pretrain", [*arguments, "--config.total=1 steps"], 2, 2) as hosts:
         assert hosts.wait() == [0, 0], [hosts.output(i) for i in range(2)]
     (ours,), theirs = (list(map(float.fromhex, losses(w).values())) for w in (tmp_path, pretrained[0]))
@@ -150,7 +140,7 @@ def test_two_processes(pretrained, pristine, tmp_path):
 def test_the_loss_is_the_same_on_one_two_and_four_devices(instance):
     """Similarities are over the global batch; three types are enough, one of them random."""
     bank = tuple(row for row in CONTRASTIVE if row.name in ("gaussian_blur", "white_noise", "mean_shift"))
-    model = Contrastive(create_model("resnet50", "test", num_classes=0), 32, 16)
+    model = Contrastive(create_model("resnet50", "test", num_classes=0), "stage4", 32, 16)
     tx = optax.sgd(1e-3)  # Adam's first step is a sign: it would turn the rounding of a zero gradient into a whole step
     rng = np.random.default_rng(0)
     batch = {
@@ -166,7 +156,7 @@ def test_the_loss_is_the_same_on_one_two_and_four_devices(instance):
     for devices in (1, 4) if instance else (1, 2, 4):
         mesh = jax.make_mesh((devices, 1), sharding.AXES, (AxisType.Auto,) * 2, devices=jax.devices()[:devices])
         views = make_views(model.encoder, instance, mesh, bank)
-        step = jax.jit(make_pretrain_step(model, tx, lambda _: 1e-3, 0.1, views))
+        step = jax.jit(make_train_step(contrastive_loss(model, 0.1), tx, lambda _: 1e-3, prepare=views))
         placed = jax.device_put(state, sharding.replicated(mesh))
         losses = []
         for _ in range(2):
@@ -179,15 +169,14 @@ def test_the_loss_is_the_same_on_one_two_and_four_devices(instance):
 
 
 @pytest.mark.slow
-def test_a_picture_replaced_under_its_name(pretrained, pristine):
-    path = split_pictures(str(pristine), 4)[0][0].path
-    with open(path, "ab") as file:
+def test_a_picture_replaced_under_its_name(pretrained, pristine, tmp_path):
+    workdir, copy = (shutil.copytree(folder, tmp_path / folder.name) for folder in (pretrained[0], pristine))
+    config = workdir / "config.json"  # the run that is copied was on the copied pictures
+    config.write_text(config.read_text().replace(str(pristine), str(copy)))
+    with open(split_pictures(str(copy), 4)[0][0].path, "ab") as file:
         file.write(b"\0")
-    try:
-        with pytest.raises(ConfigError, match=r"split_fingerprint: .* there, .* now"):
-            pretrain(make_config(pristine), pretrained[0])
-    finally:
-        os.truncate(path, os.path.getsize(path) - 1)
+    with pytest.raises(ConfigError, match=r"\(split_fingerprint: .* there, .* now\)"):
+        pretrain(make_config(copy), epath.Path(workdir))
 
 
 def test_probe_pictures_are_never_trained_on(pristine):
@@ -204,6 +193,7 @@ def test_probe_pictures_are_never_trained_on(pristine):
         ({"pictures": ""}, "config.pictures is empty"),
         ({"probe_pictures": 12}, "leave some of the 12 pictures"),
         ({"probe_pictures": 3}, "must be 4 or more"),
+        ({"accumulate": 2}, "config.accumulate=2: a contrastive loss compares all crops"),
         ({"label_mode": "types"}, 'label_mode="types" must be one of type_level, type, instance'),
         ({"batch_size": 18}, "multiple of 4"),
         ({"batch_size": 12, "label_mode": "instance"}, "multiple of 8"),
@@ -223,7 +213,7 @@ def test_probe_pictures_are_never_trained_on(pristine):
 def test_impossible_configs(pristine, tmp_path, monkeypatch, changes, message):
     """None of them waits for the probe's pictures to be distorted."""
     assert jax.device_count() == 4
-    monkeypatch.setattr("jaxiqa.pretrain.make_probe_set", None)
+    monkeypatch.setattr("jaxiqa.tasks.contrastive.make_probe_set", None)
     with pytest.raises(ConfigError, match=message):
         pretrain(make_config(**{"pictures": pristine, **changes}), epath.Path(tmp_path))
 

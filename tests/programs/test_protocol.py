@@ -5,12 +5,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
+import programs
 import pytest
 from hosts import Hosts
-from tiny_run import CONFIG, ROOT, options, run_many, run_program
+from tiny_run import CONFIG, DEVICES, options, run_many, run_program
 
 
 def command(workdir, pictures, *more):
@@ -22,14 +22,7 @@ def command(workdir, pictures, *more):
 def test_rounds(pictures, tmp_path):
     """Killed in the second cell, the same command finishes; both rules and another dataset are in the table."""
     more = ("--selection", "val,legacy", "--cross", f"folder={pictures}")  # the same pictures stand in for others
-    first = subprocess.Popen(
-        [sys.executable, "-m", "jaxiqa.protocol", *command(tmp_path, pictures, *more)],
-        cwd=ROOT,
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": "4"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    first = programs.start("protocol", *command(tmp_path, pictures, *more), env=DEVICES, stderr=subprocess.STDOUT)
     while not (tmp_path / "glintiqa_folder/legacy/round_01/metrics.jsonl").exists() and first.poll() is None:
         time.sleep(0.05)
     os.killpg(first.pid, signal.SIGKILL)
@@ -49,6 +42,11 @@ def test_rounds(pictures, tmp_path):
     other = f"folder_{pictures.name}"
     assert table == [("glintiqa_folder", s, t, "1") for t in ("folder", other) for s in ("val", "legacy")]
     assert "| glintiqa_folder | legacy " in again.stdout and (tmp_path / "rounds.png").stat().st_size > 5000
+    damaged = tmp_path / f"glintiqa_folder/val/round_01/evaluation/{other}/report.json"
+    whole = json.loads(damaged.read_text())
+    damaged.write_text("{")
+    third = run_program("protocol", *command(tmp_path, pictures, *more))
+    assert third.returncode == 0 and "are made again" in third.stdout and json.loads(damaged.read_text()) == whole
 
 
 @pytest.mark.slow
@@ -86,13 +84,15 @@ def test_a_run_that_fails_ends_it_with_the_same_code(pictures, tmp_path):
     assert "jaxiqa.train ended with 3; the same command goes on from there" in failed.stderr
 
 
-def test_rows_of_an_ablation():
-    code = "import json, sys; from jaxiqa.protocol import find_rows; print(json.dumps(find_rows([sys.argv[1]])))"
+def test_rows_of_an_ablation(tmp_path):
+    script = tmp_path / "rows.py"
+    script.write_text(
+        "import json, sys; from jaxiqa.protocol import find_rows; print(json.dumps(find_rows([sys.argv[1]])))"
+    )
 
     def rows(config):
-        done = subprocess.run(
-            [sys.executable, "-c", code, config], cwd=ROOT, capture_output=True, text=True, check=True
-        )
+        done = programs.run(script, config)
+        assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     path = "configs/mfen_ablations.py"

@@ -15,10 +15,12 @@ from jaxiqa.datasets.leaks import lent_scores, refuse_leak, seen_references
 from jaxiqa.datasets.splits import make_split
 from jaxiqa.distortions import distort_exact
 from jaxiqa.errors import ConfigError
-from jaxiqa.inputs.whole import seed_of, whole
+from jaxiqa.inputs.render import seed_of
+from jaxiqa.inputs.transforms import whole
+from jaxiqa.runs.checkpoint import Saved
+from jaxiqa.runs.log import MetricLog, read_metrics
+from jaxiqa.runs.meta import CheckpointMeta
 from jaxiqa.train import train
-from jaxiqa.training.checkpoint import Saved
-from jaxiqa.training.logging import MetricLog, read_metrics
 
 CELLS = [(1, 1), (1, 5), (11, 5), (18, 1)]
 REFERENCES = [f"content{i}" for i in range(5)]
@@ -82,7 +84,7 @@ def test_what_a_run_leaves(pretrained, lent, lender):
     np.testing.assert_array_equal(np.asarray(Image.open(rendered[record.id])), expected)
 
     trained = {lender.records[i].reference for i in make_split(lender, 2).train}
-    assert set(Saved(pretrained).meta["transferred"]["references"]) == trained
+    assert set(Saved(pretrained).meta.transferred["references"]) == trained
 
 
 @pytest.mark.slow
@@ -118,26 +120,29 @@ def test_a_leak_is_refused(pretrained, pictures, tmp_path):
 
 def test_what_is_a_leak(pretrained, lender, lent):
     meta = Saved(pretrained).meta
-    refuse = lambda meta, dataset, split, **data: refuse_leak(meta, "there", dataset, data, split)  # noqa: E731
+
+    def refuse(meta, dataset, split, **data):
+        refuse_leak(meta.transferred, meta.config.get("dataset", {}), "there", dataset, data, split)
+
     for selection in ("val", "legacy"):  # the test part is that of the pretraining
         refuse(meta, lender, make_split(lender, 2, selection))
-    refuse({}, lender, make_split(lender))
+    refuse(CheckpointMeta(), lender, make_split(lender))
     other = dataclasses.replace(lender, records=[dataclasses.replace(r, mos=r.mos / 2 + 1) for r in lender.records])
     refuse(meta, other, make_split(other))  # another folder, which has contents of the same names
-    refuse(meta | {"transferred": meta["transferred"] | {"dataset": "kadid10k"}}, lender, make_split(lender))
+    of_another = dataclasses.replace(meta, transferred=meta.transferred | {"dataset": "kadid10k"})
+    refuse(of_another, lender, make_split(lender))
 
     everything = datasets.load("saqt", lent, round=2, hold_out=False)
-    lent_all = {
-        "transferred": lent_scores(everything, make_split(everything)),
-        "config": {"dataset": {"hold_out": False}},
-    }
+    lent_all = CheckpointMeta(
+        transferred=lent_scores(everything, make_split(everything)), config={"dataset": {"hold_out": False}}
+    )
     with pytest.raises(ConfigError, match="hold_out=False, this is round 2"):
         refuse(lent_all, lender, make_split(lender, 2))
     again = datasets.load("saqt", lent, round=1)  # its scores are of the same references
     refuse(meta, datasets.load("saqt", lent, round=2), make_split(datasets.load("saqt", lent, round=2)), round=2)
     with pytest.raises(ConfigError, match="this is round 1"):
         refuse(meta, again, make_split(again), round=1)
-    assert seen_references(meta, lender, lender.records) == meta["transferred"]["references"]
+    assert seen_references(meta.transferred, lender, lender.records) == meta.transferred["references"]
 
 
 def test_a_split_that_shares_references_is_refused(lent, tmp_path):

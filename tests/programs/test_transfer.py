@@ -12,14 +12,16 @@ from PIL import Image, ImageFilter
 from tiny_run import run_many, run_program, run_with_small_files
 
 from jaxiqa import datasets
+from jaxiqa.datasets import saqt
 from jaxiqa.datasets.kadid10k import DISTORTIONS
 from jaxiqa.distortions import distort_exact
 from jaxiqa.inputs.render import seed_of
-from jaxiqa.inputs.whole import whole
+from jaxiqa.inputs.transforms import whole
 from jaxiqa.models import create_model
 from jaxiqa.retrieval.feature_file import read_features, write_features
 from jaxiqa.retrieval.features import describe
-from jaxiqa.training.checkpoint import save_once
+from jaxiqa.runs.checkpoint import save_once
+from jaxiqa.runs.meta import CheckpointMeta
 
 TYPES, COUNT = (1, 10, 18), 14
 KINDS = ("left", "right", "mirrored", "upside_down", "blurred")
@@ -90,7 +92,7 @@ def checkpoint(tmp_path_factory):
     state = jax.device_get(jax.jit(model.init)(jax.random.key(3), np.zeros((1, 64, 64, 3), np.float32)))
     card = {"model": {"name": "resnet", "variant": "test"}}
     workdir = tmp_path_factory.mktemp("converted")
-    save_once(workdir, dict(state), {"card": card, "source": {"file": "resnet.pth", "sha256": "0" * 64}})
+    save_once(workdir, dict(state), CheckpointMeta(card=card, source={"file": "resnet.pth", "sha256": "0" * 64}))
     return workdir
 
 
@@ -279,7 +281,7 @@ def test_rendering_goes_on(made, rated, pool, tmp_path):
     assert "10 pictures written" in done.stdout and done.returncode == 0, done.stderr
     files = sorted((tmp_path / "bmp/001").iterdir())
     assert [f.name for f in files] == [f"{n}_18_{i:02d}.bmp" for n in ("blurred-9", "left-0") for i in range(1, 6)]
-    _, records = datasets.saqt.to_render(tmp_path / "two", "", [18])
+    _, records = saqt.to_render(tmp_path / "two", "", [18])
     expected = distort_exact(whole(derived(reference(0), "left")), 18, 2, seed_of(records[1]))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "bmp/001/left-0_18_02.bmp")), expected)
     files[3].unlink()

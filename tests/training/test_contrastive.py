@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxiqa.training import sharding
-from jaxiqa.training.contrastive import supervised_contrastive
+from jaxiqa.training.losses import supervised_contrastive
 
 
 def by_the_formula(z, label, t):

@@ -9,8 +9,8 @@ from tiny_run import make_config
 
 from jaxiqa.inputs.transforms import images_of
 from jaxiqa.models import create_model
+from jaxiqa.tasks.quality import quality_loss
 from jaxiqa.training import optim, sharding
-from jaxiqa.training.checkpoint import abstract
 from jaxiqa.training.losses import parse_loss
 from jaxiqa.training.state import make_init
 from jaxiqa.training.step import jit_step, make_train_step
@@ -44,7 +44,7 @@ def compare_meshes(name: str, config) -> None:
     model = create_model(name, variant="test", dropout=0.0)
     schedule = optim.make_schedule("constant", 1e-4, total=10)
     tx = optim.make_optimizer(config.optimizer, schedule)
-    step = make_train_step(model, tx, schedule, parse_loss("huber"), (), images_of(model))
+    step = make_train_step(quality_loss(model, parse_loss("huber"), images_of(model)), tx, schedule)
     key = jax.random.key(0)
     shapes = jax.eval_shape(make_init(model, model.crop_size, tx, ()), key, {})
     start = some_values(shapes, rng)
@@ -55,7 +55,7 @@ def compare_meshes(name: str, config) -> None:
         mesh = sharding.make_mesh(data, fsdp)
         places, here = sharding.state_sharding(shapes, mesh), sharding.batch_sharding(mesh)
         state, on_devices = jax.device_put(start, places), jax.device_put(batch, here)
-        lowered = jit_step(step, places, mesh).lower(abstract(shapes, places), on_devices, key)
+        lowered = jit_step(step, places, mesh).lower(sharding.abstract(shapes, places), on_devices, key)
         compiled = lowered.compile({"xla_backend_optimization_level": 0})
         held = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(state))
         assert compiled.memory_analysis().alias_size_in_bytes >= 0.98 * held

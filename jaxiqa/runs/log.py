@@ -1,0 +1,152 @@
+"""Where a run writes what it measures: metrics.jsonl, TensorBoard event files, and one progress line."""
+
+import contextlib
+import json
+import math
+import time
+
+import jax
+from etils import epath
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
+
+from jaxiqa.errors import NonFiniteError
+
+_LOOK = 1000  # steps whose metrics wait on the device at most
+
+
+class MetricLog:
+    """Writes metrics of a run; a resumed run continues the file as if it had never stopped.
+
+    A full disk does not stop it: lines that cannot be written wait in memory for the next one.
+
+    Args:
+      workdir: metrics.jsonl goes here, event files into `tensorboard/`.
+      start: the step that the run starts from; lines of later steps (written after the last save) are dropped.
+      total: the step it ends at, for the time that is left.
+      batch_size: images in a step.
+
+    Attributes:
+      skipped: steps that changed nothing, because their loss or gradient was NaN or infinite (config.skip_nonfinite)
+        or their gradient too large (config.optimizer.grad_skip_norm).
+    """
+
+    def __init__(self, workdir: epath.PathLike, start: int, total: int, batch_size: int):
+        self._path = epath.Path(workdir) / "metrics.jsonl"
+        self._total, self._batch_size = total, batch_size
+        kept = [line for line in read_metrics(workdir) if line["step"] <= start] if start else []
+        scratch = self._path.with_name(self._path.name + ".tmp")
+        scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        scratch.replace(self._path)
+        self._file = self._path.open("a")
+        (epath.Path(workdir) / "tensorboard").mkdir(exist_ok=True)
+        self._board = EventsWriter(str(epath.Path(workdir) / "tensorboard" / "events"), f".{start}")
+        if start:  # what an earlier run drew of the steps from here on is not shown
+            self._board.write_event(Event(step=start, session_log=SessionLog(status=SessionLog.START)))
+        self._waiting = []  # (step, metrics) that nobody has looked at, on the device
+        self.skipped = self._written = sum(line.get("skipped", 0) for line in kept)
+        self._full = False
+        self._mark = (start, time.monotonic())
+
+    def write(self, step: int, **metrics: float) -> None:
+        """One line of metrics.jsonl. Floats are written so that they read back bit for bit."""
+        try:
+            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+            for name, value in metrics.items():
+                self._board.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+            self._file.flush()
+            self._board.flush()
+            self._full = False
+        except OSError as error:  # what is in the buffers stays there
+            if not self._full:
+                print(f"warning: {self._path} cannot be written ({error.strerror}); the next line tries again")
+            self._full = True
+
+    def write_step(self, last, every: int, must_be_finite: bool = False) -> None:
+        """Write a step's metrics where they are due (every `every` steps), with a progress line.
+
+        Call it for each step: those in between stay on the device until then, and are looked at together.
+
+        Args:
+          last: (step, {"loss", "learning_rate", "grad_norm", ...}), still on the device; None is nothing to write.
+          every: steps.
+          must_be_finite: look at them even where no line is due, because a checkpoint follows.
+
+        Raises:
+          NonFiniteError: one of them is NaN or infinite; names the first step of which that is true.
+        """
+        if last is None:
+            return
+        self._waiting.append(last)
+        if not (must_be_finite or last[0] % every == 0 or len(self._waiting) >= _LOOK):
+            return
+        waiting, self._waiting = self._waiting, []
+        for (step, _), values in zip(waiting, jax.device_get([metrics for _, metrics in waiting]), strict=True):
+            metrics = {name: float(value) for name, value in values.items()}
+            self.skipped += int(metrics.pop("skipped", 0))
+            if not all(map(math.isfinite, metrics.values())) and not values.get("skipped"):
+                raise NonFiniteError(
+                    f"step {step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}; the checkpoint before "
+                    "it is kept. Lower config.optimizer.learning_rate or look for a bad label",
+                    step,
+                )
+        if step % every == 0:
+            line = {name: value for name, value in metrics.items() if math.isfinite(value)}
+            if self.skipped > self._written:
+                line["skipped"], self._written = self.skipped - self._written, self.skipped
+            self.write(step, **line)
+            self.progress(step, metrics["loss"], metrics["learning_rate"])
+
+    def progress(self, step: int, loss: float, learning_rate: float) -> None:
+        """The progress line; the rate is over the time since the last one."""
+        (last_step, last_time), now = self._mark, time.monotonic()
+        self._mark = (step, now)
+        rate = (step - last_step) / max(now - last_time, 1e-9)
+        left = (self._total - step) / rate if rate else 0.0
+        print(
+            f"step {step}/{self._total}  loss {loss:.4f}  lr {learning_rate:.2e}  "
+            f"{rate * self._batch_size:.1f} images/s  ETA {clock(left)}",
+            flush=True,
+        )
+
+    @contextlib.contextmanager
+    def paused(self):
+        """Leave the time inside (of an evaluation, a save) out of the training rate."""
+        paused_at = time.monotonic()
+        yield
+        step, mark = self._mark
+        self._mark = (step, mark + time.monotonic() - paused_at)
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        for file in (self._file, self._board):
+            with contextlib.suppress(OSError):
+                file.close()
+
+
+def read_metrics(workdir: epath.PathLike) -> list[dict]:
+    """The lines of a workdir's metrics.jsonl; a last line cut off by a crash is left out."""
+    path = epath.Path(workdir) / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    metrics = []
+    for line in lines:
+        try:
+            metrics.append(json.loads(line))
+        except ValueError:
+            break
+    return metrics
+
+
+def curve(workdir: epath.PathLike, score: str) -> tuple[list[int], list[float], list[tuple[int, float]]]:
+    """What a workdir's metrics.jsonl draws: steps, their losses, and (step, value) of the metric `score`."""
+    lines = read_metrics(workdir)
+    logged = [line for line in lines if "loss" in line]
+    scores = [(line["step"], line[score]) for line in lines if score in line]
+    return [line["step"] for line in logged], [line["loss"] for line in logged], scores
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, "1:02:03"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

@@ -1,0 +1,249 @@
+"""Contrastive pretraining: an encoder that tells distortions apart."""
+
+import contextlib
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxiqa.datasets.records import Dataset
+from jaxiqa.datasets.sizes import data_fingerprint
+from jaxiqa.distortions import label_classes
+from jaxiqa.distortions.draw import LABEL_MODES
+from jaxiqa.errors import ConfigError
+from jaxiqa.evaluation import probe as probes
+from jaxiqa.evaluation import report
+from jaxiqa.inputs.contrastive import make_views, region_side, split_pictures, with_distortions
+from jaxiqa.inputs.pictures import Pictures
+from jaxiqa.inputs.pipeline import rows_of, train_batches
+from jaxiqa.inputs.probe_set import CLASSES, FAMILIES, PARTS, make_probe_set
+from jaxiqa.inputs.transforms import normalise
+from jaxiqa.models import create_model, find_model, frozen_options
+from jaxiqa.models.contrastive import Contrastive
+from jaxiqa.runs.checkpoint import Saved
+from jaxiqa.runs.log import clock, curve, read_metrics
+from jaxiqa.tasks.values import check_values
+from jaxiqa.training import sharding
+from jaxiqa.training.loop import Task
+from jaxiqa.training.losses import supervised_contrastive
+from jaxiqa.training.state import scoring_variables
+from jaxiqa.version import __version__
+from jaxiqa.weights.initial import place
+
+
+class Pretraining(Task):
+    """The task of jaxiqa.pretrain.
+
+    Args:
+      config: of the run; see configs/dan_folder.py.
+      mesh: of all devices.
+
+    Raises:
+      ConfigError: a value that cannot work, before anything is read or compiled.
+    """
+
+    best_by = "probe_accuracy"
+
+    def __init__(self, config: ConfigDict, mesh: Mesh):
+        super().__init__(config, mesh)
+        check_config(config)
+        self._alone = sharding.local_mesh(mesh)  # each process makes the probe by itself: it is small
+        options = dict(config.model, num_classes=0, dtype=jnp.dtype(config.dtype))
+        self._encoder = create_model(**options, **frozen_options(config.model.name, self.frozen))
+        self.model = Contrastive(self._encoder, find_model(config.model.name).POOLED, **config.projector)
+        self.crop_size = self._encoder.crop_size
+        self._instance = config.label_mode == "instance"
+        self._classes = label_classes(config.label_mode)
+        self._region = region_side(self.crop_size, self._instance)
+        self.batch_size //= 2 if self._instance else 1  # two crops are cut out of each image
+        self.prepare = make_views(self._encoder, self._instance, mesh)
+        self.loss = contrastive_loss(self.model, config.temperature)
+
+    def batch_spec(self):
+        columns = dict.fromkeys(("type", "level", "label"), ((), jnp.int32))
+        return {"image": ((self._region, self._region, 3), jnp.uint8), **columns}
+
+    def open(self):
+        config = self.config
+        check_batches(config, self.mesh.size)
+        self._records, self._probed = split_pictures(config.pictures, config.probe_pictures)
+        labels = "every picture a label" if self._instance else f"{len(self._classes)} labels"
+        print(
+            f"{len(self._records)} pristine pictures train, {len(self._probed)} probe; {labels} "
+            f"(label_mode {config.label_mode})"
+        )
+        return len(self._records)
+
+    def render(self):
+        config = self.config
+        self._pictures = Pictures(self._records, self._region, 0, config.cache_gb)
+        probed = Pictures(self._probed, self.crop_size)
+        self._probe_set = make_probe_set(probed, self.crop_size, config.eval_batch_size, self._alone)
+
+    def same(self):
+        return {"pictures": data_fingerprint(Dataset("pictures", self._records, (0.0, 1.0), True))}
+
+    def meta(self):
+        return {"pretrained": self._about()}
+
+    def _about(self) -> dict:
+        config = self.config
+        return {"model": config.model.to_dict(), "crop_size": self.crop_size, "label_mode": config.label_mode}
+
+    def begin(self, run, make, shapes):
+        untrained = self._probe(sharding.local_copy(make({}).variables, self.mesh))[2]
+        self._untrained = run.from_first(untrained)
+        run.log.write(0, **{f"untrained_{part}_accuracy": value for part, value in self._untrained.items()})
+        self._say_untrained()
+        return make(self._initial(shapes))
+
+    def resume(self, run):
+        first = read_metrics(run.workdir)[0]
+        self._untrained = {part: first[f"untrained_{part}_accuracy"] for part in ("val", "test")}
+        self._say_untrained()
+
+    def _say_untrained(self) -> None:
+        accuracy = self._untrained["val"]
+        print(f"linear probe of {len(CLASSES) - 1} types, untrained encoder: val accuracy {accuracy:.4f}")
+
+    def _initial(self, shapes) -> dict[str, np.ndarray]:
+        """{"params/encoder/...": array} of the converted backbone that config.init.encoder names."""
+        config = self.config
+        if not config.init.encoder:
+            return {}
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        variables = scoring_variables(**Saved(config.init.encoder).load(("params", "batch_stats", "ema"), device))
+        own = {"params": shapes.params["encoder"], "batch_stats": shapes.batch_stats["encoder"]}
+        leaves = traverse_util.flatten_dict(own, sep="/")
+        arrays, line = place("model", variables, leaves, config.model.name, config.init.encoder)
+        print(line.replace("init.model", "init.encoder"))
+        return {path.replace("/", "/encoder/", 1): array for path, array in arrays.items()}
+
+    def _crops(self, start: int):
+        return train_batches(
+            self._pictures,
+            np.zeros(len(self._pictures)),
+            crop=self._region,
+            batch_size=self.batch_size,
+            seed=self.config.seed,
+            start=start,
+        )
+
+    def batches(self, start):
+        with contextlib.closing(self._crops(start)) as crops:
+            yield from with_distortions(crops, self.config.seed, start, self.batch_size, self._classes)
+
+    def rows(self, step):
+        with contextlib.closing(self._crops(step - 1)) as again:
+            batch = next(again)
+        drawn_for = with_distortions([batch], self.config.seed, step - 1, self.batch_size, self._classes)
+        return rows_of({**batch, **next(drawn_for)}, self._records)
+
+    @functools.cached_property
+    def _pooled(self):
+        encoder = self._encoder
+
+        def pooled(variables, images_u8):
+            images = normalise(images_u8, encoder.mean, encoder.std, encoder.dtype)
+            return self.model.apply(variables, images)[1]
+
+        return jax.jit(pooled)
+
+    def _probe(self, variables) -> tuple[probes.Probe, dict[str, np.ndarray], dict[str, float]]:
+        """A probe fitted on the encoder, what it predicts for each part, and its accuracy over the types."""
+        size, found = self.config.eval_batch_size, self._probe_set
+        images, here = found.images, sharding.batch_sharding(self._alone)
+        batches = [images[np.arange(i, i + size) % len(images)] for i in range(0, len(images), size)]
+        features = [jax.device_get(self._pooled(variables, jax.device_put(b, here))) for b in batches]
+        features = np.concatenate(features)[: len(images)]
+        part = {name: found.parts == i for i, name in enumerate(PARTS)}
+        probe = probes.fit_probe(features[part["fit"]], found.labels[part["fit"]], CLASSES, FAMILIES)
+        predicted = {name: probe.predict(features[part[name]]) for name in PARTS}
+        # Over the distorted crops; the pristine ones are one more class to err into.
+        correct = {name: predicted[name] == found.labels[part[name]] for name in PARTS}
+        return probe, predicted, {n: float(correct[n][found.labels[part[n]] > 0].mean()) for n in PARTS}
+
+    def evaluate(self, variables, part="val"):
+        return {"probe_accuracy": self._probe(variables)[2][part]}
+
+    def describe(self, scores):
+        return f"probe: val accuracy {scores['probe_accuracy']:.4f} (untrained {self._untrained['val']:.4f})"
+
+    def finish(self, run, variables, step):
+        """Write the probe, its confusion matrix, the loss curve and the report; gives the accuracies of all parts."""
+        probe, predicted, accuracy = self._probe(variables)
+        accuracy, config, workdir = run.from_first(accuracy), self.config, run.workdir
+        if not run.is_first:
+            return accuracy
+        probe.save(workdir / f"probe_{step}.npz")
+        tested = self._probe_set.labels[self._probe_set.parts == PARTS.index("test")]
+        counts = probes.confusion(predicted["test"], tested, len(CLASSES))
+        name = f"{config.model.name} ({config.model.variant})"
+        title = f"{name}, step {step}: accuracy {accuracy['test']:.3f} over the types"
+        probes.draw_confusion(workdir / "confusion_matrix.png", counts, CLASSES, title)
+        report.loss_curve(workdir / "loss_curve.png", *curve(workdir, "probe_accuracy"), "probe accuracy")
+        result = {
+            **self._about(),
+            "seed": config.seed,
+            "step": step,
+            "probe_pictures": config.probe_pictures,
+            "probe_accuracy": accuracy["test"],
+            "untrained_accuracy": self._untrained["test"],
+            "classes": CLASSES,
+            "confusion": counts,
+            "jaxiqa": __version__,
+        }
+        report.write_json(workdir / "report.json", result)
+        print(
+            f"probe of {len(CLASSES) - 1} types on {len(self._probed) // 4} pictures never seen: accuracy "
+            f"{accuracy['test']:.4f}, untrained encoder {self._untrained['test']:.4f} (step {step}, picked on others)\n"
+            f"confusion matrix, loss curve, probe_{step}.npz and report.json are in {workdir} "
+            f"(took {clock(run.timing.elapsed)})"
+        )
+        return accuracy
+
+
+def contrastive_loss(model: Contrastive, temperature: float):
+    """A task's loss(params, batch_stats, batch, key), of batches (normalised images, labels)."""
+
+    def loss(params, batch_stats, batch, key):
+        images, label = batch
+        variables = {"params": params, "batch_stats": batch_stats}
+        (z_BD, _), updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        return supervised_contrastive(z_BD, label, temperature), updated["batch_stats"]
+
+    return loss
+
+
+def check_config(config: ConfigDict) -> None:
+    """Refuse values that cannot work, before anything is read or compiled.
+
+    Raises:
+      ConfigError: with the key and what to write instead.
+    """
+    check_values(config)
+    if config.label_mode not in LABEL_MODES:
+        raise ConfigError(f'config.label_mode="{config.label_mode}" must be one of {", ".join(LABEL_MODES)}')
+    if config.get("accumulate", 1) != 1:
+        raise ConfigError(
+            f"config.accumulate={config.accumulate}: a contrastive loss compares all crops of a batch, and its parts "
+            "would have fewer negatives; leave it at 1 and take a smaller batch or a larger config.mesh.fsdp"
+        )
+    if not hasattr(find_model(config.model.name), "POOLED"):
+        raise ConfigError(f'config.model.name="{config.model.name}" must be a backbone with four stages, e.g. resnet50')
+
+
+def check_batches(config: ConfigDict, devices: int) -> None:
+    """ConfigError for batches that do not divide over the devices."""
+    unit = devices * (2 if config.label_mode == "instance" else 1)
+    if config.batch_size < 8 or config.batch_size % unit:
+        near = -(-max(8, config.batch_size) // unit) * unit
+        raise ConfigError(
+            f"config.batch_size={config.batch_size} must be 8 or more and a multiple of {unit}; take {near}"
+        )
+    if config.eval_batch_size < 1 or config.eval_batch_size % devices:
+        raise ConfigError(f"config.eval_batch_size={config.eval_batch_size} must be a multiple of {devices} device(s)")

@@ -1,0 +1,192 @@
+"""Training a quality model on images with opinion scores."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxiqa.errors import ConfigError
+from jaxiqa.evaluation import report
+from jaxiqa.inputs.transforms import images_of
+from jaxiqa.models import create_model, frozen_options, pretrainable
+from jaxiqa.models.contrastive import encoder_variables
+from jaxiqa.runs.checkpoint import Saved
+from jaxiqa.runs.log import clock, curve
+from jaxiqa.runs.processes import gather
+from jaxiqa.scoring.card import Card
+from jaxiqa.scoring.crops import parse_policy
+from jaxiqa.scoring.evaluate import Results, describe, evaluate, provenance
+from jaxiqa.scoring.explain import keep_probe
+from jaxiqa.scoring.predict import Predictor
+from jaxiqa.scoring.results import write_results
+from jaxiqa.scoring.shares import predict_shares
+from jaxiqa.tasks.data import TrainingData
+from jaxiqa.tasks.values import check_values
+from jaxiqa.training import optim, sharding
+from jaxiqa.training.loop import Task
+from jaxiqa.training.losses import parse_loss
+from jaxiqa.training.state import scoring_variables
+from jaxiqa.weights.initial import check_init, place
+
+
+class Quality(Task):
+    """The task of jaxiqa.train.
+
+    Args:
+      config: of the run; see configs/.
+      mesh: of all devices.
+
+    Raises:
+      ConfigError: a value that cannot work, before anything is read or compiled.
+    """
+
+    best_by = "srcc"
+    logged_as = "val_"
+
+    def __init__(self, config: ConfigDict, mesh: Mesh):
+        super().__init__(config, mesh)
+        check_values(config)
+        parse_policy(config.test_crops)
+        check_init(config.model.name, config.init)
+        options = dict(config.model, dtype=jnp.dtype(config.dtype))
+        if config.frozen_bn == "eval":
+            options |= frozen_options(config.model.name, config.frozen)
+        self.model = create_model(**options)
+        self.crop_size = self.model.crop_size
+        self.frozen += tuple(getattr(self.model, "frozen", ()))  # the model's own: what it runs as a fixed extractor
+        self.loss = quality_loss(self.model, parse_loss(config.loss), images_of(self.model))
+        self.data = TrainingData(config, self.crop_size, mesh)
+
+    @property
+    def prepare(self):
+        return self.data.prepare
+
+    def batch_spec(self):
+        return self.data.batch_spec()
+
+    def open(self):
+        sharding.check_batches(self.config, self.mesh.size)
+        return self.data.open()
+
+    def render(self):
+        config, here = self.config, sharding.batch_sharding(sharding.local_mesh(self.mesh))
+        sizes = [config.eval_batch_size // jax.process_count()]
+        self._predictor = Predictor(self.model, config.test_crops, here, sizes)
+        self.data.render()
+
+    def same(self):
+        return self.data.same()
+
+    @property
+    def card(self) -> Card:
+        """What a checkpoint of this run says of its scores."""
+        config, dataset = self.config, self.data.dataset
+        return Card(
+            model=config.model.to_dict(),
+            dtype=config.dtype,
+            labels=config.labels,
+            dataset=dataset.name,
+            scale=dataset.scale,
+            crops=config.test_crops,
+            resize=config.resize,
+            note=dataset.note,
+        )
+
+    def meta(self):
+        split, transferred = self.data.split.fingerprint, self.data.transferred
+        return {"card": self.card.to_dict(), "split": split, "transferred": transferred}
+
+    def begin(self, run, make, shapes):
+        self.data.write_split(run.path, resumed=False)
+        sources = {part: Saved(path) for part, path in self.config.init.items() if path}
+        for part, saved in sources.items():
+            self.data.refuse_leak(saved.meta, self.config.init[part])
+        loaded = initial_weights(self.config, sources, shapes)
+        for part in pretrainable(self.config.model.name):
+            if part in sources and rf"^{part}/" in self.frozen:
+                keep_probe(sources[part], run.path)
+        state = make(loaded)
+        _, frozen = optim.split_frozen(shapes.params, self.frozen)
+        random = [path for path in frozen if f"params/{path}" not in loaded]
+        if random:
+            print(f"warning: {len(random)} frozen tensors are random, because config.init loads none into them")
+        return state
+
+    def resume(self, run):
+        self.data.write_split(run.path, resumed=True)
+
+    def batches(self, start):
+        return self.data.batches(start)
+
+    def rows(self, step):
+        return self.data.rows(step)
+
+    def _results(self, variables, part: str) -> Results:
+        pictures = self.data.pictures[part]
+        predictions = predict_shares(self._predictor, variables, pictures, gather)
+        return evaluate(predictions, pictures.records, self.data.dataset, self.card)
+
+    def evaluate(self, variables, part="val"):
+        return self._results(variables, part).metrics
+
+    def describe(self, scores):
+        return f"val srcc {scores['srcc']:.4f}  plcc {scores['plcc']:.4f}"
+
+    def finish(self, run, variables, step):
+        """Test, and write report, curves and predictions into the workdir."""
+        results, workdir = self._results(variables, "test"), run.workdir
+        if not run.is_first:
+            return results.metrics
+        report.loss_curve(workdir / "loss_curve.png", *curve(workdir, "val_srcc"))
+        summary = provenance(self.data.dataset, "test", self.data.split, self.card)
+        summary |= {"step": step, "seed": self.config.seed}
+        print(describe(write_results(workdir, "test", results, summary)))
+        took = clock(run.timing.elapsed)
+        print(f"report.html, loss curve, scatter plot, contact sheet and predictions are in {workdir} (took {took})")
+        return results.metrics
+
+
+def initial_weights(config: ConfigDict, sources: Mapping[str, Saved], shapes) -> dict[str, np.ndarray]:
+    """{"params/...": array} of {part of the model: what config.init names for it}; `shapes` are of a TrainState.
+
+    Raises:
+      ConfigError: a pretrained encoder is not for this part. CheckpointError: it does not fit.
+    """
+    name, device = config.model.name, jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    leaves = traverse_util.flatten_dict({"params": shapes.params, "batch_stats": shapes.batch_stats}, sep="/")
+    loaded = {}
+    for part, saved in sources.items():
+        path = config.init[part]
+        variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), device))
+        if saved.meta.pretrained:
+            if part not in pretrainable(name):
+                instead = "".join(f"; it can be config.init.{other}" for other in pretrainable(name))
+                raise ConfigError(f"config.init.{part}: {path} is a run of jaxiqa.pretrain{instead}")
+            variables = encoder_variables(variables)
+        arrays, line = place(part, variables, leaves, name, path)
+        loaded |= arrays
+        print(line)
+    return loaded
+
+
+def quality_loss(model, loss_fn, images):
+    """A task's loss(params, batch_stats, batch, key): `loss_fn` of the model's scores and the batch's labels.
+
+    `images` gives what the model takes, of a batch {"image", "label", ...}.
+    """
+
+    def loss(params, batch_stats, batch, key):
+        (score_B, _), updated = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images(batch),
+            train=True,
+            rngs={"dropout": key},
+            mutable=["batch_stats"],
+        )
+        return loss_fn(score_B, batch["label"]), updated.get("batch_stats", {})
+
+    return loss

@@ -136,7 +136,12 @@ def report(error: BaseException) -> int:
 
 
 def _tell(message: str) -> None:
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    print(f"{_name()}: {message}", file=sys.stderr)
+
+
+def _name() -> str:
+    folder, file = os.path.split(sys.argv[0])
+    return os.path.basename(folder) if file == "__main__.py" else file
 
 
 def _said(error: BaseException) -> str:
@@ -172,7 +177,7 @@ def _parse(argv, takes_arguments):
         elif unknown:
             message += f"; {suggest(unknown[1], list(flags.FLAGS))}"
         if "Missing value" in message:
-            message += f"; see {os.path.basename(argv[0])} --help"
+            message += f"; see {_name()} --help"
     except Exception as error:  # raised by a config's overrides, or by whatever the config file runs
         if "--debug" in argv:
             raise

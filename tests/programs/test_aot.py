@@ -54,7 +54,7 @@ def test_no_compiler():
     done = run_program("aot", CONFIG, SLICE)
     assert done.returncode == 2 and done.stdout == ""
     assert (
-        done.stderr == 'aot.py: there is no TPU compiler here; python -m pip install -c constraints.txt -e ".[tpu]"\n'
+        done.stderr == 'aot: there is no TPU compiler here; python -m pip install -c constraints.txt -e ".[tpu]"\n'
     )
 
 

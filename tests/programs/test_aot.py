@@ -53,9 +53,7 @@ def test_only_the_batch_that_is_compiled_is_judged():
 def test_no_compiler():
     done = run_program("aot", CONFIG, SLICE)
     assert done.returncode == 2 and done.stdout == ""
-    assert (
-        done.stderr == 'aot: there is no TPU compiler here; python -m pip install -c constraints.txt -e ".[tpu]"\n'
-    )
+    assert done.stderr == 'aot: there is no TPU compiler here; python -m pip install -c constraints.txt -e ".[tpu]"\n'
 
 
 @needs_compiler

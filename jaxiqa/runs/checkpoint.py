@@ -48,14 +48,18 @@ class Checkpoints:
         flawed = {s.step: s.flaw for s in find_steps(self._workdir) if s.flaw}
         self._set_aside(flawed)  # Orbax would not open the folder
         self._listener = Listener()
-        keep = [
-            _POLICIES.LatestN(2),
-            _POLICIES.BestN(get_metric_fn=lambda m: m[best_by], n=1, keep_checkpoints_without_metrics=False),
-        ]
-        self._checkpointer = ocp.training.Checkpointer(
+        try:
+            self._checkpointer = self._open()
+        except ValueError:  # of a small file that Orbax alone can judge
+            self._set_aside(_unreadable(self._workdir))
+            self._checkpointer = self._open()
+
+    def _open(self) -> ocp.training.Checkpointer:
+        best = _POLICIES.BestN(get_metric_fn=lambda m: m[self._best_by], n=1, keep_checkpoints_without_metrics=False)
+        return ocp.training.Checkpointer(
             self._workdir / FOLDER,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # train.py decides
-            preservation_policy=_POLICIES.AnyPreservationPolicy(keep),
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # the loop decides
+            preservation_policy=_POLICIES.AnyPreservationPolicy([_POLICIES.LatestN(2), best]),
             cleanup_tmp_directories=True,
         )
 
@@ -266,6 +270,18 @@ def _restore(path: epath.Path, wanted: Any, whole: bool = True) -> tuple[Any, st
         if name := next(filter(None, names), ""):
             state, reason = None, f"{name} is not what was saved"
     return state, reason
+
+
+def _unreadable(workdir: epath.Path) -> dict[int, str]:
+    """{step: why} of steps whose description Orbax does not read."""
+    found = {}
+    for one in find_steps(workdir):
+        try:
+            with quiet():
+                ocp.metadata(one.path)
+        except Exception as error:  # Orbax raises bare ones too
+            found[one.step] = cause_of(error)
+    return found
 
 
 def save_once(workdir: epath.PathLike, state: Any, meta: CheckpointMeta) -> None:

@@ -263,3 +263,11 @@ def test_arrays_that_are_overwritten_during_the_save(tmp_path):
         checkpoints.wait()
         found, restored = checkpoints.resume(shapes_of(state))
     assert found == 3 and same(restored, state) and int(np.asarray(restored.step)) == 3
+
+
+def test_a_description_that_orbax_alone_refuses(saved, tmp_path):
+    """It is JSON, has all its parts and an unknown key; Orbax would not open the folder of all steps."""
+    workdir = copied(saved, tmp_path / "w")
+    about = workdir / "checkpoints" / "6" / "_CHECKPOINT_METADATA"
+    about.write_text(about.read_text().replace("commit_timestamp", "cnmmit_timestamp"))
+    assert resume(workdir)[0] == 4 and (workdir / "quarantine" / "step_6").is_dir()

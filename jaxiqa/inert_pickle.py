@@ -82,7 +82,7 @@ class Pickled(NamedTuple):
     end: int
 
 
-def load(
+def read(
     data: bytes, start: int, opcodes: set[str], max_opcodes: int, check_name: Callable[[str], None], make=lambda r: r
 ) -> Pickled:
     """The pickle at data[start:], of dict, list, tuple, set, frozenset, str, bytes, int, float, bool, None and Record.

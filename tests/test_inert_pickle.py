@@ -18,7 +18,7 @@ LIMIT = 100_000
 
 
 def load(data, opcodes=OPCODES, check_name=lambda name: None):
-    return inert_pickle.load(data, 0, opcodes, LIMIT, check_name)
+    return inert_pickle.read(data, 0, opcodes, LIMIT, check_name)
 
 
 def stream(body):
@@ -53,7 +53,7 @@ def test_data_are_read_as_pickle_reads_them(protocol):
 def test_pickles_that_follow_each_other():
     data = pickle.dumps([1]) + pickle.dumps({"a": 2}) + b"more"
     first = load(data)
-    second = inert_pickle.load(data, first.end, PLAIN, LIMIT, print)
+    second = inert_pickle.read(data, first.end, PLAIN, LIMIT, print)
     assert (first.tree, second.tree, data[second.end :]) == ([1], {"a": 2}, b"more")
 
 
@@ -232,7 +232,7 @@ def test_depth_that_the_memo_hides_is_harmless(made, fill):
     """What is filled after it was put into another is not seen as nested; nothing recurses there."""
     step = made + b"q\2" + b"h\1" + fill + b"h\2q\1"
     data = stream(b"(ca\nB\nq\0" + made + b"q\1" + step * 50_000 + b"t")
-    tree = inert_pickle.load(data, 0, OPCODES, 1_000_000, print).tree
+    tree = inert_pickle.read(data, 0, OPCODES, 1_000_000, print).tree
     assert len(tree) == 150_002
 
 

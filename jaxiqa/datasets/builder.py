@@ -36,7 +36,7 @@ TFDS_FILES = ("dataset_info.json", "features.json", "LICENSE")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a prepared set will hold; the same for the same data, so that a cut run can be gone on with."""
+    """What a prepared set will hold; the same for the same data, so that an interrupted run can be resumed."""
 
     dataset: Dataset  # of the reader
     pictures: dict[str, list[Record]]  # {file: its records}, in the order of the records

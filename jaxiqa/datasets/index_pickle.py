@@ -31,7 +31,7 @@ def read_index_pickle(path: str) -> dict[int, dict[str, list[int]]]:
     except OSError as e:
         raise DataError(f"{path}: {e.strerror}") from e
     try:
-        pickled = inert_pickle.load(data, 0, inert_pickle.PLAIN, _MAX_OPCODES, _check_name)
+        pickled = inert_pickle.read(data, 0, inert_pickle.PLAIN, _MAX_OPCODES, _check_name)
         integers = {record: _integer(record) for record in pickled.records if record.name != _DTYPE}
     except Refused as e:
         raise DataError(f"{path}: its pickle {e}, which lists of row numbers never need") from e

@@ -24,7 +24,7 @@ class Meta:
     # picture, label: the columns with its path and its opinion score
     picture: str
     label: str
-    reference: str  # the column with the pristine picture's path, "" where there is none
+    reference: str  # the column with the pristine picture's path, "" if there is none
     splits: list[str]  # the columns that say which part a row is in
 
     def parts(self, column: str, faults: Faults) -> list[str]:

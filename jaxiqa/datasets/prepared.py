@@ -77,7 +77,7 @@ def load(name: str, data_dir: str | os.PathLike, options: dict) -> Dataset:
         raise DataError(f"{folder}: missing or cut: {', '.join(bad)}; prepare the set again, which writes these anew")
     text = (folder / RECORDS).read_bytes()
     if hashlib.sha256(text).hexdigest() != manifest["files"][RECORDS]["sha256"]:
-        raise DataError(f"{folder / RECORDS}: damaged; remove it and prepare the set again, which writes it anew")
+        raise DataError(f"{folder / RECORDS}: damaged; remove it and prepare the set again, which writes it again")
     if not isinstance(folder, pathlib.Path):
         folder = _copy_set(folder, manifest)
     return from_json(text, folder)
@@ -86,7 +86,7 @@ def load(name: str, data_dir: str | os.PathLike, options: dict) -> Dataset:
 def _copy_set(bucket, manifest: dict) -> pathlib.Path:
     """A folder with the files of a prepared set in a bucket (an epath): array_record reads local files.
 
-    Its name is that of the set's contents, so that a set which is prepared anew is copied anew. Files that are there
+    Its name is that of the set's contents, so that a set which is prepared again is copied again. Files that are there
     are kept, and a file appears when it is complete, so the same call resumes where it stopped, in any number of
     processes.
 
@@ -175,13 +175,13 @@ def verify(data_dir: str | os.PathLike) -> Iterator[tuple[int, str]]:
     for file, about in manifest["files"].items():
         if not (folder / file).exists():
             damaged = True
-            yield 0, f"{file}: missing; prepare the set again, which writes it anew"
+            yield 0, f"{file}: missing; prepare the set again, which writes it again"
             continue
         with (folder / file).open("rb") as f:
             digest = hashlib.file_digest(f, "sha256").hexdigest()
         fault = digest != about["sha256"]
         damaged |= fault
-        fix = "remove the file and prepare the set again, which writes it anew"
+        fix = "remove the file and prepare the set again, which writes it again"
         yield about["bytes"], f"{file}: {_damaged(digest, about)}; {fix}" if fault else ""
     if damaged:
         return

@@ -73,7 +73,7 @@ def pixels(picture) -> np.ndarray:
         image = np.repeat(image[..., None], 3, axis=2)
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
         hint = "; move the channels last" if image.ndim == 3 and image.shape[0] == 3 else ""
-        raise DataError(f"an array of shape {image.shape} is no picture; it must be (H, W, 3) or (H, W){hint}")
+        raise DataError(f"an array of shape {image.shape} is not an image; it must be (H, W, 3) or (H, W){hint}")
     if image.dtype == np.uint8:
         return image
     if not np.issubdtype(image.dtype, np.floating) and image.dtype != jnp.bfloat16:

@@ -55,7 +55,7 @@ class Disk:
         with contextlib.suppress(NotADirectoryError, IsADirectoryError):
             if (text := self.read(path)) is not None:
                 return json.loads(text)
-        raise ValueError(f"there is no file {path}")
+        raise ValueError(f"{path} is not there")
 
     def write(self, path: epath.Path, text: str) -> None:
         """Write a small file, whole or not at all, over what is there."""
@@ -110,7 +110,7 @@ class Disk:
         return [folder / name for name in sorted(self.names(folder)) if name.startswith("step_")]
 
     def release(self, step: int) -> None:
-        """A step is about to be saved anew: it is no longer the one that was set aside."""
+        """A step is about to be saved again: it is no longer the one that was set aside."""
 
     def _is_finished(self, step: int) -> bool:
         return True  # Orbax renames the folder when it is

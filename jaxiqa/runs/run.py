@@ -82,21 +82,21 @@ class Run:
           ConfigError, CheckpointError, DiskFull: as save_config and Checkpoints.resume.
         """
         about = CheckpointMeta(config=config.to_dict(), **meta)
-        with Checkpoints(self.workdir, about, best_by, self._lease.check) as self.checkpoints:
+        with contextlib.ExitStack() as stack:
+            self.checkpoints = stack.enter_context(Checkpoints(self.workdir, about, best_by, self._lease.check))
             if jax.process_count() == 1:  # with many, SIGTERM is JAX's
-                self._received = self._stack.enter_context(stop_signals())
-            with contextlib.ExitStack() as stack:
-                folder = stack.enter_context(files_of(self.workdir).run_folder(self.is_first))
-                self.path, self._push = folder.path, folder.push
-                processes.check_same(config=config.to_json(), **same)
-                latest = processes.from_first(self.checkpoints.read_latest_step())
-                save_config(config, next(iter(same.values())), self.path, latest, self._override)
-                start, state = self.checkpoints.resume(abstract, self._allow_restart)
-                if start:
-                    print(f"resumed at step {start} of {total} from {self.workdir}")
-                self.log = stack.enter_context(contextlib.closing(MetricLog(self.path, start, total, batch_size)))
-                stack.callback(lambda: self.timing.write(self.workdir, self.log.skipped))
-                yield start, state
+                self._received = stack.enter_context(stop_signals())
+            folder = stack.enter_context(files_of(self.workdir).run_folder(self.is_first))
+            self.path, self._push = folder.path, folder.push
+            processes.check_same(config=config.to_json(), **same)
+            latest = processes.from_first(self.checkpoints.read_latest_step())
+            save_config(config, next(iter(same.values())), self.path, latest, self._override)
+            start, state = self.checkpoints.resume(abstract, self._allow_restart)
+            if start:
+                print(f"resumed at step {start} of {total} from {self.workdir}")
+            self.log = stack.enter_context(contextlib.closing(MetricLog(self.path, start, total, batch_size)))
+            stack.callback(lambda: self.timing.write(self.workdir, self.log.skipped))
+            yield start, state
 
     def compiled_together(self, function: Callable) -> Callable:
         """A jitted function of one set of shapes; of many processes all have compiled it before any runs it.

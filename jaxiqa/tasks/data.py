@@ -20,7 +20,7 @@ from jaxiqa.inputs.transferred import Sources, batch_columns, make_crops
 
 
 class TrainingData:
-    """What a run trains, validates and tests on. The images of some datasets are distorted inside the step, anew in
+    """What a run trains, validates and tests on. The images of some datasets are distorted inside the step, again in
     every epoch: then batches hold whole clean images, and `prepare` makes crops of them.
 
     Args:

@@ -96,7 +96,7 @@ def read_object(data: bytes, start: int = 0) -> tuple[object, dict[str, Storage]
         return value
 
     try:
-        pickled = inert_pickle.load(data, start, _OPCODES, _MAX_OPCODES, _check_name, make)
+        pickled = inert_pickle.read(data, start, _OPCODES, _MAX_OPCODES, _check_name, make)
     except Refused as error:
         raise CheckpointError(f"its pickle {error}, which weights never need; {_SAVE}") from error
     return pickled.tree, storages, pickled.end

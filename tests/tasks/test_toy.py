@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import signal
 
 import flax.linen as nn
 import jax
@@ -101,6 +102,19 @@ def test_freezing_averages_and_parts_are_the_loop_s(tmp_path):
     state = Saved(tmp_path, 20).load(("params", "ema"), jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     assert np.all(state["params"]["Dense_0"]["bias"] == 0) and state["ema"].keys() == {"Dense_0/kernel"}
     assert not np.array_equal(state["ema"]["Dense_0/kernel"], state["params"]["Dense_0"]["kernel"])
+
+
+def test_a_signal_ends_the_test_of_the_best_step_at_once(tmp_path):
+    """There is nothing left to save: handlers are those from before the loop."""
+    seen = {}
+
+    class Asked(Toy):
+        def evaluate(self, variables, part="val"):
+            seen[part] = signal.getsignal(signal.SIGTERM)
+            return super().evaluate(variables, part)
+
+    train(tmp_path, Asked)
+    assert seen["test"] == signal.getsignal(signal.SIGTERM) != seen["val"]
 
 
 def test_override(tmp_path):

@@ -1,66 +1,38 @@
-"""GlintIQA on your own pictures: a folder and a CSV with one row per rated picture.
+"""GlintIQA on your own images: a folder and a CSV with one row per rated image.
 
-  python -m jaxiqa.train --config configs/glintiqa_folder.py --workdir workdir/mine \
+  jaxiqa train --config glintiqa_folder --workdir workdir/mine \
       --config.dataset.data_dir=/path/to/folder --config.dataset.group_column=content
 
-The CSV (index.csv) names the pictures in the column `path` and their opinion scores in `mos`; other names, the rating
-scale and its direction are options of config.dataset below. Pictures of one content belong together: name the column
-that says which (group_column), or the test pictures will have been seen. Contents are split 80/20.
+The CSV (index.csv) has the names of the images in the column `path` and their opinion scores in `mos`. Other columns,
+the rating scale and its direction are options of config.dataset, set below. Images of one content must stay in one part
+of the split. Name the column of the content (group_column); otherwise training sees the contents of test images.
+Contents are split 80/20.
 
-The variant is `test` (0.2 M parameters, 64-pixel crops, trained from nothing), which fits a CPU and a hundred pictures;
-with a GPU and thousands of pictures take --config.model.variant=vit_s16_r50.
+The variant is `test` (0.2 M parameters, 64-pixel crops, random initial weights), for a CPU and a hundred images. With a
+GPU and thousands of images use --config.model.variant=vit_s16_r50.
+--config.flip_vertical=False keeps photographs upright: crops are then mirrored left-right only.
 """
 
-import ml_collections
+from ml_collections import ConfigDict
+
+from jaxiqa.config import check_argument, default_config
 
 
-def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.seed = 0
-
+def get_config(arg: str = "") -> ConfigDict:
+    check_argument(arg, "smoke")
+    c = default_config("quality")
     c.model = dict(name="glintiqa", variant="test", dropout=0.1, cwsa_layout="reference")
-    c.init = dict(model="", vgfe="", clfe="")  # converted checkpoints to start from: the whole model, or its backbones
-    c.dtype = "float32"  # of the computation: float32 | bfloat16; parameters are float32
-    c.frozen = ()  # regular expressions over parameter paths
-    c.frozen_bn = "eval"  # BatchNorm of frozen parts: eval (running statistics) | train (batch statistics)
-
-    c.dataset = dict(
-        name="folder",
-        data_dir="",
-        csv="index.csv",
-        path_column="path",
-        label_column="mos",
-        group_column="",  # content; "": every picture is its own
-        score_range=(1.0, 5.0),  # of the rating scale
-        higher_is_better=True,  # False for DMOS
-    )
-    c.split = dict(round=1, selection="val", file="")  # selection: val | legacy; file: a split of others
-    c.labels = "score01"  # score01 (0..1, higher is better) | native
-    c.resize = 0  # shorter side of every picture in pixels; 0: as it is
-    c.cache_gb = 4.0  # GiB of decoded pictures kept in memory, for each part
-
-    c.batch_size = 64  # global
-    c.total = "1500 steps"  # durations: N steps | epochs | examples | percent
-    c.accumulate = 1  # parts of a batch that are computed one after the other; gradients are their mean
-    c.ema = 0.0  # decay of averaged parameters, which then score (0.999 averages the last 1000 steps); 0: off
-    c.loss = "huber+0.5*plcc"  # l1 | l2 | huber | plcc | rank, or a weighted sum of them
-    c.skip_nonfinite = False  # True: a step whose loss or gradient is no number changes nothing
-    c.optimizer = dict(
-        name="adamw", learning_rate=2e-3, weight_decay=1e-2, decay_on="kernel$", b1=0.9, b2=0.999, eps=1e-8,
-        grad_skip_norm=0.0,  # a step whose gradient has a larger norm changes nothing and is counted; 0: off
-        grad_clip_norm=1.0, lr_multipliers=(),
-    )  # fmt: skip
-    c.schedule = dict(name="cosine", warmup="3 percent", half_period="30 steps", drops=())
-
-    c.test_crops = "grid"  # grid (every pixel) | random:N
-    c.eval_batch_size = 64  # crops
-    c.log_every = "50 steps"
-    c.eval_every = "10 percent"
-    c.save_every = "10 percent"
-    c.mesh = dict(data=-1, fsdp=1)  # -1: all devices that are left
+    c.init.update(vgfe="", clfe="")  # converted backbones to start from
+    c.dataset.update(name="folder", csv="index.csv", path_column="path", label_column="mos")
+    c.dataset.group_column = ""  # column of the content; "": every image is its own content
+    c.dataset.score_range = (1.0, 5.0)  # ends of the rating scale
+    c.dataset.higher_is_better = True  # False for DMOS
+    c.cache_gb = 4.0
+    c.batch_size = c.eval_batch_size = 64
+    c.total = "1500 steps"
+    c.loss = "huber+0.5*plcc"
+    c.optimizer.learning_rate = 2e-3
     if arg == "smoke":
         c.batch_size, c.total = 8, "4 steps"
         c.log_every, c.eval_every, c.save_every = "1 steps", "2 steps", "2 steps"
-    elif arg:
-        raise ValueError(f'glintiqa_folder.py takes no argument or "smoke", not "{arg}"')
     return c

@@ -1,64 +1,42 @@
-"""GlintIQA on KADID-10k, from a model that is pretrained on transferred labels (configs/glintiqa_saqt_kadid10k.py).
+"""GlintIQA on KADID-10k, from a model pretrained on transferred labels (glintiqa_saqt_kadid10k).
 
-  python -m jaxiqa.train --config configs/glintiqa_kadid10k_from_saqt.py --workdir workdir/kadid_from_saqt \
+  jaxiqa train --config glintiqa_kadid10k_from_saqt --workdir workdir/kadid_from_saqt \
       --config.dataset.data_dir=/path/to/kadid10k --config.init.model=workdir/saqt
 
---config.split.round must be the --config.dataset.round of the pretraining, which held out what is tested here; any
-other is refused. All of the model is taken over, the regression head too; the optimiser starts anew.
+--config.split.round must equal --config.dataset.round of the pretraining. The pretraining has then held out the
+references that are tested here. Any other round is refused. The whole model is initialised, including its regression
+head. The state of the optimiser is not.
 
-To fine-tune on another dataset, take its own config with --config.init.model=workdir/saqt, e.g. configs/
-glintiqa_folder.py --config.model.variant=vit_s16_r50 (or the variant test, where it was pretrained by :test).
+To fine-tune on another dataset, use its own config with --config.init.model=workdir/saqt, e.g. glintiqa_folder with
+--config.model.variant=vit_s16_r50 (or the variant test, after pretraining with :test).
 
-glintiqa_kadid10k_from_saqt.py        our recipe: one cosine, labels 0..1, the epoch is picked on validation references.
-glintiqa_kadid10k_from_saqt.py:paper  the public code's recipe for KADID-10k (as glintiqa_kadid10k.py:paper), from
-                                      pretrained weights.
-glintiqa_kadid10k_from_saqt.py:test   the test variant, 1000 steps of 32 pictures, from glintiqa_saqt_kadid10k.py:test.
-glintiqa_kadid10k_from_saqt.py:smoke  four steps of that, to see that everything is in place.
+glintiqa_kadid10k_from_saqt        our recipe: one cosine schedule, labels 0..1, the epoch selected on validation
+                                   references.
+glintiqa_kadid10k_from_saqt:paper  the recipe of the public code for KADID-10k (as glintiqa_kadid10k:paper), from
+                                   pretrained weights.
+glintiqa_kadid10k_from_saqt:test   the test variant, 1000 steps of 32 images, from glintiqa_saqt_kadid10k:test.
+glintiqa_kadid10k_from_saqt:smoke  four steps of :test, to check the set-up.
 
-Nobody has run the full recipes to the end here: no expected score is given.
+The full recipes have not been run to the end here, so no expected score is given.
 """
 
-import ml_collections
+from ml_collections import ConfigDict
 
-# As in glintiqa_kadid10k.py: patch embedding, ViT blocks 0-4, ResNet stem and stages 1-2.
+from jaxiqa.config import check_argument, default_config
+
+# As in glintiqa_kadid10k: patch embedding, ViT blocks 0-4, ResNet stem and stages 1-2.
 FROZEN = (r"^vgfe/backbone/(patch_embed|block[0-4])/", r"^clfe/backbone/(conv1|bn1|layer[12]_\d+)/")
 
 
-def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.seed = 0
-
+def get_config(arg: str = "") -> ConfigDict:
+    check_argument(arg, "paper", "test", "smoke")
+    c = default_config("quality")
     c.model = dict(name="glintiqa", variant="vit_s16_r50", dropout=0.5, cwsa_layout="reference")
-    c.init = dict(model="workdir/saqt", vgfe="", clfe="")  # the pretrained model
-    c.dtype = "bfloat16"  # of the computation: float32 | bfloat16; parameters are float32
-    c.frozen = FROZEN  # regular expressions over parameter paths
-    c.frozen_bn = "eval"  # BatchNorm of frozen parts: eval (running statistics) | train (batch statistics)
-
-    c.dataset = dict(name="kadid10k", data_dir="")
-    c.split = dict(round=1, selection="val", file="")  # selection: val | legacy; file: a split of others
-    c.labels = "score01"  # score01 (0..1, higher is better) | native; as in pretraining
-    c.resize = 0  # shorter side of every picture in pixels; 0: as it is
-    c.cache_gb = 8.0  # GiB of decoded pictures kept in memory, for each part; the whole set takes 5.6
-
-    c.batch_size = 32  # global
-    c.total = "50 epochs"  # durations: N steps | epochs | examples | percent
-    c.accumulate = 1  # parts of a batch that are computed one after the other; gradients are their mean
-    c.ema = 0.0  # decay of averaged parameters, which then score (0.999 averages the last 1000 steps); 0: off
-    c.loss = "l1"  # l1 | l2 | huber | plcc | rank, or a weighted sum of them
-    c.skip_nonfinite = False  # True: a step whose loss or gradient is no number changes nothing
-    c.optimizer = dict(
-        name="adamw", learning_rate=1e-4, weight_decay=1e-2, decay_on="kernel$", b1=0.9, b2=0.999, eps=1e-8,
-        grad_skip_norm=0.0,  # a step whose gradient has a larger norm changes nothing and is counted; 0: off
-        grad_clip_norm=1.0, lr_multipliers=(),
-    )  # fmt: skip
-    c.schedule = dict(name="cosine", warmup="3 percent", half_period="30 steps", drops=())
-
-    c.test_crops = "grid"  # grid (every pixel) | random:N
-    c.eval_batch_size = 128  # crops
-    c.log_every = "50 steps"
-    c.eval_every = "1 epochs"
-    c.save_every = "1 epochs"
-    c.mesh = dict(data=-1, fsdp=1)  # -1: all devices that are left
+    c.init.update(model="workdir/saqt", vgfe="", clfe="")  # the pretrained model
+    c.dtype = "bfloat16"
+    c.frozen = FROZEN
+    c.dataset.name = "kadid10k"
+    c.eval_every = c.save_every = "1 epochs"
     if arg == "paper":
         c.seed = 12345
         c.dtype = "float32"
@@ -71,14 +49,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.test_crops = "random:25"
     elif arg in ("test", "smoke"):
         c.model.update(variant="test", dropout=0.1)
-        c.frozen = ()
-        c.dtype = "float32"
+        c.dtype, c.frozen = "float32", ()
         c.loss = "huber+0.5*plcc"
         c.optimizer.learning_rate = 1e-3
         c.total, c.log_every, c.eval_every, c.save_every = "1000 steps", "20 steps", "25 percent", "25 percent"
-        if arg == "smoke":
-            c.batch_size, c.total = 8, "4 steps"
-            c.log_every, c.eval_every, c.save_every = "1 steps", "2 steps", "2 steps"
-    elif arg:
-        raise ValueError(f'glintiqa_kadid10k_from_saqt.py takes no argument, "paper", "test" or "smoke", not "{arg}"')
+    if arg == "smoke":
+        c.batch_size, c.total = 8, "4 steps"
+        c.log_every, c.eval_every, c.save_every = "1 steps", "2 steps", "2 steps"
     return c

@@ -1,18 +1,21 @@
-"""Examine a dataset before training on it: files, names, labels and their direction, pictures, duplicates.
+"""Check a dataset before training: files, labels, duplicates.
 
-  python -m jaxiqa.doctor kadid10k /path/to/kadid10k
-  python -m jaxiqa.doctor folder /path/to/folder --option group_column=content --output report.json
-  python -m jaxiqa.doctor /path/to/anything
+  jaxiqa doctor kadid10k /path/to/kadid10k
+  jaxiqa doctor folder /path/to/folder --option group_column=content --output report.json
+  jaxiqa doctor /path/to/anything
 
-The third recognises the dataset by its label files. Everything that is wrong is listed at once, with what to do:
-missing and extra files, labels that are not the owners' (another scale, another column, turned over), a direction that
-the files contradict, contents that a split would tear apart, pictures that cannot be read or were resized, and pictures
-that are there twice, under whatever names and references. All pictures are decoded. Prepared folders (jaxiqa.prepare)
-are examined in the same way.
+The third command recognises the dataset by its label files. The program lists every fault with its remedy:
+  missing and extra files
+  labels that differ from the published ones (another scale, another column, reversed)
+  a direction of the labels (higher or lower is better) that contradicts the files
+  images of one content that a split would put into different parts
+  images that cannot be read or were resized
+  images that occur twice, also under different names or references
+All images are decoded. Prepared folders (`jaxiqa prepare`) can be checked too.
 
 --output writes FILE.json with every finding in full.
 
-Exit codes: 0 nothing is wrong, 2 usage, 3 faults were found, 75 disk full.
+Exit codes: 0 no fault, 2 usage, 3 faults were found, 75 disk full.
 """
 
 import functools
@@ -21,30 +24,30 @@ import os
 import shutil
 import textwrap
 
-from absl import flags
 from etils import epath
 from tqdm import tqdm
 
-from jaxiqa import datasets, program
-from jaxiqa.datasets import diagnosis
+from jaxiqa import datasets, program, shared_flags
+from jaxiqa.datasets.doctor import diagnosis
 from jaxiqa.datasets.options import parse_options
 from jaxiqa.errors import ConfigError, DataError, printable
-from jaxiqa.inputs import content
 from jaxiqa.version import __version__
 
-_OUTPUT = flags.DEFINE_string("output", None, "File to write: FILE.json.")
-_OPTION = flags.DEFINE_multi_string("option", [], "KEY=VALUE, an option of the dataset's reader; may be repeated.")
+_OUTPUT = shared_flags.output_file(".json")
+_OPTION = shared_flags.option()
 
-SHOWN = 10  # places of one finding that are printed
+SHOWN = 10  # number of places of a finding that are printed
 
 
 def main(words: list[str]) -> None:
     """The program."""
     if not 1 <= len(words) <= 2:
-        raise ConfigError("give a dataset's folder: python -m jaxiqa.doctor NAME DIR, or DIR alone")
+        raise ConfigError(
+            "the folder of one dataset must be given: jaxiqa doctor NAME DIR, or jaxiqa doctor DIR",
+            code="missing",
+            key="dataset",
+        )
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
-    if output and output.suffix != ".json":
-        raise ConfigError(f"--output {output} must end in .json")
     data_dir = os.path.expanduser(words[-1])
     name = datasets.find(words[0]) if len(words) == 2 else diagnosis.recognise(data_dir)
     findings, about = examine(name, data_dir, parse_options(_OPTION.value))
@@ -53,28 +56,34 @@ def main(words: list[str]) -> None:
         try:
             output.write_text(json.dumps({**about, "findings": [vars(f) for f in findings]}, indent=1) + "\n")
         except OSError as error:
-            raise ConfigError(f"--output {output} cannot be written ({error.strerror}); name another file") from error
+            raise ConfigError(
+                f"--output {output} cannot be written ({error.strerror}); name another file",
+                code="unwritable",
+                key="--output",
+            ) from error
     what = f"{name} in {data_dir}" if data_dir else name
     if faults := sum(f.result == "fault" for f in findings):
-        raise DataError(f"{what}: {faults} fault(s), listed above with what to do")
-    print(f"{what}: nothing is wrong")
+        raise DataError(f"{what}: {faults} fault(s), listed above with remedies", code="faults", key=data_dir)
+    print(f"{what}: no fault was found")
 
 
 def examine(name: str, data_dir: str, options: dict) -> tuple[list[diagnosis.Finding], dict]:
-    """All findings, and what they are about."""
+    """Returns all findings, and what is written above them in FILE.json."""
+    from jaxiqa.inputs import image_scan
+
     about = {"dataset": name, "data_dir": data_dir, "options": options, "jaxiqa": __version__}
     dataset, findings = diagnosis.read(name, data_dir, options)
     if dataset is None:
         return findings, about
     findings += [*diagnosis.examine(dataset), *diagnosis.look(dataset, data_dir, options)]
     paths = list(dict.fromkeys(r.path for r in dataset.records))
-    bar = tqdm(content.decode_all(paths), "decoding", len(paths), unit=" pictures", mininterval=1, disable=None)
-    findings += content.compare(dataset, dict(zip(paths, bar, strict=True)))
+    bar = tqdm(image_scan.decode_all(paths), "decoding", len(paths), unit=" images", mininterval=1, disable=None)
+    findings += image_scan.compare(dataset, dict(zip(paths, bar, strict=True)))
     return findings, about | {"records": len(dataset), "pictures": len(paths), "fingerprint": dataset.fingerprint}
 
 
 def show(findings: list[diagnosis.Finding]) -> None:
-    """The table, in the width of the terminal."""
+    """Prints the findings as a table, as wide as the terminal."""
     width = max(60, shutil.get_terminal_size((120, 24)).columns)
     wrap = functools.partial(textwrap.fill, width=width, break_on_hyphens=False, break_long_words=False)
     for f in findings:

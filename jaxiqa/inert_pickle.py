@@ -1,58 +1,61 @@
-"""Pickles from elsewhere as plain data: nothing that a file names is imported or called.
+"""Reads foreign pickles as plain data: nothing that a file names is imported or called.
 
-A pickle is a program that may call whatever it names. Here `pickle.Unpickler` builds its dicts, lists, tuples, sets,
-strings, bytes and numbers, and every name stands for a class of records that only store what they are given.
+A pickle is a program that may call whatever it names. Here `pickle.Unpickler` builds only dicts, lists, tuples, sets,
+strings, bytes and numbers. Every name becomes a class of records that only store what they are given.
 
-The unpickler itself has no bounds: it sizes its memo by the largest index that a file asks for, and it hashes the key
-of a dict at once, whatever that costs. A scan of the opcodes (pickletools.genops) therefore comes first, which follows
-the stack and builds nothing. It refuses opcodes that data never need, names that the caller does not know, memo
-indices beyond the number of opcodes, strings that are longer than the file, deep nesting, keys that are costly to hash
-and keys that occur twice in one dict. A list that is filled after it was put into another may still make the result
-deeper than MAX_DEPTH, or infinite: whoever walks through it must not recurse.
+The unpickler itself has no limits. The file decides how large the memo is. The unpickler hashes each key of a dict,
+whatever that costs. So a scan of the opcodes (pickletools.genops) comes first. It follows the stack and builds nothing.
+It refuses opcodes that data never need, names that the caller does not know, memo indices beyond the number of opcodes,
+strings that are longer than the file, deep nesting, keys that are costly to hash and keys that occur twice in one dict.
+A list that is filled after it was put into another may still make the result deeper than MAX_DEPTH, or cyclic. Code
+that walks through the result must not recurse.
 """
 
 import io
 import pickle
 import pickletools
-from collections.abc import Callable, Container
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Container, Set
+from typing import ClassVar, NamedTuple, TypeGuard
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _ATOMS = {*_CONSTANTS, "BININT", "BININT1", "BININT2", "LONG1"}
 _ATOMS |= {"BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"}
 _RARE_ATOMS = {"BINFLOAT", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING", "BINBYTES8"}
-_INTO = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}  # change what lies below their arguments
-# What dicts, lists and tuples of strings, integers and NumPy's integers need in protocols 2 to 5.
+_INTO = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}  # change the item below their arguments
+# Enough for dicts, lists and tuples of strings, integers and NumPy integers in protocols 2 to 5.
 PLAIN = frozenset({"PROTO", "FRAME", "STOP", "MARK", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET"})
 PLAIN |= _ATOMS | _INTO - {"ADDITEMS"} | {"EMPTY_LIST", "EMPTY_DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
 PLAIN |= {"GLOBAL", "STACK_GLOBAL", "REDUCE"}
-# All that may be allowed: floats, Python 2, sets, persistent ids and instances beside them.
+# All opcodes that a caller may allow: also floats, Python 2, sets, persistent ids and instances.
 OPCODES = PLAIN | _RARE_ATOMS | {"EMPTY_TUPLE", "EMPTY_SET", "ADDITEMS", "FROZENSET", "BINPERSID", "NEWOBJ"}
 
 _KINDS = dict.fromkeys(("GLOBAL", "STACK_GLOBAL"), "class") | dict.fromkeys(("REDUCE", "NEWOBJ", "BINPERSID"), "record")
-PERSISTENT_ID = "persistent id"  # the name of records that stand for something outside of the pickle
+PERSISTENT_ID = "persistent id"  # the name of records for objects outside of the pickle
 MAX_DEPTH = 500  # of containers in containers; checkpoints have about ten levels
 _MAX_NAMES = 1000  # each becomes a class of about 1 kB
-_MAX_HASHED = 10_000  # parts of all tuples and records in sets: each part is hashed at every use
-_MAX_KEY_BITS = 60  # larger integers may be chosen to have the same hash
-_MAX_LINE = 1 << 16  # bytes; the error texts of pickletools hold a whole line
+_MAX_HASHED = 10_000  # parts of all tuples and records in sets; each part is hashed at every use
+_MAX_KEY_BITS = 60  # larger integers can be chosen to have equal hashes
+_MAX_LINE = 1 << 16  # bytes; pickletools puts a whole line into its error texts
 
 
 class Refused(Exception):
-    """What a pickle does that is not read, in words that follow "its pickle"."""
+    """A pickle does something that is refused; the text continues a sentence that starts with "its pickle"."""
 
 
 class Record:
-    """An object that a pickle asks for, and which is not built. Each name has a subclass of its own.
+    """Stands for an object that a pickle asks for and that is not built. Each name has its own subclass.
 
     Attributes:
-      name: "module.attribute" as the file has it, or PERSISTENT_ID.
-      args: what the object was to be called with.
-      added: [what was to be appended, or (key, value) that was to be set].
-      state: what was to become its attributes, None without.
+      name: "module.attribute" as in the file, or PERSISTENT_ID.
+      args: the arguments of the call.
+      added: the appended items, and (key, value) of the items that were set.
+      state: the state for __setstate__; None if there is none.
     """
 
-    __slots__ = ("added", "args", "state")  # and no __dict__, which a file could fill
+    __slots__ = ("added", "args", "state")  # no __dict__, because a file could fill it
+    args: tuple
+    added: list
+    state: object
     name: ClassVar[str]
     loading: ClassVar["_Unpickler"]
 
@@ -75,7 +78,7 @@ class Record:
 
 
 class Pickled(NamedTuple):
-    """The object of one pickle, the records in it (what a record is made of comes before it), and the pickle's end."""
+    """The object of one pickle, its records (those in another record come first), and the position of its end."""
 
     tree: object
     records: list[Record]
@@ -83,43 +86,49 @@ class Pickled(NamedTuple):
 
 
 def read(
-    data: bytes, start: int, opcodes: set[str], max_opcodes: int, check_name: Callable[[str], None], make=lambda r: r
+    data: bytes, start: int, opcodes: Set[str], max_opcodes: int, check_name: Callable[[str], None], make=lambda r: r
 ) -> Pickled:
-    """The pickle at data[start:], of dict, list, tuple, set, frozenset, str, bytes, int, float, bool, None and Record.
+    """Reads the pickle at data[start:] as plain data.
 
-    Byte strings of Python 2 become str. The keys of dicts are str, bytes, numbers or None. Time and memory are bounded
-    by the length of the pickle and the number of its opcodes, of which each takes at most some hundred bytes.
+    The result may have dict, list, tuple, set, frozenset, str, bytes, int, float, bool, None and Record. Byte strings
+    of Python 2 become str. The keys of dicts are str, bytes, numbers or None. Time and memory are bounded by the length
+    of the pickle and the number of its opcodes; an opcode takes at most some hundred bytes.
 
     Args:
-      data, start: the bytes and where the pickle starts in them; more may follow it.
-      opcodes, max_opcodes: those of OPCODES that it may use, and how many it may have.
-      check_name: is called with each "module.attribute", and raises an error of its own for one that is not read.
-      make: is called with each new Record, and gives what takes its place.
+      data, start: the bytes and the position of the pickle in them; more bytes may follow it.
+      opcodes, max_opcodes: the opcodes of OPCODES that it may use, and their largest number.
+      check_name: called with each "module.attribute"; raises an exception for a name that is not allowed.
+      make: called with each new Record; returns the object that replaces it.
 
     Raises:
-      Refused: the pickle asks for more than this.
-      Exception: of any kind if the bytes are not a pickle; the caller turns it into a sentence.
+      Refused: the pickle does anything else.
+      Exception: of any kind if the bytes are not a pickle; the caller turns it into an error message.
     """
     end = _scan(data, start, opcodes, max_opcodes, check_name)
     unpickler = _Unpickler(io.BytesIO(data[start:end]), make)
     return Pickled(unpickler.load(), unpickler.records, end)
 
 
+def is_class(value: object) -> TypeGuard[type[Record]]:
+    """Whether a value of the result is a class; all classes in it are classes of records."""
+    return isinstance(value, type)
+
+
 def need(kind: str, value: object):
-    """The value, which must be a "class" of records, or of the type of this name."""
-    if ("class" if isinstance(value, type) else type(value).__name__) != kind:
+    """Returns the value. Raises Refused unless it is a class of records (kind "class") or its type is named `kind`."""
+    if ("class" if is_class(value) else type(value).__name__) != kind:
         raise Refused(f"has a {_kind(value)} in the place of a {kind}")
     return value
 
 
 def set_item(target: dict, key: object, value: object) -> None:
-    """target[key] = value; refuses a key that is costly to hash, or there already."""
+    """Sets target[key] = value. Raises Refused if the key is costly to hash or already in the dict."""
     check_key(key, target)
     target[key] = value
 
 
 def check_key(key: object, known: Container) -> None:
-    """Refuses a key of a dict that is costly to hash, or that is known already."""
+    """Raises Refused if the key of a dict is costly to hash or already in `known`."""
     if type(key) not in (str, int, float, bool, bytes, type(None)):
         raise Refused(f"has a {_kind(key)} as the key of a dict")
     _hash_cost(key)
@@ -151,7 +160,7 @@ class _Lines(io.BytesIO):
 
 
 class _Node:
-    """What the scan knows of a container, record or class; of numbers, strings and None it keeps the value."""
+    """A container, record or class in the scan. Numbers, strings and None are kept as values."""
 
     __slots__ = ("depth", "keys", "kind", "parts")
 
@@ -174,9 +183,9 @@ class _Node:
             self.keys.add(key)
 
 
-def _scan(data: bytes, start: int, opcodes: frozenset, max_opcodes: int, check_name: Callable) -> int:
-    """The end of the pickle at `start`; whatever it may not do is refused before it is done."""
-    stack, below, memo = [], [], {}  # `below` holds the stacks under each mark
+def _scan(data: bytes, start: int, opcodes: Set[str], max_opcodes: int, check_name: Callable) -> int:
+    """Returns the end of the pickle at `start`. Raises Refused for anything that it may not do."""
+    stack, below, memo = [], [], {}  # `below` holds the stack under each mark
     names, hashed = set(), 0
     stream = _Lines(data)
     stream.seek(start)
@@ -244,7 +253,7 @@ def _need(kind: str, item: object) -> None:
 
 
 def _hash_cost(item: object) -> int:
-    """Of what each use costs: all parts of a tuple, nothing for strings and numbers."""
+    """Returns the cost of hashing: all parts of a tuple; 0 for strings and numbers, which are hashed fast."""
     if type(item) is int and item.bit_length() > _MAX_KEY_BITS:
         raise Refused(f"has an integer of {item.bit_length()} bits as a key")
     return item.parts if _kind(item) in ("tuple", "frozenset") else type(item) is _Node

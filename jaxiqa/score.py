@@ -1,17 +1,24 @@
-"""Score pictures with a trained model: how good does each of them look, 0 to 100?
+"""Score images with a trained model, 0 to 100.
 
-  python -m jaxiqa.score --checkpoint workdir/mine photo.jpg pictures/ --output scores.csv
+  jaxiqa score --checkpoint workdir/mine photo.jpg folder/ --output scores.csv
 
-PATH... are files and folders (with everything below them; in folders, only names that end like pictures are taken).
-A terminal shows a table; into a pipe or file, standard output is CSV. --output writes FILE.csv or FILE.json as well.
+PATH... are image files and folders. A folder is searched, with all its subfolders, for files with the extension of an
+image format. Standard output is a table on a terminal, and CSV in a pipe or file. --output also writes FILE.csv or
+FILE.json.
 
-Columns: path; score, 0..100 over the range of the training set's labels, higher is better; native, the same on the
-training set's own scale and in its direction; se, the standard error of score over the crops that were looked at
-(empty for a single crop); crops, the test policy; status, "ok" or "refused"; reason, why it could not be read. With
---explain also the probabilities (means over the crops) of families of distortions: pristine, blur, colour, ...
+Columns:
+  path     the image
+  score    0 to 100 over the range of the training set's labels; higher is better
+  native   the score on the scale and in the direction of the training set's labels
+  se       standard error of the score over the crops; empty for a single crop
+  crops    the crop policy: grid, random:N or whole
+  status   "ok" or "refused"
+  reason   why the image was refused
+--explain adds a column for each family of distortions (pristine, blur, colour, ...). The column holds the
+probability of the family, averaged over the crops.
 
-Exit codes: 0 done, 2 usage, 3 not one picture (with --strict: any picture) could be read, 4 unusable checkpoint,
-75 disk full.
+Exit codes: 0 done, 2 usage, 3 no image could be read (with --strict: not every image could be read), 4 unusable
+checkpoint, 75 disk full.
 """
 
 import contextlib
@@ -27,26 +34,29 @@ from absl import flags
 from etils import epath
 from tqdm import tqdm
 
-from jaxiqa import program
+from jaxiqa import program, shared_flags
 from jaxiqa.errors import ConfigError, DataError, full_disk, printable
-from jaxiqa.inputs.files import find_pictures
-from jaxiqa.runs import compile_cache
-from jaxiqa.scoring.scorer import Scorer
+from jaxiqa.inputs.image_paths import find_images
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of a training run, or a converted checkpoint.")
-_STEP = flags.DEFINE_integer("step", None, "Step of the checkpoint; default: the best one, else the latest.")
-_CROPS = flags.DEFINE_string("crops", None, "grid (every pixel is seen) or random:N; default: the checkpoint's own.")
-_TARGET = flags.DEFINE_multi_string("target", [], "Another way to give a PATH; may be repeated.", short_name="t")
-_OUTPUT = flags.DEFINE_string("output", None, "File to write: FILE.csv or FILE.json.")
-_STRICT = flags.DEFINE_bool("strict", False, "Exit with 3 when any picture was refused.")
-_EXPLAIN = flags.DEFINE_bool("explain", False, "Say which kinds of distortion are seen (MFEN with a pretrained DAN).")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Crops in a batch; default: by their size.", lower_bound=1)
+_CHECKPOINT = shared_flags.checkpoint()
+_STEP = shared_flags.step()
+_CROPS = shared_flags.crops()
+_TARGET = flags.DEFINE_multi_string(
+    "target", [], "Image file or folder to score, in addition to PATH...", short_name="t"
+)
+_OUTPUT = shared_flags.output_file(".csv", ".json")
+_STRICT = flags.DEFINE_bool("strict", False, "Exit with code 3 if any image could not be read.")
+_EXPLAIN = flags.DEFINE_bool(
+    "explain", False, "Add the probabilities of distortion families (for MFEN with a pretrained DAN)."
+)
+_BATCH_SIZE = shared_flags.batch_size()
+_ALLOW = shared_flags.allow()
 
 COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason")
 
 
 def csv_writer(file, columns) -> csv.DictWriter:
-    """A writer that has written the header."""
+    """Returns a CSV writer, after it has written the header."""
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
     return writer
@@ -55,21 +65,38 @@ def csv_writer(file, columns) -> csv.DictWriter:
 def main(paths: list[str]) -> None:
     """The program."""
     if not _CHECKPOINT.value:
-        raise ConfigError("--checkpoint is missing; name the --workdir of a training run (no weights come with jaxiqa)")
+        raise ConfigError(
+            "--checkpoint is missing; name the --workdir of a training run (no weights come with jaxiqa)",
+            code="missing",
+            key="--checkpoint",
+        )
     if not (paths := [*paths, *_TARGET.value]):
-        raise ConfigError("no picture to score; name files or folders: python -m jaxiqa.score --checkpoint W PATH...")
+        raise ConfigError(
+            "there are no images to score; name files or folders: jaxiqa score --checkpoint DIR PATH...",
+            code="missing",
+            key="images",
+        )
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
-    if output and output.suffix not in (".csv", ".json"):
-        raise ConfigError(f"--output {output} must end in .csv or .json")
-    paths = find_pictures(paths)
+    paths = find_images(paths)
+
+    from jaxiqa.runs import compile_cache
+    from jaxiqa.scoring.scorer import Scorer
+
     compile_cache.enable()
-    scorer = Scorer(_CHECKPOINT.value, _STEP.value, _CROPS.value, _BATCH_SIZE.value, explain=_EXPLAIN.value)
+    scorer = Scorer(
+        _CHECKPOINT.value,
+        _STEP.value,
+        _CROPS.value,
+        _BATCH_SIZE.value,
+        explain=_EXPLAIN.value,
+        allow=_ALLOW.value,
+    )
     card, columns = scorer.card, (*COLUMNS, *scorer.families)
     direction = "higher" if card.scale.higher_is_better else "lower"
     print(
         f"{card.model['name']} {card.model['variant']}, step {scorer.step} of {scorer.workdir}, crops {card.crops}\n"
-        f"trained on {card.dataset or 'a dataset not known'}: "
-        f"native {card.scale.lo:g}..{card.scale.hi:g}, {direction} is better",
+        f"trained on {card.dataset or 'an unknown dataset'}; "
+        f"native scale {card.scale.lo:g}..{card.scale.hi:g}, {direction} is better",
         *([f"note: {card.note}"] if card.note else []),
         sep="\n",
         file=sys.stderr,
@@ -79,7 +106,7 @@ def main(paths: list[str]) -> None:
     with _output(output, head, columns) as write:
         sys.stdout.reconfigure(errors="surrogateescape")  # file names hold any bytes
         show = _table(paths, scorer.families) if sys.stdout.isatty() else csv_writer(sys.stdout, columns).writerow
-        scores = tqdm(scorer.scores(paths), "scoring", len(paths), unit=" pictures", disable=None, leave=False)
+        scores = tqdm(scorer.scores(paths), "scoring", len(paths), unit=" images", disable=None, leave=False)
         for path, found in zip(paths, scores, strict=True):
             row = dict.fromkeys(columns, "") | {"path": path, "crops": card.crops, "status": "ok"}
             if found.reason:
@@ -95,19 +122,23 @@ def main(paths: list[str]) -> None:
     refused = [row["reason"] for row in rows if row["reason"]]
     print(
         f"scored {len(rows) - len(refused)}, refused {len(refused)} in {took:.1f} s "
-        f"({len(rows) / took:.1f} pictures/s, {scorer.predictor.compiled_shapes} compiled shape(s))"
+        f"({len(rows) / took:.1f} images/s, {scorer.predictor.compiled_shapes} compiled shape(s))"
         + (f"; {output}" if output else ""),
         file=sys.stderr,
     )
     if refused and (_STRICT.value or len(refused) == len(rows)):
-        raise DataError(f"{len(refused)} of {len(rows)} pictures refused; the first: {refused[0]}")
+        raise DataError(
+            f"{len(refused)} of {len(rows)} images could not be read; reason for the first: {refused[0]}",
+            code="faults",
+            key=refused[0],
+        )
 
 
 @contextlib.contextmanager
 def _output(path: epath.Path | None, head: dict, columns):
-    """write(row) into a CSV, or into a JSON that begins with `head`; the file appears when all is written.
+    """Yields write(row), for a CSV file or a JSON file that begins with `head`.
 
-    Whatever stops the program, the rows so far are left in FILE.part.
+    The file appears when all rows are written. If the program stops earlier, the rows so far are in FILE.part.
     """
     if path is None:
         yield lambda row: None
@@ -116,7 +147,11 @@ def _output(path: epath.Path | None, head: dict, columns):
     try:
         file = io.TextIOWrapper(part.open("wb"), "utf-8", "surrogateescape", newline="", line_buffering=True)
     except OSError as error:
-        raise ConfigError(f"--output {path} cannot be written ({error.strerror}); name another file") from error
+        raise ConfigError(
+            f"--output {path} cannot be written ({error.strerror}); name another file",
+            code="unwritable",
+            key="--output",
+        ) from error
     with full_disk(part), file:
         try:
             yield csv_writer(file, columns).writerow if path.suffix == ".csv" else rows.append
@@ -131,9 +166,9 @@ def _output(path: epath.Path | None, head: dict, columns):
 
 
 def _table(paths: list[str], families):
-    """show(row) for people: the path's end, the score with its standard error, the native value, what is seen."""
+    """Returns show(row) for a terminal: end of the path, score, standard error, native score, distortions."""
     width = min(max(map(len, map(printable, paths))), max(20, os.get_terminal_size().columns - 36))
-    print(f"{'picture':{width}}   score      se    native")
+    print(f"{'image':{width}}   score      se    native")
 
     def show(row):
         path = printable(row["path"])

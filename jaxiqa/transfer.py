@@ -1,105 +1,121 @@
-"""Give pristine pictures the quality labels of similar pictures that people have rated (SAQT).
+"""Give pristine images the labels of similar rated images (SAQT).
 
-  python -m jaxiqa.transfer --checkpoint converted/resnet101 --dataset kadid10k --data_dir /path/to/kadid10k \\
+  jaxiqa transfer --checkpoint converted/resnet101 --dataset kadid10k --data_dir /path/to/kadid10k \\
       --pictures /path/to/kadis700k/ref_imgs --output saqt
-  python -m jaxiqa.train --config CONFIG --config.dataset.name=saqt --config.dataset.data_dir=saqt ...
-  python -m jaxiqa.transfer --output saqt --gallery gallery.png
+  jaxiqa train --config CONFIG --config.dataset.name=saqt --config.dataset.data_dir=saqt ...
+  jaxiqa transfer --output saqt --gallery gallery.png
 
-For every picture of the pool --pictures (or of those that --list names, one a line), the most similar reference picture
-of the rated --dataset is found by features of a converted ResNet. A version of the picture with distortion type t at
-level l then has the score that people gave to the reference with the same distortion. --dataset is kadid10k; tid2013 or
-csiq, of which the types shared with KADID-10k are taken, level for level; or a folder whose index.csv has columns for
-the reference (--option group_column=COLUMN), distortion and level.
+The pool is the folder of pristine images --pictures. For every image of the pool, the program finds the most similar
+reference image (the match) of the rated --dataset. It compares features of a converted ResNet. If the image is then
+distorted with type t at level l, its label is the score of the match with the same type and level. --dataset is one of:
+  kadid10k
+  tid2013 or csiq: only the types that KADID-10k has too, level for level
+  folder: its index.csv needs columns for the reference (--option group_column=COLUMN), distortion and level
 
---matches reads the matches from a CSV in one of the forms that SAQT was published in, instead of computing them. With
-several datasets in it, or with --steer NAME=FOLDER (their reference pictures), the pool is chosen as in the released
-set: the --top pictures most like each of them, filled up to --choose with those most like the rated dataset.
+--list restricts the pool to the names in a file, one per line. --matches reads the matches from a CSV file in one of
+the published forms of SAQT and computes none. --steer NAME=FOLDER gives the reference images of a further dataset. With
+--steer, or if the file of --matches has several datasets, the program selects images from the pool, as for the released
+set. It selects the --top images most similar to each further dataset, then the images most similar to the rated
+dataset, until there are --choose images.
 
---labels: top1 (the best match), random (any reference, to compare with) or cell_mean (the mean of the references by
-type and level; of those that train, where the dataset is read). The last two need no matches: without --checkpoint none
-are computed, and KADID-10k's dmos.csv is enough (--option labels_only=True). top1 needs --checkpoint or --matches; with
---allow_untrained a network that has learnt nothing matches, whose similarity has no meaning.
+--labels:
+  top1       the scores of the best match; needs --checkpoint or --matches
+  random     the scores of a random reference, as a control
+  cell_mean  the mean score of each type and level, over the references of the training part
+random and cell_mean need no matches. Without --checkpoint no matches are computed, and for KADID-10k the file dmos.csv
+is enough (--option labels_only=True). --allow_untrained uses an untrained network, whose similarity has no meaning.
 
-The folder --output receives sources.csv, reference_labels.csv and saqt.json, which are the dataset `saqt`, matches.csv,
-and features as .npz, which the next run takes up. --public writes all labels, 0..9, and the matches as the authors'
-tools read them. --gallery FILE.png shows pictures beside their matches, from the most to the least similar. --render
-FOLDER writes the distorted pictures as 512x384 BMP under their public names (3.7 TB for 50,000), of --types only where
-given; files that exist are kept. Both also work alone, on an --output that is there.
+The folder --output receives sources.csv, reference_labels.csv and saqt.json (these are the dataset `saqt`),
+matches.csv, and features as .npz files, which the next run reuses. --public also writes all labels (0 to 9) and the
+matches in the authors' form. --gallery FILE.png shows images beside their matches, from the most to the least
+similar. --render FOLDER writes the distorted images as 512x384 BMP files under their public names (3.7 TB for 50,000
+images). --types restricts them to some types. Existing files are kept. --gallery and --render also work without
+--dataset, on an existing --output.
 
-In many processes (launch/README.md) each computes the features of a share of the pool and renders a share of the
-pictures, and the first does the rest; --output must be a folder that all of them see.
+With many processes (launch/README.md), each process computes features and renders images for its share of the pool.
+Process 0 does the rest. All processes must see the folder --output.
 
-Exit codes: 0 done, 2 usage, 3 bad data (pictures that cannot be read are left out and named), 4 unusable checkpoint, 75
-try again (disk full, a host is missing), 130 / 143 stopped by Ctrl-C / SIGTERM (rendering goes on where it stopped).
+Exit codes: 0 done, 2 usage, 3 bad data (unreadable images are named and left out), 4 unusable checkpoint, 75 try
+again (disk full, a host is missing), 130 or 143 stopped by Ctrl-C or SIGTERM (repeat the command to continue
+rendering).
 """
 
 import contextlib
 import os
 import time
+from typing import TYPE_CHECKING
 
-import jax
 from absl import flags
 from etils import epath
 
-from jaxiqa import datasets, program
-from jaxiqa.datasets import kadid_types, saqt, saqt_files
+from jaxiqa import datasets, program, shared_flags
+from jaxiqa.datasets import kadid_types
+from jaxiqa.datasets.formats import saqt_files
 from jaxiqa.datasets.options import parse_options
-from jaxiqa.distortions import parse_types
+from jaxiqa.datasets.readers import saqt
 from jaxiqa.errors import ConfigError, DataError, full_disk
-from jaxiqa.evaluation import report
-from jaxiqa.inputs.files import find_pictures
-from jaxiqa.inputs.render import render_whole
-from jaxiqa.models.resnet import VARIANTS
-from jaxiqa.retrieval import labels
-from jaxiqa.retrieval.features import Extractor, load_backbone, untrained_backbone
-from jaxiqa.retrieval.gallery import draw_gallery
-from jaxiqa.retrieval.matching import Found, Matcher, by_lot, number_references
-from jaxiqa.retrieval.selection import choose
-from jaxiqa.runs import compile_cache, processes
-from jaxiqa.training import sharding
+from jaxiqa.files import write_json
+from jaxiqa.inputs.image_paths import find_images
+from jaxiqa.saqt import labels
 from jaxiqa.version import __version__
 
-_LENDERS = list(datasets.facts("SHARED_TYPES"))
-_DATASET = flags.DEFINE_enum("dataset", None, _LENDERS, "Rated dataset that the labels are from.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "Its folder.")
-_OPTION = flags.DEFINE_multi_string("option", [], "KEY=VALUE, an option of the dataset's reader; may be repeated.")
-_REFERENCES = flags.DEFINE_string("references", None, "Folder of its reference pictures; default: below --data_dir.")
-_PICTURES = flags.DEFINE_string("pictures", "", "Folder of the pool of pristine pictures.")
-_LIST = flags.DEFINE_string("list", None, "Text file: these pictures of the pool, one name a line.")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Converted ResNet (python -m jaxiqa.convert --model resnet101).")
-_BACKBONE = flags.DEFINE_enum("backbone", "resnet101", list(VARIANTS), "Without --checkpoint: the untrained network.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Pictures of 512x384 in a batch.", lower_bound=1)
-_MATCHES = flags.DEFINE_string("matches", None, "CSV of published matches, instead of computing them.")
-_TOP_K = flags.DEFINE_integer("top_k", 1, "Matches of each picture in matches.csv; labels use the best.", lower_bound=1)
-_STEER = flags.DEFINE_multi_string("steer", [], "NAME=FOLDER, references to choose the pool by; may be repeated.")
-_TOP = flags.DEFINE_integer("top", 10_000, "Pictures taken for each dataset that steers.", lower_bound=1)
-_CHOOSE = flags.DEFINE_integer("choose", 50_000, "Pictures in all, where datasets steer.", lower_bound=1)
-_LABELS = flags.DEFINE_enum("labels", "top1", labels.MODES, "Whose scores a picture gets.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of --labels random.")
-_UNTRAINED = flags.DEFINE_bool("allow_untrained", False, "Let an untrained network match for --labels top1.")
-_PUBLIC = flags.DEFINE_enum("public", "none", ("none", *saqt_files.FORMS), "Also write public files of this form.")
-_GALLERY = flags.DEFINE_string("gallery", None, "FILE.png to draw.")
-_RENDER = flags.DEFINE_string("render", None, "Folder to write distorted pictures to.")
-_TYPES = flags.DEFINE_string("types", "all", "Types to render: names and numbers with commas, e.g. jpeg2000,10,15.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the new dataset, or of one that is there.")
-_CLUSTER = program.cluster_flags()
+if TYPE_CHECKING:
+    from jaxiqa.saqt.matching import Found, Matcher
+
+_RATED = list(datasets.facts("SHARED_TYPES"))
+_DATASET = flags.DEFINE_enum("dataset", None, _RATED, "Rated dataset whose labels are transferred.")
+_DATA_DIR = shared_flags.data_dir()
+_OPTION = shared_flags.option()
+_REFERENCES = flags.DEFINE_string(
+    "references", None, "Folder of the reference images of the dataset; default: below --data_dir."
+)
+_IMAGES = flags.DEFINE_string("pictures", "", "Folder of the pool of pristine images.")
+_LIST = flags.DEFINE_string("list", None, "Text file that restricts the pool to the images it names, one per line.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Converted ResNet that matches images (jaxiqa convert --model resnet101)."
+)
+_BACKBONE = flags.DEFINE_string(
+    "backbone", "resnet101", "Untrained ResNet to use without --checkpoint: resnet50 or resnet101."
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Number of images of 512x384 in a batch.", lower_bound=1)
+_MATCHES = flags.DEFINE_string("matches", None, "CSV file of published matches to read instead of computing matches.")
+_TOP_K = flags.DEFINE_integer("top_k", 1, "Number of matches per image in matches.csv.", lower_bound=1)
+_STEER = flags.DEFINE_multi_string(
+    "steer", [], "Reference images of a further dataset, by which the pool is selected, as NAME=FOLDER"
+)
+_TOP = flags.DEFINE_integer("top", 10_000, "Number of images of the pool to choose for each --steer.", lower_bound=1)
+_CHOOSE = flags.DEFINE_integer(
+    "choose", 50_000, "Number of images of the pool to choose in all, with --steer.", lower_bound=1
+)
+_LABELS = flags.DEFINE_enum("labels", "top1", labels.MODES, "References whose scores an image receives.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of --labels random.")
+_UNTRAINED = flags.DEFINE_bool("allow_untrained", False, "Allow an untrained network for --labels top1.")
+_PUBLIC = flags.DEFINE_enum(
+    "public", "none", ("none", *saqt_files.FORMS), "Also write all labels and matches in a public form: old or new."
+)
+_GALLERY = flags.DEFINE_string("gallery", None, "FILE.png to draw: images beside their matches.")
+_RENDER = flags.DEFINE_string("render", None, "Folder to write distorted images to.")
+_TYPES = shared_flags.types()
+_OUTPUT = shared_flags.output_folder("Folder of the dataset to write, or of an existing one for --gallery and --render")
+_CLUSTER = shared_flags.cluster()
 
 
 def transfer(folder: epath.Path) -> dict[str, str]:
-    """Makes the dataset; returns {name: why} of the pictures that could not be read."""
+    """Creates the dataset. Returns {name: reason} of the images that could not be read."""
     dataset = datasets.load(_DATASET.value, _DATA_DIR.value, **parse_options(_OPTION.value))
     table = labels.make_table(dataset, kadid_types(dataset.name))
     pool, home = _pool()
-    make = _compute_matches if _computes() else _read_matches if _MATCHES.value else _by_lot
-    made = make(table, pool, folder)
-    found, steering, files, made_by, refused = made
-    trained, matched = made_by.get("source") != {}, make is not _by_lot
+    make = _compute_matches if _computes() else _read_matches if _MATCHES.value else _draw_matches
+    found, steering, files, made_by, refused = make(table, pool, folder)
+    trained, matched = made_by.get("source") != {}, make is not _draw_matches
     if not trained:
         _refuse_untrained()
         print("note: the network is untrained, so the similarity has no meaning")
     if steering:
+        from jaxiqa.saqt.selection import choose
+
         rows = choose(found.names, steering, found.cosine_NK[:, 0], _TOP.value, _CHOOSE.value)
-        print(f"{len(rows):,} of {len(found.names):,} pictures chosen, steered by {', '.join(steering)}")
+        print(f"{len(rows):,} of {len(found.names):,} images of the pool are chosen by {', '.join(steering)}")
         found = found.take(rows)
     names = found.names
     best = found.number_NK[:, 0]
@@ -107,7 +123,7 @@ def transfer(folder: epath.Path) -> dict[str, str]:
     places = {name: os.path.join(home, name) if home else "" for name in names}
     if matched:
         saqt_files.write_matches(folder / "matches.csv", places, files, found.number_NK, found.cosine_NK)
-    else:  # those of another run
+    else:  # remove the matches of another run
         (folder / "matches.csv").unlink(missing_ok=True)
     if _PUBLIC.value != "none":
         _write_public(folder / "public", found, files, number_N, table)
@@ -126,11 +142,11 @@ def transfer(folder: epath.Path) -> dict[str, str]:
     }
     saqt.write(folder, names, number_N, table.references, table.cells, table.mos_RC, about)
     cosine_N = found.cosine_NK[:, 0]
-    how = f"similarity {cosine_N.min():.3f} to {cosine_N.max():.3f}" if matched else "drawn by lot"
+    how = f"similarity {cosine_N.min():.3f} to {cosine_N.max():.3f}" if matched else "drawn at random"
     print(
-        f"{len(names):,} pictures are like {len(set(best.tolist()))} of {len(table.references)} references of "
+        f"{len(names):,} images are matched to {len(set(best.tolist()))} of {len(table.references)} references of "
         f"{dataset.name}, {how}\n"
-        f"{len(names) * len(table.cells):,} labels, {_LABELS.value}, for {len(table.cells)} types and levels: {folder}"
+        f"{len(names) * len(table.cells):,} labels ({_LABELS.value}) for {len(table.cells)} types and levels: {folder}"
     )
     return refused
 
@@ -140,33 +156,45 @@ def _computes() -> bool:
 
 
 def _pool() -> tuple[dict[str, str], str]:
-    """{name: path} of the pool's pictures and its folder; without --pictures the names of --list, and ""."""
+    """{name: path} of the images of the pool, and its folder. Without --pictures: names of --list, and ""."""
     listed = saqt_files.read_names(_LIST.value) if _LIST.value else None
-    if not _PICTURES.value:
+    if not _IMAGES.value:
         return dict.fromkeys(listed or (), ""), ""
-    home = os.path.abspath(os.path.expanduser(_PICTURES.value))
-    pool = {os.path.relpath(path, home).replace(os.sep, "/"): path for path in find_pictures([home])}
+    home = os.path.abspath(os.path.expanduser(_IMAGES.value))
+    pool = {os.path.relpath(path, home).replace(os.sep, "/"): path for path in find_images([home])}
     if listed is not None:
         if lost := [name for name in listed if name not in pool]:
-            raise DataError(f"--list {_LIST.value}: {len(lost):,} pictures are not in {home}: {', '.join(lost[:10])}")
+            raise DataError(
+                f"--list {_LIST.value}: {len(lost):,} images are not in {home}: {', '.join(lost[:10])}",
+                code="mismatch",
+                key="--list",
+            )
         pool = {name: pool[name] for name in listed}
     saqt_files.check_names(list(pool))
     return pool, home
 
 
-def _by_lot(table: labels.LabelTable, pool: dict[str, str], _) -> tuple:
-    """What _compute_matches gives, without a network; for labels that ask for no match."""
+def _draw_matches(table: labels.LabelTable, pool: dict[str, str], _) -> tuple:
+    """Random matches, in the form of _compute_matches, for labels that need no matches."""
+    from jaxiqa.saqt.matching import by_lot
+
     found, refused = by_lot(pool, len(table.references), _SEED.value)
     return found, {}, [f"{reference}.png" for reference in table.references], {}, refused
 
 
 def _read_matches(table: labels.LabelTable, pool: dict[str, str], _) -> tuple:
-    """What _compute_matches gives, from --matches; the pool, where one is given, says which pictures are taken."""
+    """Reads --matches, in the form of _compute_matches. A pool, if given, restricts the images."""
+    from jaxiqa.saqt.matching import Found, number_references
+
     path = _MATCHES.value
     several = saqt_files.read_matches(path)
     key_of = {_key(name) or table.dataset: name for name in several}
     if table.dataset not in key_of:
-        raise DataError(f"--matches {path} has matches in {', '.join(key_of)}, not in --dataset {table.dataset}")
+        raise DataError(
+            f"--matches {path} has matches for {', '.join(key_of)}, but none for --dataset {table.dataset}",
+            code="mismatch",
+            key="--matches",
+        )
     own = several.pop(key_of[table.dataset])
     number_N = number_references(own.references, table.references, path)
     saqt_files.check_names(own.sources)
@@ -176,33 +204,44 @@ def _read_matches(table: labels.LabelTable, pool: dict[str, str], _) -> tuple:
         row_of = {name: i for i, name in enumerate(own.sources)}
         if _LIST.value and (lost := [name for name in pool if name not in row_of]):
             raise DataError(
-                f"--matches {path} has no match of {len(lost):,} pictures of --list: {', '.join(lost[:10])}"
+                f"--matches {path} has no match for {len(lost):,} images of --list: {', '.join(lost[:10])}",
+                code="mismatch",
+                key="--matches",
             )
         rows = [row_of[name] for name in (pool if _LIST.value else own.sources) if name in pool]
         if not rows:
-            raise DataError(f"--matches {path} has matches of other pictures than those of --pictures")
-        print(f"{len(rows):,} of {len(own.sources):,} pictures of {path} are taken")
+            raise DataError(
+                f"--matches {path} has no match for any image of --pictures",
+                code="mismatch",
+                key="--matches",
+            )
+        print(f"{len(rows):,} of {len(own.sources):,} images of {path} are used")
         found, steering = found.take(rows), {name: values[rows] for name, values in steering.items()}
     place_of = dict(zip(number_N.tolist(), own.references, strict=True))
     files = [place_of.get(r, f"{reference}.png") for r, reference in enumerate(table.references)]
     made_by, beside = {"file": os.path.basename(path)}, os.path.dirname(path)
-    if os.path.exists(os.path.join(beside, saqt.FILES[-1])):  # it is one of ours, and may be of an untrained network
+    if os.path.exists(os.path.join(beside, saqt.FILES[-1])):  # jaxiqa wrote it, perhaps with an untrained network
         made_by |= saqt.read_about(beside)["matches"]
     return found, steering, files, made_by, {}
 
 
 def _key(name: str) -> str:
-    """Of a dataset that a file of matches names; the name itself if we have no such dataset."""
+    """The key of a dataset that a file of matches names; the name in lower case if the dataset is not known."""
     with contextlib.suppress(ConfigError):
         return datasets.find(name)
     return name.lower()
 
 
 def _compute_matches(table: labels.LabelTable, pool: dict[str, str], folder: epath.Path) -> tuple:
-    """Matches, {dataset that steers: similarity}, reference pictures, what made them, {name: why} of bad pictures."""
+    """Computes matches by features.
+
+    Returns:
+      The matches; {dataset of --steer: similarity of each image}; the files of the reference images; the network that
+      made the matches; {name: reason} of the images that could not be read.
+    """
     home = os.path.expanduser(_REFERENCES.value or _DATA_DIR.value)
     references = labels.find_references(table.references, home)
-    steer = {name: find_pictures([inside]) for name, inside in _steer()}
+    steer = {name: find_images([inside]) for name, inside in _steer()}
     matcher, made_by = _make_matcher(pool, folder)
     names = matcher.features.names
     found = matcher(table.dataset, references, _TOP_K.value)
@@ -216,9 +255,14 @@ def _compute_matches(table: labels.LabelTable, pool: dict[str, str], folder: epa
     return found, steering, list(references.values()), made_by, matcher.features.about["refused"]
 
 
-def _make_matcher(pool: dict[str, str], folder: epath.Path) -> tuple[Matcher, dict]:
-    """The pool with its features, and what network made them; all processes make it together."""
-    processes.meet()  # the first has read the rated dataset
+def _make_matcher(pool: dict[str, str], folder: epath.Path) -> tuple["Matcher", dict]:
+    """Computes the features of the pool in all processes. Returns the Matcher and a description of the network."""
+    from jaxiqa.runs import processes
+    from jaxiqa.saqt.features import Extractor, load_backbone, untrained_backbone
+    from jaxiqa.saqt.matching import Matcher
+    from jaxiqa.training import sharding
+
+    processes.meet()  # process 0 has read the rated dataset
     mesh = sharding.make_mesh()
     if _CHECKPOINT.value:
         backbone = load_backbone(_CHECKPOINT.value, mesh)
@@ -228,12 +272,12 @@ def _make_matcher(pool: dict[str, str], folder: epath.Path) -> tuple[Matcher, di
     extractor, began = Extractor(backbone, mesh, _BATCH_SIZE.value), time.monotonic()
     matcher = Matcher(pool, extractor, mesh, folder)
     took, count = time.monotonic() - began, len(matcher.features.names)
-    print(f"features of {count:,} pictures: {took:.1f} s, {extractor.compiled_shapes} shapes compiled")
+    print(f"features of {count:,} images: {took:.1f} s, {extractor.compiled_shapes} shapes compiled")
     return matcher, backbone.about
 
 
-def _best(found: Found, paths: list[str]) -> tuple:
-    """Names of the best matches, and their similarity."""
+def _best(found: "Found", paths: list[str]) -> tuple:
+    """File names of the best matches, and their similarities."""
     return [os.path.basename(paths[r]) for r in found.number_NK[:, 0]], found.cosine_NK[:, 0]
 
 
@@ -241,30 +285,41 @@ def _steer() -> list[tuple[str, str]]:
     pairs = [tuple(text.partition("=")[::2]) for text in _STEER.value]
     for name, inside in pairs:
         if not (name.isidentifier() and inside) or name in (_DATASET.value, "pictures"):
-            raise ConfigError(f"--steer {name}: write it as NAME=FOLDER, with another name than --dataset")
+            raise ConfigError(
+                f"--steer {name}: write it as NAME=FOLDER; NAME must be an identifier other than pictures and the name "
+                "of --dataset",
+                code="value",
+                key="--steer",
+            )
     return pairs
 
 
-def _write_public(folder: epath.Path, found: Found, files: list[str], number_N, table: labels.LabelTable) -> None:
-    """Labels, 0..9, and matches in a form that the authors' tools read."""
+def _write_public(folder: epath.Path, found: "Found", files: list[str], number_N, table: labels.LabelTable) -> None:
+    """Writes labels, 0..9, and matches in a form that the tools of the authors read."""
     began, form = time.monotonic(), _PUBLIC.value
-    pictures = [os.path.basename(file) for file in files]
+    images = [os.path.basename(file) for file in files]
     written, rows = saqt_files.write_labels(
-        folder, form, found.names, pictures, number_N, table.public(_LABELS.value), table.cells
+        folder, form, found.names, images, number_N, table.public(_LABELS.value), table.cells
     )
     if form == "old" and (folder.parent / "matches.csv").exists():
-        matches = {table.dataset: saqt_files.Matches(found.names, *_best(found, pictures))}
+        matches = {table.dataset: saqt_files.Matches(found.names, *_best(found, images))}
         saqt_files.write_similarities(folder / f"similarity_img_in_{table.dataset}.csv", matches)
     lo, hi = table.extremes
     manifest = {"rows": rows, "sources": len(found.names), "batch_size": saqt_files.BATCH, "files": written, "rank": 1}
     manifest |= {"dataset": table.dataset, "labels": _LABELS.value, "label": f"9 * (mos - {lo:g}) / ({hi:g} - {lo:g})"}
-    report.write_json(folder / "manifest.json", manifest)
-    print(f"{rows:,} labels in {len(written)} public files: {time.monotonic() - began:.1f} s")
+    write_json(folder / "manifest.json", manifest)
+    print(f"{rows:,} labels in {len(written)} public file(s): {time.monotonic() - began:.1f} s")
 
 
 def _render(folder: epath.Path, target: str) -> None:
-    """Writes the distorted pictures; each process those of its share of the sources."""
-    paths, records = saqt.to_render(folder, _PICTURES.value, parse_types(_TYPES.value))
+    """Writes the distorted images. Each process writes those of its share of the pool."""
+    import jax
+
+    from jaxiqa.distortions import parse_types
+    from jaxiqa.inputs.render import render_whole
+    from jaxiqa.runs import processes
+
+    paths, records = saqt.to_render(folder, _IMAGES.value, parse_types(_TYPES.value))
     number_of = {path: n for n, path in enumerate(paths)}
     index, count, cells = jax.process_index(), jax.process_count(), len(records) // len(paths)
     mine = range(*(len(paths) * i // count * cells for i in (index, index + 1)))
@@ -275,20 +330,28 @@ def _render(folder: epath.Path, target: str) -> None:
     try:
         written = sum(processes.gather(render_whole(map(records.__getitem__, mine), place, len(mine))))
     except BaseException as error:
-        error.add_note("the same command goes on where it stopped")
+        error.add_note("repeat the command to continue where it stopped")
         raise
-    print(f"{written:,} pictures written to {target}, {len(records) - written:,} were there")
+    print(f"{written:,} images written to {target}, {len(records) - written:,} existed already")
 
 
 def _check_flags() -> None:
-    """Refuse what cannot work before anything is read."""
+    """Refuses flags that cannot work, before any file is read."""
     if _MATCHES.value:
         for name, value in (("checkpoint", _CHECKPOINT.value), ("steer", _STEER.value)):
             if value:
-                raise ConfigError(f"--{name} computes matches and --matches reads them; give one of the two")
+                raise ConfigError(
+                    f"--{name} computes matches and --matches reads them; give one of the two",
+                    code="conflict",
+                    key="--matches",
+                )
         return
-    if not _PICTURES.value:
-        raise ConfigError("--pictures is missing; name the folder of pristine pictures (or --matches FILE.csv)")
+    if not _IMAGES.value:
+        raise ConfigError(
+            "--pictures is missing; name the folder of pristine images, or give --matches FILE.csv",
+            code="missing",
+            key="--pictures",
+        )
     if not _CHECKPOINT.value:
         _refuse_untrained()
 
@@ -296,14 +359,18 @@ def _check_flags() -> None:
 def _refuse_untrained() -> None:
     if _LABELS.value == "top1" and not _UNTRAINED.value:
         raise ConfigError(
-            "without --checkpoint the network is untrained and its similarity has no meaning; convert ImageNet weights "
-            "(python -m jaxiqa.convert --model resnet101), or take --labels random, --labels cell_mean or "
-            "--allow_untrained"
+            "--checkpoint is missing, and the similarity of an untrained network has no meaning; convert ImageNet "
+            "weights (jaxiqa convert --model resnet101), or give --labels random, --labels cell_mean or "
+            "--allow_untrained",
+            code="missing",
+            key="--checkpoint",
         )
 
 
 def _run(folder: epath.Path) -> dict[str, str]:
-    """What the flags ask for; returns {name: why} of the pictures that could not be read."""
+    """Runs the parts that the flags select. Returns {name: reason} of the images that could not be read."""
+    from jaxiqa.runs import processes
+
     refused = {}
     if _DATASET.value:
         folder.mkdir(parents=True, exist_ok=True)
@@ -312,10 +379,12 @@ def _run(folder: epath.Path) -> dict[str, str]:
         elif _computes():
             _make_matcher(_pool()[0], folder)
     if _GALLERY.value and processes.is_first():
+        from jaxiqa.saqt.gallery import draw_gallery
+
         draw_gallery(folder, _GALLERY.value)
-        print(f"pictures beside their matches: {_GALLERY.value}")
+        print(f"{_GALLERY.value} shows images beside their matches")
     if _RENDER.value:
-        processes.meet()  # the dataset is there
+        processes.meet()  # until process 0 has written the dataset
         _render(folder, _RENDER.value)
     return refused
 
@@ -323,12 +392,19 @@ def _run(folder: epath.Path) -> dict[str, str]:
 def main() -> None:
     """The program."""
     if not _OUTPUT.value:
-        raise ConfigError("--output is missing; name a folder for the dataset")
+        raise ConfigError("--output is missing; name a folder for the dataset", code="missing", key="--output")
     folder = epath.Path(_OUTPUT.value)
     if not _DATASET.value and not (_GALLERY.value or _RENDER.value):
-        raise ConfigError("--dataset is missing; name the rated dataset that the labels are from, e.g. kadid10k")
+        raise ConfigError(
+            "--dataset is missing; name the rated dataset whose labels are transferred, e.g. kadid10k",
+            code="missing",
+            key="--dataset",
+        )
     if _DATASET.value:
         _check_flags()
+
+    from jaxiqa.runs import compile_cache, processes
+
     with processes.start(folder, **_CLUSTER(), preemption=False, report=program.report):
         compile_cache.enable()
         try:
@@ -337,11 +413,19 @@ def main() -> None:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise ConfigError(f"{error.filename or folder} cannot be written ({error.strerror})") from error
+            raise ConfigError(
+                f"{error.filename or folder} cannot be written ({error.strerror}); name another --output",
+                code="unwritable",
+                key="--output",
+            ) from error
     for reason in refused.values():
         print(f"refused: {reason}")
     if refused:
-        raise DataError(f"{len(refused)} of the pictures could not be used, and are left out: {', '.join(refused)}")
+        raise DataError(
+            f"{len(refused)} image(s) of the pool could not be used and are left out: {', '.join(refused)}",
+            code="faults",
+            key="--pictures",
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# From a fresh clone to a trained model: makes .venv, installs, trains GlintIQA (test variant) on the embedded pictures.
+# From a fresh clone to a trained model: creates .venv, installs, trains GlintIQA (test variant) on the embedded images.
 #   bash launch/quickstart.sh [more options of python -m jaxiqa.train]
-# Needs Python 3.11 or later and pip. Run it again to go on where it stopped. The results are in workdir/quickstart.
+# It needs Python 3.11 or later and pip. Run it again to resume. The results are in workdir/quickstart.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" ""
-echo "== training on the embedded dataset 'sample' (its labels are transferred from KADID-10k, nobody rated these pictures)"
+echo "== training on the embedded dataset 'sample' (its labels are transferred from KADID-10k; nobody rated these images)"
 .venv/bin/python -m jaxiqa.train --config configs/glintiqa_sample.py --workdir workdir/quickstart "$@"
-echo "== look at workdir/quickstart: loss_curve.png scatter_test.png contact_sheet_test.png predictions_test.csv report.json"
+echo "== results in workdir/quickstart: loss_curve.png scatter_test.png contact_sheet_test.png predictions_test.csv report.json"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes .venv, installs with the test extra, and runs the tests.
-#   bash launch/test.sh           the fast ones (under 5 minutes on 2 cores once their programs are in the cache)
-#   bash launch/test.sh --all     every one, as CI does (under 12 minutes)
-#   bash launch/test.sh -k NAME   any other option goes to pytest, which then is one process
-# Tests on real pictures use the folder named by JAXIQA_TEST_DATA and are skipped without it.
+# Creates .venv, installs jaxiqa with the extra [dev], and runs the tests.
+#   bash launch/test.sh           the fast tests (under 5 minutes on 2 cores with a warm compile cache)
+#   bash launch/test.sh --all     all tests, as CI does (under 12 minutes)
+#   bash launch/test.sh -k NAME   other options go to pytest, which then runs in one process
+# Tests on real images use the folder named by JAXIQA_TEST_DATA and are skipped without it.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" dev
 how=(-m "not slow")
@@ -11,9 +11,11 @@ if [ "${1:-}" = "--all" ]; then
   shift
   how=()
 fi
-if [ $# = 0 ]; then how+=(-n 2 --dist worksteal); fi # what tests print, such as parities, is seen in one process only
+if [ $# = 0 ]; then how+=(-n 2 --dist worksteal); fi # one process would also print what tests print
 echo "== checking style"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+echo "== checking types"
+.venv/bin/mypy
 echo "== running the tests"
 .venv/bin/python -m pytest ${how[@]+"${how[@]}"} "$@"

@@ -1,5 +1,6 @@
-"""One session for all tests: four fake CPU devices, strict shapes, one compile cache, runs and test data to read."""
+"""Set-up of all tests: four fake CPU devices, strict shapes, one compile cache, shared runs and test data."""
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -13,13 +14,15 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".pytest_cache" / "xla"
 CACHE.mkdir(parents=True, exist_ok=True)
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)  # programs that tests start use it too
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # hundreds of them compile the same trifles
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)  # also for programs that tests start
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # hundreds of tests compile the same small functions
+os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # their folder would become part of every key
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a session in the background ignores it, and its children
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a session in the background ignores it, as do its children
 
 import jax
 import pytest
+import skips
 from absl import flags
 from filelock import FileLock
 
@@ -28,20 +31,55 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()  # Grain reads flags
 
 
+def pytest_addoption(parser):
+    parser.addoption("--renew-messages", action="store_true", help="Rewrite tests/messages.txt.")
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(skips)
+
+
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
-    """The folder of real pictures, labels and goldens; the test is skipped where there is none."""
+    """The folder of real images, labels and goldens. A test is skipped if it does not exist."""
     folder = pathlib.Path(os.environ.get("JAXIQA_TEST_DATA", ROOT.parent / "shared"))
     if not folder.is_dir():
-        pytest.skip(f"no test data at {folder}; set JAXIQA_TEST_DATA")
+        pytest.skip(f"{skips.NO_DATA} {folder}; set JAXIQA_TEST_DATA")
     return folder
+
+
+@contextlib.contextmanager
+def _quick_compiler(quick: bool):
+    """With quick=True, XLA skips most optimisations, here and in programs that tests start, to compile faster."""
+
+    def set_to(value: bool) -> None:
+        jax.config.update("jax_disable_most_optimizations", value)
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(value))
+
+    before = jax.config.values["jax_disable_most_optimizations"]
+    set_to(quick)
+    try:
+        yield
+    finally:
+        set_to(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compiler(request):
+    """Compiles quickly in rooms that compare runs with runs. Models and distortions are compiled as for users.
+
+    The tests of MFEN's switches compare no values, and its programs take minutes to compile.
+    """
+    room, module = request.path.parent.name, request.path.stem
+    with _quick_compiler(room in ("faults", "programs", "tasks", "weights") or module == "test_mfen"):
+        yield
 
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
-    """once(name, make): what make(folder) returned for the new folder `name`, in the first process of tests that asks.
+    """once(name, make): the result of make(folder) for a new folder `name`, computed by the first process that asks.
 
-    Tests in all processes of the session have the folder, so they only read it.
+    All processes of the session share the folder, so tests only read it.
     """
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -51,7 +89,8 @@ def once(tmp_path_factory):
         with FileLock(base / f"{name}.lock"):
             if not result.exists():
                 folder.mkdir()
-                result.write_bytes(pickle.dumps(make(folder)))
+                with _quick_compiler(True):
+                    result.write_bytes(pickle.dumps(make(folder)))
             return pickle.loads(result.read_bytes())
 
     return once
@@ -59,7 +98,7 @@ def once(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pictures(once) -> pathlib.Path:
-    """15 noise pictures of 5 contents with an index.csv; the score says how strong the noise is."""
+    """15 noise images of 5 contents with an index.csv; the score falls with the noise."""
     from tiny_run import write_pictures
 
     return once("rated", write_pictures)
@@ -67,18 +106,48 @@ def pictures(once) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def trained(pictures, once):
-    """Workdir and test scores of an unbroken run of six steps on `pictures`."""
+    """Workdir and test scores of an unbroken run of six steps of CNNIQA on `images`."""
+    from etils import epath
+    from tiny_run import trained_config
+
+    from jaxiqa.train import train
+
+    return once("trained", lambda folder: (epath.Path(folder), train(trained_config(pictures), epath.Path(folder))))
+
+
+@pytest.fixture(scope="session")
+def trained_glintiqa(pictures, once):
+    """Workdir of such a run of GlintIQA."""
     from etils import epath
     from tiny_run import make_config
 
     from jaxiqa.train import train
 
-    return once("trained", lambda folder: (epath.Path(folder), train(make_config(pictures), epath.Path(folder))))
+    def run(folder):
+        train(make_config(pictures), epath.Path(folder))
+        return epath.Path(folder)
+
+    return once("trained_glintiqa", run)
+
+
+@pytest.fixture(scope="session")
+def trained_cnniqa(pictures, once):
+    """Workdir of such a run with the loss of CNNIQA's own config."""
+    from etils import epath
+    from tiny_run import CNNIQA, make_config
+
+    from jaxiqa.train import train
+
+    def run(folder):
+        train(make_config(pictures, CNNIQA), epath.Path(folder))
+        return epath.Path(folder)
+
+    return once("trained_cnniqa", run)
 
 
 @pytest.fixture(scope="session")
 def pristine(once) -> pathlib.Path:
-    """Twelve smooth pictures that nobody rated."""
+    """Twelve smooth images without ratings."""
     from tiny_run import write_pristine
 
     return once("pristine", write_pristine)
@@ -86,7 +155,7 @@ def pristine(once) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def pretrained(pristine, once):
-    """Workdir and the probe's accuracies of an unbroken pretraining run of four steps on `pristine`."""
+    """Workdir and probe accuracies of an unbroken pretraining run of four steps on `pristine`."""
     from etils import epath
     from tiny_run import make_pretraining_config
 
@@ -100,7 +169,7 @@ def pretrained(pristine, once):
 
 @pytest.fixture(scope="session")
 def goldens(shared):
-    """Outputs of the public implementations, and the module that makes their weights."""
+    """Outputs of the public implementations, and the module that creates their weights."""
     import importlib.util
     import json
     import types
@@ -112,18 +181,37 @@ def goldens(shared):
     return types.SimpleNamespace(models=read("models.json"), training=read("training.json"), seeded=seeded)
 
 
-_LIMIT = 1 << 30  # bytes after a module, half as much again after a test
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Each test process begins with modules that have slow tests, and ends with short ones.
+
+    With `pytest --dist worksteal` each process receives one part of the list, and later takes tests from the end of the
+    parts of others.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    short = [item for item in items if item.path not in slow]
+    count, ordered = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)), []
+    for i in range(count):
+        mine = sorted(slow)[i::count]
+        ordered += [item for item in items if item.path in mine]
+        room = max(0, len(items) * (i + 1) // count - len(ordered))
+        ordered += short[:room]
+        del short[:room]
+    items[:] = ordered + short
+
+
+_LIMIT = 1 << 30  # bytes after a module; 1.5 times as much after a test
 
 
 def _resident() -> int:
-    """Bytes of this process that are in memory; 0 on systems that do not say."""
+    """Resident memory of this process in bytes; 0 on systems without /proc."""
     pages = pathlib.Path("/proc/self/statm")
     return int(pages.read_text().split()[1]) * resource.getpagesize() if pages.exists() else 0
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item, nextitem):
-    """What was compiled stays in memory, and the C library keeps what is freed, unless they are told otherwise."""
+    """Frees compiled functions, which otherwise stay in memory; malloc_trim returns freed memory to the system."""
     inside = nextitem is not None and nextitem.path == item.path
     if _resident() > _LIMIT * (1.5 if inside else 1):
         jax.clear_caches()
@@ -132,7 +220,7 @@ def pytest_runtest_teardown(item, nextitem):
 
 
 def _largest() -> str:
-    """Kilobytes on Linux, bytes on macOS."""
+    """The largest resident memory of this process. ru_maxrss is in kilobytes on Linux, in bytes on macOS."""
     unit = 1 << 30 if sys.platform == "darwin" else 1 << 20
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:.2f} GiB"
 

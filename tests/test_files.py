@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import errno
 import os
 
 import pytest
+from refused import refused
 
 from jaxiqa.errors import DiskFull
 from jaxiqa.files import writing
@@ -17,9 +18,13 @@ def test_a_file_appears_when_it_is_complete(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), OSError(errno.ENOSPC, "No space left on device")])
-def test_what_fails_leaves_the_old_file(tmp_path, error):
+def test_a_failed_write_keeps_the_old_file(tmp_path, error):
     (tmp_path / "a").write_bytes(b"old")
-    with pytest.raises(DiskFull if isinstance(error, OSError) else ValueError), writing(tmp_path / "a") as file:
+    full = isinstance(error, OSError)
+    with (
+        refused(DiskFull, "disk_full") if full else pytest.raises(ValueError, match="no"),
+        writing(tmp_path / "a") as file,
+    ):
         file.write(b"new")
         raise error
     assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"old"

@@ -1,4 +1,4 @@
-"""Pickles become plain data and inert records: nothing in them is imported, called or able to take much memory."""
+"""Pickles become plain data and inert records: nothing in them is imported or called, and memory is bounded."""
 
 import argparse
 import collections
@@ -40,9 +40,9 @@ MORE_DATA = [0.5, float("inf"), (), set(), {1, "a", (1, 2)}, frozenset({(1, (2,)
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_data_are_read_as_pickle_reads_them(protocol):
     plain = pickle.dumps(PLAIN_DATA, protocol)
-    if protocol > 2:  # which calls a function for bytes
+    if protocol > 2:  # protocol 2 calls a function for bytes
         assert load(plain, PLAIN).tree == PLAIN_DATA
-    if protocol > 3:  # and one for sets
+    if protocol > 3:  # protocols 2 and 3 call a function for sets
         assert load(pickle.dumps(MORE_DATA, protocol)).tree == MORE_DATA
     shared = [1]
     shared.append(shared)
@@ -224,12 +224,12 @@ def test_as_deep_as_is_allowed():
     for _ in range(MAX_DEPTH - 1):
         (tree,) = tree
     assert tree == ()
-    assert load(stream(LAUGHS)).tree  # nothing hashes it
+    assert load(stream(LAUGHS)).tree  # it is not hashed
 
 
 @pytest.mark.parametrize(("made", "fill"), [(b"]", b"h\2a"), (b"}", b"K\0h\2s"), (b"h\0)R", b"h\2b")])
 def test_depth_that_the_memo_hides_is_harmless(made, fill):
-    """What is filled after it was put into another is not seen as nested; nothing recurses there."""
+    """A container that is filled after it was put into another is not seen as nested, but no code recurses into it."""
     step = made + b"q\2" + b"h\1" + fill + b"h\2q\1"
     data = stream(b"(ca\nB\nq\0" + made + b"q\1" + step * 50_000 + b"t")
     tree = inert_pickle.read(data, 0, OPCODES, 1_000_000, print).tree
@@ -237,7 +237,7 @@ def test_depth_that_the_memo_hides_is_harmless(made, fill):
 
 
 def test_damaged_pickles_become_plain_data_or_an_exception():
-    """Whatever the scan lets pass is built without a crash, of the promised types only."""
+    """Pickles that pass the scan are built without a crash and have only the documented types."""
     rng = np.random.default_rng(0)
     good = [pickle.dumps(one, p) for p in (2, 3, 4) for one in (PLAIN_DATA, MORE_DATA, argparse.Namespace(a=[1]))]
     counts = collections.Counter()

@@ -1,23 +1,23 @@
-"""Compile a run's step for a TPU slice that is not here, on any computer: does it fit?
+"""Compile a step for TPUs without having them: does it fit?
 
-  python -m jaxiqa.aot --config configs/glintiqa_kadid10k.py --topology v5e:4x4 --config.batch_size=512
-  python -m jaxiqa.aot --config configs/mfen_kadid10k.py --topology v5e:16x16 --config.batch_size=16384 \\
+  jaxiqa aot --config glintiqa_kadid10k --topology v5e:4x4 --config.batch_size=512
+  jaxiqa aot --config mfen_kadid10k --topology v5e:16x16 --config.batch_size=16384 \\
       --config.eval_batch_size=256 --mesh data=64,fsdp=4 --output report.json
-  python -m jaxiqa.aot --config configs/mfen_kadid10k.py --topology v5e:4x4 --config.batch_size=256 --sweep batch
+  jaxiqa aot --config mfen_kadid10k --topology v5e:4x4 --config.batch_size=256 --sweep batch
 
-It takes the TPU's own compiler, pip install -c constraints.txt -e ".[tpu]", and no TPU, no pictures and no weights.
-What is compiled is the step of jaxiqa.train, or of jaxiqa.pretrain for its configs, with the same shardings and
-donation. It takes minutes.
+The program needs the TPU compiler (pip install -c constraints.txt -e ".[tpu]"). It needs no TPU, no images and no
+weights. It compiles the step of `jaxiqa train`, or for a config of `jaxiqa pretrain` the step of that program, with the
+same shardings and buffer donation. This takes minutes.
 
 --topology  a slice: v4:AxBxC, v5e:AxB, v5p:AxBxC or v6e:AxB, e.g. v5e:16x16
---mesh      the same as --config.mesh.data and --config.mesh.fsdp, e.g. data=64,fsdp=4
---scoring   the step that scores crops, config.eval_batch_size of them, instead of the one that trains
---sweep     "batch": finds the largest batch per chip that fits, to an eighth, by compiling several
+--mesh      sets config.mesh.data and config.mesh.fsdp, e.g. data=64,fsdp=4
+--scoring   compiles the step that scores config.eval_batch_size crops, instead of the training step
+--sweep     "batch" finds the largest batch per chip that fits, to within an eighth, by several compilations
 --output    FILE.json with all that is printed
 
-Printed are the memory that a chip needs, the share of the state that is donated, and the operations of a step.
+The program prints the memory that a chip needs, the share of the state that is donated, and the operations of a step.
 
-Exit codes: 0 done, 2 usage, config or no TPU compiler, or it does not fit, 75 disk full.
+Exit codes: 0 done, 2 usage or config, or there is no TPU compiler, or the step does not fit, 75 disk full.
 """
 
 import functools
@@ -25,37 +25,36 @@ import importlib.metadata
 import json
 import math
 import re
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 from absl import flags
 from etils import epath
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from jaxiqa import program
-from jaxiqa.aot.compile import compile_ahead, describe, sweep
+from jaxiqa import program, shared_flags
 from jaxiqa.aot.topology import EXAMPLES, parse_slice, slice_devices
+from jaxiqa.config import check
 from jaxiqa.errors import ConfigError
-from jaxiqa.scoring.predict import jit_scores
-from jaxiqa.tasks.contrastive import Pretraining
-from jaxiqa.tasks.quality import Quality
-from jaxiqa.tasks.values import check_values
-from jaxiqa.training import sharding
-from jaxiqa.training.loop import Task, abstract_arguments, make_plan
 from jaxiqa.version import __version__
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config of a run, e.g. configs/glintiqa_kadid10k.py[:paper].")
-_TOPOLOGY = flags.DEFINE_string("topology", None, f"TPU slice: {EXAMPLES}.")
-_MESH = flags.DEFINE_string("mesh", None, "data=N,fsdp=M in place of config.mesh.")
-_SCORING = flags.DEFINE_bool("scoring", False, "Compile the step that scores in place of the one that trains.")
-_SWEEP = flags.DEFINE_enum("sweep", None, ("batch",), "Find the largest batch per chip that fits.")
-_OUTPUT = flags.DEFINE_string("output", None, "File to write: FILE.json.")
+if TYPE_CHECKING:
+    from jaxiqa.training.loop import Task
 
-EXAMPLES_OF_A_RUN = 1_000_000  # images that train: durations in epochs need them, and the schedule is part of a step
+_CONFIG = shared_flags.config()
+_TOPOLOGY = flags.DEFINE_string("topology", None, f"TPU slice to compile for, e.g. {EXAMPLES}.")
+_MESH = flags.DEFINE_string("mesh", None, "Device mesh, instead of config.mesh, e.g. data=64,fsdp=4.")
+_SCORING = flags.DEFINE_bool("scoring", False, "Compile the scoring step instead of the training step.")
+_SWEEP = flags.DEFINE_enum("sweep", None, ("batch",), "Find the largest value that fits; batch: the batch per chip.")
+_OUTPUT = shared_flags.output_file(".json")
+
+# Assumed number of training images. The step contains the schedule, whose durations in epochs depend on this number.
+EXAMPLES_OF_A_RUN = 1_000_000
 
 
 def training_step(config: ConfigDict, mesh) -> tuple:
-    """The jitted step of a run, and the shapes and shardings of its arguments."""
+    """The jitted training step, and the shapes and shardings of its arguments."""
+    from jaxiqa.training.loop import abstract_arguments, make_plan
+
     task = task_of(config, mesh)
     plan = make_plan(task, EXAMPLES_OF_A_RUN)
     return plan.step, *abstract_arguments(task, plan)
@@ -63,6 +62,12 @@ def training_step(config: ConfigDict, mesh) -> tuple:
 
 def scoring_step(config: ConfigDict, mesh) -> tuple:
     """The jitted function that scores crops, and the shapes and shardings of its arguments."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxiqa.scoring.predict import jit_scores
+    from jaxiqa.training import sharding
+
     model = task_of(config, mesh).model
     side, where = model.crop_size, sharding.replicated(mesh)
     variables = jax.eval_shape(
@@ -73,23 +78,34 @@ def scoring_step(config: ConfigDict, mesh) -> tuple:
     return jit_scores(model), sharding.abstract(variables, jax.tree.map(lambda _: where, variables)), crops
 
 
-def task_of(config: ConfigDict, mesh) -> Task:
-    """What jaxiqa.train or jaxiqa.pretrain runs with this config."""
+def task_of(config: ConfigDict, mesh) -> "Task":
+    """The task that jaxiqa train or jaxiqa pretrain runs with this config."""
+    from jaxiqa.tasks.contrastive import Pretraining
+    from jaxiqa.tasks.quality import Quality
+
     return (Pretraining if "projector" in config else Quality)(config, mesh)
 
 
 def main() -> None:
     """The program."""
-    config = program.read_config(_CONFIG, "train", "pretrain")
+    config = program.read_config(_CONFIG)
     if not _TOPOLOGY.value:
-        raise ConfigError(f"--topology is missing; name a TPU slice: {EXAMPLES}")
+        raise ConfigError(f"--topology is missing; name a TPU slice: {EXAMPLES}", code="missing", key="--topology")
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
-    if output and output.suffix != ".json":
-        raise ConfigError(f"--output {output} must end in .json")
-    check_values(config)
+
+    import jax
+
+    from jaxiqa.aot.compile import compile_ahead, describe, sweep
+    from jaxiqa.training import sharding
+
+    check(config)
     contrastive = "projector" in config
     if contrastive and _SCORING.value:
-        raise ConfigError("--scoring: a pretraining run scores nothing; give the config of a training run")
+        raise ConfigError(
+            "--scoring: a config of jaxiqa pretrain has no scoring step; give a config of jaxiqa train",
+            code="conflict",
+            key="--scoring",
+        )
     if _MESH.value is not None:
         config.mesh.update(parse_mesh(_MESH.value))
     chip, sides = parse_slice(_TOPOLOGY.value)
@@ -99,7 +115,11 @@ def main() -> None:
     key = "eval_batch_size" if _SCORING.value else "batch_size"
     if config[key] < 1 or config[key] % (unit * chips):
         near = -(-max(1, config[key]) // (unit * chips)) * unit * chips
-        raise ConfigError(f"config.{key}={config[key]} must be a multiple of {unit * chips}; take {near}")
+        raise ConfigError(
+            f"config.{key}={config[key]} must be a multiple of {unit * chips}; use {near}",
+            code="value",
+            key=f"config.{key}",
+        )
     mesh = sharding.make_mesh(**config.mesh, devices=slice_devices(_TOPOLOGY.value))
     build = scoring_step if _SCORING.value else training_step
 
@@ -131,33 +151,37 @@ def main() -> None:
         try:
             output.write_text(json.dumps(about | found, indent=1) + "\n")
         except OSError as error:
-            raise ConfigError(f"--output {output} cannot be written ({error.strerror}); name another file") from error
+            raise ConfigError(
+                f"--output {output} cannot be written ({error.strerror}); name another file",
+                code="unwritable",
+                key="--output",
+            ) from error
 
 
 def parse_mesh(text: str) -> dict[str, int]:
-    """{"data": 64, "fsdp": 4} of "data=64,fsdp=4"; -1 takes what is left.
+    """Parses "data=64,fsdp=4" to {"data": 64, "fsdp": 4}. -1 means all remaining devices.
 
     Raises:
-      ConfigError: it is no such thing.
+      ConfigError: the text has another form.
     """
     if not re.fullmatch(r"(data|fsdp)=(-1|\d+)(,(?!\1)(data|fsdp)=(-1|\d+))?", text):
-        raise ConfigError(f'--mesh "{text}" must be written as data=64,fsdp=4')
+        raise ConfigError(f'--mesh "{text}" must be written as data=64,fsdp=4', code="value", key="--mesh")
     return {"data": -1, "fsdp": 1} | {axis: int(size) for axis, size in (pair.split("=") for pair in text.split(","))}
 
 
 def show(report: dict) -> None:
-    """The report for people."""
+    """Prints the report."""
     gib = {name: size / 2**30 for name, size in report["memory"].items()}
     print(
         f"{report['model']} {report['variant']}, {report['dtype']}: {report['step']} step of {report['batch']:,} "
         f"images, {report['batch_per_chip']} on each of {report['chips']} chips\n"
         f"{report['topology']}, mesh {report['mesh']['data']} x {report['mesh']['fsdp']} (data x fsdp), jax "
         f"{report['jax']}, libtpu {report['libtpu']}: compiled in {report['compile_seconds']:.0f} s, not run\n"
-        f"memory of a chip   {gib['used']:.3g} of {gib['available']:.4g} GiB ({gib['used'] / gib['available']:.0%}): "
-        f"arguments {gib['arguments']:.3g}, outputs {gib['outputs']:.3g}, of them in place of arguments "
-        f"{gib['aliased']:.3g}, temporaries {gib['temporaries']:.3g}, code {gib['code']:.3g}\n"
-        f"donated            {report['donated']:.4f} of what the step returns takes the place of an argument\n"
-        f"operations         {report['flops'] / 1e12:.4g} TFLOP on a chip"
+        f"memory per chip    {gib['used']:.3g} of {gib['available']:.4g} GiB ({gib['used'] / gib['available']:.0%}): "
+        f"arguments {gib['arguments']:.3g}, outputs {gib['outputs']:.3g} (in place of arguments "
+        f"{gib['aliased']:.3g}), temporaries {gib['temporaries']:.3g}, code {gib['code']:.3g}\n"
+        f"donated            {report['donated']:.4f} of the outputs of the step are in place of arguments\n"
+        f"operations         {report['flops'] / 1e12:.4g} TFLOP per chip"
     )
 
 

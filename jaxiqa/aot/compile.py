@@ -1,4 +1,4 @@
-"""Programs compiled for devices that need not be here: what they need."""
+"""Compilation for devices that need not be present, and the memory and operations that a program needs."""
 
 import re
 import time
@@ -19,26 +19,31 @@ class DoesNotFit(ConfigError):
     """The compiler refused a program that needs more memory than a chip has.
 
     Attributes:
-      needed, available: bytes of one chip.
+      needed, available: bytes on one chip.
     """
 
     def __init__(self, needed: float, available: float):
         super().__init__(
-            f"it does not fit: {needed / 2**30:.2f} GiB needed, {available / 2**30:.2f} GiB available on a chip; take "
-            "a smaller batch, or a larger config.accumulate or config.mesh.fsdp"
+            f"it does not fit: {needed / 2**30:.2f} GiB needed, {available / 2**30:.2f} GiB available on a chip; use "
+            "a smaller batch, or a larger config.accumulate or config.mesh.fsdp",
+            code="memory",
+            key="config.batch_size",
         )
         self.needed, self.available = needed, available
 
 
 def compile_ahead(jitted, *arguments) -> tuple[jax.stages.Compiled, float]:
-    """A jitted function compiled for the devices that its arguments' shardings name, and the seconds it took.
+    """Compile a jitted function for the devices in the shardings of its arguments.
 
     Args:
       jitted: from jax.jit.
       *arguments: trees of jax.ShapeDtypeStruct with shardings.
 
+    Returns:
+      (compiled function, seconds of compilation).
+
     Raises:
-      DoesNotFit: a chip's memory is too small.
+      DoesNotFit: the memory of a chip is too small.
     """
     began = time.monotonic()
     try:
@@ -51,9 +56,9 @@ def compile_ahead(jitted, *arguments) -> tuple[jax.stages.Compiled, float]:
 
 
 def largest_that_fits(fits: Callable[[int], bool], start: int, unit: int = 1) -> int:
-    """The largest multiple of `unit` for which fits() is true, or one at most an eighth smaller; `unit` must fit.
+    """The largest multiple of `unit` for which fits() is true, or one at most an eighth smaller. `unit` must fit.
 
-    It doubles or halves from `start`, then halves the interval that is left.
+    The search doubles or halves from `start`, then bisects the remaining interval.
     """
     low = high = max(unit, start // unit * unit)
     if fits(low):
@@ -69,10 +74,10 @@ def largest_that_fits(fits: Callable[[int], bool], start: int, unit: int = 1) ->
 
 
 def sweep(compiled: Callable[[int], dict], start: int, unit: int) -> dict:
-    """What compiled(batch per chip) gives for the largest_that_fits(), with a line for each that is tried.
+    """The result of compiled(batch per chip) for the largest_that_fits(). Prints a line for each batch size it tries.
 
     Raises:
-      DoesNotFit: not even the smallest does.
+      DoesNotFit: the smallest batch does not fit.
     """
     fitting = {}
 
@@ -92,18 +97,18 @@ def sweep(compiled: Callable[[int], dict], start: int, unit: int) -> dict:
 
 
 def describe(compiled: jax.stages.Compiled, available: int, parts: int = 1) -> dict:
-    """What one step of a compiled program needs of each chip.
+    """Memory and operations of one step of a compiled program, per chip.
 
-    XLA counts the operations of a loop once (so those of pretraining's distortions).
+    XLA counts the operations of a loop only once, such as those of the distortions in pretraining.
 
     Args:
       compiled: from compile_ahead.
-      available: bytes of a chip's memory.
-      parts: that the step goes through in a loop (gradient accumulation), which is nearly all of it.
+      available: bytes of memory of a chip.
+      parts: iterations of the loop of gradient accumulation, which contains nearly all operations of a step.
 
     Returns:
-      {"memory": bytes by name, "donated": share of what the program returns that takes the place of an argument,
-      "flops": operations}.
+      {"memory": bytes by name, "donated": share of the outputs that reuse the memory of an argument, "flops":
+      operations}.
     """
     stats = compiled.memory_analysis()
     memory = {
@@ -113,7 +118,7 @@ def describe(compiled: jax.stages.Compiled, available: int, parts: int = 1) -> d
         "temporaries": stats.temp_size_in_bytes,
         "code": stats.generated_code_size_in_bytes,
     }
-    memory["used"] = sum(memory.values()) - 2 * memory["aliased"]  # an output in an argument's place is in both
+    memory["used"] = sum(memory.values()) - 2 * memory["aliased"]  # aliased bytes are in arguments and outputs
     memory["available"] = available
     return {
         "memory": memory,

@@ -1,1 +1,1 @@
-"""What is fast, measured: one file per subject with run() -> exit code, for python -m jaxiqa.benchmark SUBJECT."""
+"""Benchmarks for jaxiqa benchmark SUBJECT: one file per subject, whose run() returns the exit code."""

@@ -1,4 +1,4 @@
-"""Pictures/s of every distortion and of mixed batches, against the host's libraries and against a training step."""
+"""Speed of every distortion and of mixed batches, against libraries on the host and against a training step."""
 
 import statistics
 import time
@@ -12,14 +12,15 @@ import optax
 from jaxiqa.benchmarks.reference_distortions import REFERENCE
 from jaxiqa.distortions import CONTRASTIVE, DISTORTIONS, distort, distort_batch, draw
 from jaxiqa.models import create_model
+from jaxiqa.runs import compile_cache
 
 LEVEL = 3
 REPEATS = 5
-MAX_SHARE = 0.25  # of a training step on a CPU that a mixed batch may cost
+MAX_SHARE = 0.25  # time of a mixed batch over that of a training step on a CPU, at most
 
 
 def seconds(call, repeats: int = REPEATS) -> float:
-    """Median time of call() after one warm-up; the result is waited for."""
+    """Median time of call() in seconds, until its result is ready, after one warm-up."""
     jax.block_until_ready(call())
     times = []
     for _ in range(repeats):
@@ -29,8 +30,8 @@ def seconds(call, repeats: int = REPEATS) -> float:
     return statistics.median(times)
 
 
-def _picture(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Noise with a photograph's spectrum, 0..1, (..., H, W, 3)."""
+def _image(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Noise with the spectrum of a photograph, 0..1, (..., H, W, 3)."""
     *_, height, width, _ = shape
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     spectrum = np.fft.rfft2(rng.standard_normal(shape), axes=(-3, -2)) / (frequency + 1 / width)[..., None]
@@ -40,28 +41,29 @@ def _picture(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def run() -> int:
-    """Prints the tables; 1 where a mixed batch costs more than MAX_SHARE of a training step on a CPU."""
+    """Prints the tables; returns 1 if a mixed batch takes more than MAX_SHARE of a training step on a CPU."""
+    compile_cache.enable()
     rng, key = np.random.default_rng(0), jax.random.key(0)
     device = jax.devices()[0]
-    print(f"{device.device_kind} ({device.platform}), one picture of 384 x 512 at level {LEVEL}")
-    print(f"{'type':24} {'pictures/s':>10} {'on host libraries':>18} {'ratio':>7}")
-    image = _picture(rng, 384, 512, 3)
+    print(f"{device.device_kind} ({device.platform}), one image of 384 x 512 at level {LEVEL}")
+    print(f"{'type':24} {'images/s':>10} {'on host libraries':>18} {'ratio':>7}")
+    image = _image(rng, 384, 512, 3)
     on_device = jnp.asarray(image)
     for row in DISTORTIONS:
         ours = seconds(lambda row=row: distort(on_device, row.id, LEVEL, key))
         parameter, reference = row.levels[LEVEL - 1], REFERENCE[row.name]
-        with warnings.catch_warnings(action="ignore"):  # of colours outside sRGB
+        with warnings.catch_warnings(action="ignore"):  # about colours outside sRGB
             theirs = seconds(lambda f=reference, p=parameter: f(image.astype(np.float64), p, rng))
         print(f"{row.id:2} {row.name:21} {1 / ours:10.1f} {1 / theirs:18.1f} {theirs / ours:7.2f}", flush=True)
 
     on_cpu = device.platform == "cpu"
     crops, whole = (16, 8) if on_cpu else (256, 64)
     for label, bank, stretch, shape in (
-        ("KADID, whole pictures", DISTORTIONS, True, (whole, 384, 512, 3)),
+        ("KADID, whole images", DISTORTIONS, True, (whole, 384, 512, 3)),
         ("KADID, crops", DISTORTIONS, True, (crops, 224, 224, 3)),
         ("contrastive, crops", CONTRASTIVE, False, (crops, 224, 224, 3)),
     ):
-        images = jnp.asarray(_picture(rng, *shape))
+        images = jnp.asarray(_image(rng, *shape))
         keys = jax.random.split(key, shape[0])
         steps = iter(range(100))
         mixed = seconds(
@@ -69,16 +71,16 @@ def run() -> int:
                 images, *draw(0, next(steps), n, bank), keys, stretch=stretch, bank=bank
             )
         )
-        print(f"mixed batch of {shape[0]} x {shape[1]} x {shape[2]}, {label}: {shape[0] / mixed:.1f} pictures/s")
+        print(f"mixed batch of {shape[0]} x {shape[1]} x {shape[2]}, {label}: {shape[0] / mixed:.1f} images/s")
     step = _training_step(crops, jnp.bfloat16 if not on_cpu else jnp.float32)
     share = mixed / step
-    print(f"GlintIQA (vit_s16_r50) training step of {crops} crops: {crops / step:.1f} pictures/s")
+    print(f"GlintIQA (vit_s16_r50) training step of {crops} crops: {crops / step:.1f} images/s")
     print(f"mixed batch / training step: {share:.3f} (bar: {MAX_SHARE} or less)")
     return int(share > MAX_SHARE)
 
 
 def _training_step(batch_size: int, dtype) -> float:
-    """Seconds of one step that trains everything."""
+    """Seconds of one training step in which all parameters are trained."""
     model, tx = create_model("glintiqa", dtype=dtype), optax.adam(1e-5)
     images = jnp.zeros((batch_size, model.crop_size, model.crop_size, 3), dtype)
     shapes = jax.eval_shape(model.init, jax.random.key(0), images[:1])

@@ -1,4 +1,4 @@
-"""Forms of large-kernel attention's depthwise convolutions against XLA's grouped convolution, in one run."""
+"""Speed of several forms of large-kernel attention's depthwise convolutions, against XLA's grouped convolution."""
 
 import functools
 import statistics
@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxiqa.models import lka
+from jaxiqa.models.blocks import lka
+from jaxiqa.runs import compile_cache
 
-# H = W, C, K, dilation: VAN-B2's stages at 224 pixels
+# (H = W, C, K, dilation) in the stages of VAN-B2 at 224 pixels
 SHAPES = ((56, 64, 7, 3), (28, 128, 7, 3), (14, 320, 7, 3), (56, 64, 5, 1))
-FORWARD, BOTH = 8.0, 3.0  # bars on a CPU: how many times as fast as the grouped convolution
+FORWARD, BOTH = 8.0, 3.0  # bars on a CPU: speed over that of the grouped convolution
 REPEATS = 7
 
 
 def polyphase(x_BHWC, kernel_KK1C, dilation: int):
-    """A dilated convolution as plain ones of the dilation^2 coarser maps, stacked along the batch."""
+    """A dilated convolution as an ordinary one of the dilation^2 coarser maps, stacked along the batch."""
     B, H, W, C = x_BHWC.shape
     d, h, w = dilation, -(-H // dilation), -(-W // dilation)
     x = jnp.pad(x_BHWC, ((0, 0), (0, h * d - H), (0, w * d - W), (0, 0)))
@@ -28,7 +29,7 @@ def polyphase(x_BHWC, kernel_KK1C, dilation: int):
 
 
 def dense(x_BHWC, kernel_KK1C, dilation: int):
-    """An ordinary convolution whose kernel is zero between different channels: C times the arithmetic."""
+    """An ordinary convolution with a kernel that is zero between different channels: C times the arithmetic."""
     K, C = kernel_KK1C.shape[0], x_BHWC.shape[-1]
     pad = K // 2 * dilation
     return jax.lax.conv_general_dilated(
@@ -43,7 +44,7 @@ def dense(x_BHWC, kernel_KK1C, dilation: int):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def tap_by_tap(x_BHWC, kernel_KK1C, dilation: int):
-    """What lka.py does on a CPU, on any platform."""
+    """The form that lka.py chooses on a CPU, on any platform."""
     return lka.shifted(x_BHWC, kernel_KK1C, dilation)
 
 
@@ -63,7 +64,7 @@ FORMS = {
 
 
 def compiled(form, dilation: int, values) -> tuple:
-    """Calls of the forward pass, and of it with both gradients."""
+    """Two compiled calls: the forward pass, and the forward pass with both gradients."""
 
     def both(x, kernel, g):
         y, pull = jax.vjp(lambda x, kernel: form(x, kernel, dilation), x, kernel)
@@ -74,26 +75,27 @@ def compiled(form, dilation: int, values) -> tuple:
 
 
 def race(calls: dict) -> dict[str, float]:
-    """Median seconds of each call; they take turns, so that a busy machine slows all of them."""
+    """Median seconds of each call. The calls take turns, so that a busy machine slows all of them."""
     times = {name: [] for name in calls}
     for turn in range(REPEATS + 1):
         for name, call in calls.items():
             began = time.perf_counter()
             jax.block_until_ready(call())
-            if turn:  # the first one compiles
+            if turn:  # the first turn compiles
                 times[name].append(time.perf_counter() - began)
     return {name: statistics.median(t) for name, t in times.items()}
 
 
 def run() -> int:
-    """Prints the table; 1 where the chosen form is below the bars on a CPU.
+    """Prints the table; returns 1 if the chosen form is below the bars on a CPU.
 
     The ratios of the last line are the lowest over all shapes.
     """
+    compile_cache.enable()
     device = jax.devices()[0]
     on_cpu = device.platform == "cpu"
     batch = 4 if on_cpu else 128
-    print(f"{device.device_kind} ({device.platform}), fp32, batch {batch}; milliseconds, and times as fast as grouped")
+    print(f"{device.device_kind} ({device.platform}), fp32, batch {batch}; milliseconds, and speed over grouped")
     rng, lowest = np.random.default_rng(0), [np.inf, np.inf]
     for side, C, K, dilation in SHAPES:
         maps, taps = (batch, side, side, C), (K, K, 1, C)

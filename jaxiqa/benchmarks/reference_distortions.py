@@ -1,7 +1,7 @@
-"""KADID-10k's 25 distortions as one would write them with SciPy, scikit-image and Pillow: what ours is timed against.
+"""KADID-10k's 25 distortions written with SciPy, scikit-image and Pillow, as the reference of the speed benchmark.
 
-Each takes a float64 picture (H, W, 3) in 0..1, the parameter and a NumPy generator. They do the same work, not always
-to the last digit: where a library has the operation, it is used as it is.
+Each function takes a float64 image (H, W, 3) in 0..1, the parameter and a NumPy generator. The results are close to
+ours but not always equal: if a library has the operation, it is used unchanged.
 """
 
 import io
@@ -70,8 +70,8 @@ def _shift(image, a, rng):
 
 
 def _palette(image, n, rng):
-    picture = Image.fromarray(util.img_as_ubyte(image)).quantize(int(n), Image.Quantize.MEDIANCUT)
-    return np.asarray(Image.fromarray(util.img_as_ubyte(image)).quantize(palette=picture).convert("RGB")) / 255
+    palette = Image.fromarray(util.img_as_ubyte(image)).quantize(int(n), Image.Quantize.MEDIANCUT)
+    return np.asarray(Image.fromarray(util.img_as_ubyte(image)).quantize(palette=palette).convert("RGB")) / 255
 
 
 def _saturation(image, factor, rng):

@@ -1,5 +1,6 @@
-"""What every reader shares: finding files, keeping records, and listing all that is wrong at once, in one DataError."""
+"""What all readers share: they find files, keep records, and list all faults of a folder in one DataError."""
 
+import dataclasses
 import glob
 import math
 import ntpath
@@ -13,8 +14,8 @@ from jaxiqa.datasets import fact, facts
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import ConfigError, DataError
 
-SHOWN = 10  # faults of one kind that are written out
-PICTURES = (  # what inputs/decode.py reads
+SHOWN = 10  # faults of one kind that the message lists
+IMAGES = (  # what inputs/decode.py reads
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pnm", ".pbm", ".jp2",
     ".j2k", ".jpf", ".avif",
 )  # fmt: skip
@@ -22,75 +23,154 @@ PICTURES = (  # what inputs/decode.py reads
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of fault.
+
+    Attributes:
+      text: description, in the plural.
+      check: the check of the doctor that reports it, in one word.
+      fix: what to do about it; "" means: get the dataset as its reader's HOW_TO_GET says.
+    """
+
+    text: str
+    check: str = "names"
+    fix: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """All faults of one kind: fields of its Kind, and the files and rows; an entry of DataError.faults."""
+
+    kind: str
+    check: str
+    fix: str
+    where: tuple[str, ...]
+
+
+_ROWS = "correct these rows"
+_LABELS = "correct these rows or leave them out"
+EMPTY_LABELS = Kind("empty labels", "labels", _LABELS)
+NON_FINITE_LABELS = Kind("labels that are NaN or infinite", "labels", _LABELS)
+DECIMAL_COMMAS = Kind("labels with a decimal comma (write a point)", "labels", "write decimal points")
+NO_NUMBERS = Kind("labels that are not a number", "labels", _LABELS)
+WRONG_COUNTS = Kind("wrong counts", "counts", "take images and labels of one release, all of them")
+SAME_NAMES = Kind("images of one name", fix="remove one of the two")
+REPEATED_ROWS = Kind("rows for an image that has one already", fix="keep one row for each image")
+NO_ROWS = Kind("images without a row", fix="take the owners' list of labels, all of it")
+MISSING_IMAGES = Kind(
+    "missing images",
+    "counts",
+    "unpack the owners' archive over the folder once more; --option allow_partial=True reads the images that exist",
+)
+EXTRA_IMAGES = Kind("extra images", fix="move them out of the folder: the owners' list does not name them")
+
+
+def outside(lo: float, hi: float) -> Kind:
+    """The kind of labels that are not within lo..hi."""
+    fix = "this is another scale or another column; use the owners' list of labels, or set score_range"
+    return Kind(f"labels outside {lo:g}..{hi:g}", "labels", fix)
+
+
+def incomplete_rows(what: str) -> Kind:
+    """The kind of rows that lack `what`."""
+    return Kind(f"rows without {what}", fix=_ROWS)
+
+
 class Faults:
     """Collects the faults of one dataset folder by kind; `refuse` raises them together."""
 
     def __init__(self, name: str, folder: str, remedy: str = ""):
         self._title, self._remedy = f"{name} in {folder}", remedy
-        self._found: dict[str, list[str]] = {}
+        self._folder = folder
+        self._found: dict[Kind, list[str]] = {}
 
-    def add(self, kind: str, where: str) -> None:
-        self._found.setdefault(kind, []).append(where)
+    def add(self, kind: Kind | str, where: str) -> None:
+        """Adds a fault, in the file and row `where`."""
+        self._found.setdefault(Kind(kind) if isinstance(kind, str) else kind, []).append(where)
 
-    def add_all(self, kind: str, where: Iterable[str]) -> None:
+    def add_all(self, kind: Kind | str, where: Iterable[str]) -> None:
+        """Adds several faults of one kind."""
         for one in where:
             self.add(kind, one)
 
     def label(self, text: str, where: str, limits: tuple[float, float]) -> float:
-        """The number in `text`; what is no finite number within `limits` becomes a fault and NaN."""
+        """Returns the number in `text`. Anything but a finite number within `limits` is added as a fault; then NaN."""
         text = text.strip()
         lo, hi = limits
         if not text:
-            self.add("empty labels", where)
+            self.add(EMPTY_LABELS, where)
         elif text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
-            self.add("labels that are NaN or infinite", f"{where} {text!r}")
+            self.add(NON_FINITE_LABELS, f"{where} {text!r}")
         elif re.fullmatch(r"[+-]?\d*,\d+", text):
-            self.add("labels with a decimal comma (write a point)", f"{where} {text!r}")
+            self.add(DECIMAL_COMMAS, f"{where} {text!r}")
         elif not _NUMBER.fullmatch(text):
-            self.add("labels that are no number", f"{where} {text!r}")
+            self.add(NO_NUMBERS, f"{where} {text!r}")
         elif not lo <= float(text) <= hi:
-            self.add(f"labels outside {lo:g}..{hi:g}", f"{where} {text}")
+            self.add(outside(lo, hi), f"{where} {text}")
         else:
             return float(text)
         return math.nan
 
     def count(self, found: int, expected: int, what: str) -> None:
-        """A number of `what` that is not the dataset's."""
+        """Adds a fault if the number of `what` is not the expected one."""
         if found != expected:
-            self.add("wrong counts", f"{found:,} {what} instead of {expected:,}")
+            self.add(WRONG_COUNTS, f"{found:,} {what} instead of {expected:,}")
 
     def refuse(self) -> None:
-        """Raises one DataError with every fault: the count and the first ten of each kind."""
+        """Raises one DataError if there are faults. It lists the count and the first ten of each kind."""
         if not self._found:
             return
-        lines = [self._title + ": " + ", ".join(f"{len(w):,} {kind}" for kind, w in self._found.items())]
+        lines = [self._title + ": " + ", ".join(f"{len(w):,} {kind.text}" for kind, w in self._found.items())]
         for kind, where in self._found.items():
             more = f", and {len(where) - SHOWN:,} more" if len(where) > SHOWN else ""
-            lines.append(f"  {kind}: {', '.join(where[:SHOWN])}{more}")
+            lines.append(f"  {kind.text}: {', '.join(where[:SHOWN])}{more}")
         if self._remedy:
             lines.append(f"  How to get it: {self._remedy}")
-        raise DataError("\n".join(lines))
+        error = DataError("\n".join(lines), code="faults", key=self._folder)
+        error.faults = tuple(Fault(k.text, k.check, k.fix, tuple(where)) for k, where in self._found.items())
+        raise error
 
 
 def limits(name: str, score_range) -> tuple[float, float]:
-    """(lo, hi) of a dataset whose scale is an option. Raises ConfigError where it is none."""
+    """Returns the option score_range as (lo, hi). Raises ConfigError unless these are two finite numbers, lo < hi."""
     try:
         lo, hi = map(float, score_range)
     except (TypeError, ValueError):
         lo = hi = math.nan
     if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
-        raise ConfigError(f"{name}: score_range must be two numbers, lo < hi, not {score_range!r}")
+        raise ConfigError(
+            f"{name}: score_range must be two numbers, lo < hi, not {score_range!r}", code="value", key="score_range"
+        )
     return lo, hi
 
 
+def spread_of(text: str | None, unit: float = 1.0) -> float | None:
+    """Returns the standard deviation in `text`, times `unit`; None if it is not a finite number of 0 or more.
+
+    A bad value is not a fault: owners' files have it beside the label, and most users do not need it.
+    """
+    return float(text) * unit if text and _NUMBER.fullmatch(text.strip()) and 0 <= float(text) < math.inf else None
+
+
+def shares(texts: Iterable[str | None]) -> tuple[float, ...]:
+    """Returns counts or proportions of ratings as proportions; () if one is not a number of 0 or more, or all are 0."""
+    found = [spread_of(text) for text in texts]
+    numbers = [n for n in found if n is not None]
+    total = sum(numbers)
+    return tuple(n / total for n in numbers) if total and len(numbers) == len(found) else ()
+
+
 def leaves(path: str) -> bool:
-    """Whether a normalised path in a table leads out of the dataset's folder."""
+    """Whether a normalised path leads out of the dataset's folder."""
     return path.split("/")[0] == ".." or posixpath.isabs(path) or bool(ntpath.splitdrive(path)[0]) or path[:1] == "\\"
 
 
-def pictures_below(folder: str | os.PathLike) -> list[str]:
+def images_below(folder: str | os.PathLike) -> list[str]:
     """Paths of the images anywhere below a folder, sorted."""
-    return sorted(os.path.join(d, f) for d, _, fs in os.walk(folder) for f in fs if f.lower().endswith(PICTURES))
+    return sorted(
+        os.path.join(d, f) for d, _, fs in os.walk(os.fspath(folder)) for f in fs if f.lower().endswith(IMAGES)
+    )
 
 
 def recognised(folder: str | os.PathLike) -> list[str]:
@@ -104,37 +184,49 @@ def recognised(folder: str | os.PathLike) -> list[str]:
 
 
 class Reading(Faults):
-    """A reader at work: its folder, the images and records found there, and all faults that it meets.
+    """What a reader has found so far: images, records, and faults of a folder.
 
     Attributes:
       folder: data_dir as a str, with ~ expanded.
-      pictures: {lower-case name: path relative to `folder`}, of `list_pictures`.
-      records: {name: Record}, of `record`.
+      images: {lower-case name: path relative to `folder`}; `list_images` adds to it.
+      records: {name: Record}; `record` and `record_file` add to it.
     """
 
     def __init__(self, name: str, data_dir, how_to_get: str, partial: bool = False, remedy: str | None = None):
-        """Opens the folder.
+        """Checks that the folder exists.
 
         Args:
-          partial: whether rows without an image are left out instead of refused.
-          remedy: what `refuse` says in place of how_to_get.
+          name: key of the dataset.
+          data_dir: the folder.
+          how_to_get: how to get the dataset, for messages.
+          partial: True leaves out rows without an image, False refuses them.
+          remedy: replaces how_to_get in the message of `refuse`.
 
         Raises:
-          ConfigError: data_dir is empty. DataError: it is not a folder.
+          ConfigError: data_dir is empty.
+          DataError: data_dir is not a folder.
         """
         self.folder = os.path.expanduser(os.fspath(data_dir))
         if not self.folder:
-            raise ConfigError(f"{name} needs --data_dir or --config.dataset.data_dir. How to get it: {how_to_get}")
+            raise ConfigError(
+                f"{name} needs --data_dir or --config.dataset.data_dir. How to get it: {how_to_get}",
+                code="missing",
+                key="data_dir",
+            )
         if not os.path.isdir(self.folder):
-            raise DataError(f"{name}: there is no folder {self.folder}. How to get it: {how_to_get}")
+            raise DataError(
+                f"{name}: there is no folder {self.folder}. How to get it: {how_to_get}",
+                code="not_found",
+                key=self.folder,
+            )
         super().__init__(name, self.folder, how_to_get if remedy is None else remedy)
         self._name, self._how_to_get, self._partial = name, how_to_get, partial
-        self.pictures: dict[str, str] = {}
+        self.images: dict[str, str] = {}
         self.records: dict[str, Record] = {}
-        self._first_row: dict[str, str] = {}  # of record_file
+        self._first_row: dict[str, str] = {}  # filled by record_file
 
     def path(self, *parts: str) -> str:
-        """A path in the folder."""
+        """Returns a path in the folder."""
         return os.path.join(self.folder, *parts)
 
     def has(self, *parts: str) -> bool:
@@ -142,7 +234,11 @@ class Reading(Faults):
         return os.path.exists(self.path(*parts))
 
     def find(self, *candidates: str, hint: str = "") -> str:
-        """The first of `candidates` (files or folders) that is there; else a DataError that says what was given."""
+        """Returns the first of `candidates` (files or folders) that exists.
+
+        Raises:
+          DataError: none exists. The message says if the folder has another dataset, and adds `hint`.
+        """
         for candidate in candidates:
             if self.has(candidate):
                 return candidate
@@ -155,75 +251,79 @@ class Reading(Faults):
             seen = f"; this looks like {' or '.join(others)}"
         raise DataError(
             f"{self._name}: {self.folder} has no {' or '.join(candidates)}{seen}. How to get it: "
-            f"{self._how_to_get}{hint}"
+            f"{self._how_to_get}{hint}",
+            code="not_found",
+            key=self.path(candidates[0]),
         )
 
-    def list_pictures(self, *inside: str, prefix: str = "") -> None:
-        """Adds the images directly in those folders that are there to `pictures`, each named `prefix` + its file name.
+    def list_images(self, *inside: str, prefix: str = "") -> None:
+        """Adds the images directly in these folders to `images`, each named `prefix` + its file name.
 
-        Names are compared without case, because archives of the same dataset differ in it; two files of one name are a
-        fault. Hidden files and files that are not images (Thumbs.db, readme) are left out.
+        Folders that do not exist, hidden files, and files that are not images (Thumbs.db, readme) are left out. Names
+        are compared without case, because archives of the same dataset differ in case. Two files of one name are a
+        fault.
         """
         for directory in filter(lambda d: os.path.isdir(self.path(d)), inside):
             for file in sorted(os.listdir(self.path(directory))):
-                if file.startswith(".") or not file.lower().endswith(PICTURES):
+                if file.startswith(".") or not file.lower().endswith(IMAGES):
                     continue
                 name, path = f"{prefix}{file}".lower(), os.path.join(directory, file)
-                if name in self.pictures:
-                    self.add("pictures of one name", f"{self.pictures[name]} and {path}")
-                self.pictures[name] = path
+                if name in self.images:
+                    self.add(SAME_NAMES, f"{self.images[name]} and {path}")
+                self.images[name] = path
 
-    def record(self, name: str, mos: float, where: str, *known, written: str = "") -> None:
+    def record(self, name: str, mos: float, where: str, *known, written: str = "", **spread) -> None:
         """Keeps the row of an image; a second one is a fault.
 
         Args:
-          name: of the image, in any case.
+          name: name of the image, in any case.
           mos: its label.
-          where: the row is.
-          *known: the record's reference, distortion and level.
-          written: what the row calls the image, if it is not `name`.
+          where: file and row.
+          *known: reference, distortion and level of the record.
+          written: the name as the row has it, if this is not `name`.
+          **spread: std and histogram of the record.
         """
         if name in self.records:
-            self.add("rows for a picture that has one already", f"{where} {written or name}")
-        self.records[name] = Record(self.path(self.pictures.get(name.lower(), "")), mos, str(name), *known)
+            self.add(REPEATED_ROWS, f"{where} {written or name}")
+        self.records[name] = Record(self.path(self.images.get(name.lower(), "")), mos, str(name), *known, **spread)
 
-    def record_file(self, written: str, mos: float, where: str, *known, inside: str = "") -> None:
-        """Keeps a row of somebody's own table, which names a file by its path below the folder or `inside` it."""
+    def record_file(self, written: str, mos: float, where: str, *known, inside: str = "", **spread) -> None:
+        """Keeps a row of a table that names each image by its path, relative to the folder or to `inside` in it."""
         name = posixpath.normpath(written)
         if leaves(name) or not written:
             self.add("paths that leave the folder or are empty", f"{where} {written!r}")
             return
         if name in self.records:
-            self.add("rows for a picture that has one already", f"{where} {name} (as {self._first_row[name]})")
+            self.add(REPEATED_ROWS, f"{where} {name} (as {self._first_row[name]})")
         elif not os.path.isfile(self.path(inside, name)):
-            self.add("missing pictures", f"{where} {name}")
+            self.add(MISSING_IMAGES, f"{where} {name}")
         self._first_row.setdefault(name, where)
-        self.records[name] = Record(self.path(inside, name), mos, name, *known)
+        self.records[name] = Record(self.path(inside, name), mos, name, *known, **spread)
 
     def complete(self, count: int = 0, expected: Iterable[str] = (), extra_allowed: Iterable[str] = ()) -> None:
-        """Every row is to have its image, and every image its row; if the reading is partial, other rows are left out.
+        """Adds a fault for every row without an image and every image without a row; if partial, leaves out such rows.
 
         Args:
-          count: how many rows there are to be; 0 if others count them.
-          expected: the names that are to have rows, if these are known.
-          extra_allowed: images that have no row.
+          count: the expected number of rows; 0 if the caller counts them.
+          expected: the names that must have a row, if they are known.
+          extra_allowed: images that need no row.
         """
         if self._partial:
-            self.records = {name: r for name, r in self.records.items() if name.lower() in self.pictures}
+            self.records = {name: r for name, r in self.records.items() if name.lower() in self.images}
             return
         expected = list(expected) or list(self.records)
-        self.add_all("pictures without a row", (name for name in expected if name not in self.records))
-        self.add_all("missing pictures", (name for name in expected if name.lower() not in self.pictures))
+        self.add_all(NO_ROWS, (name for name in expected if name not in self.records))
+        self.add_all(MISSING_IMAGES, (name for name in expected if name.lower() not in self.images))
         known = {name.lower() for name in (*expected, *extra_allowed)}
-        self.add_all("extra pictures", (path for name, path in self.pictures.items() if name not in known))
+        self.add_all(EXTRA_IMAGES, (path for name, path in self.images.items() if name not in known))
         if count:
             self.count(len(self.records), count, "rows")
 
     def sort(self, key: Callable[[Record], Any], reverse: bool = False) -> None:
-        """Puts the records into the order of `key`; equal ones stay as they are."""
+        """Sorts the records by `key`; the order of equal ones stays."""
         self.records = {r.id: r for r in sorted(self.records.values(), key=key, reverse=reverse)}
 
     def dataset(self, score_range: tuple[float, float], higher_is_better: bool, **more) -> Dataset:
-        """All records and `more` fields of a Dataset. Raises DataError with all faults, if there are any."""
+        """Returns the Dataset of all records, with `more` of its fields. Raises DataError if there are faults."""
         self.refuse()
         return Dataset(self._name, [*self.records.values()], score_range, higher_is_better, **more)

@@ -7,7 +7,7 @@ from jaxiqa.errors import ConfigError
 
 
 def parse_options(texts: Iterable[str]) -> dict:
-    """{KEY: VALUE} of texts KEY=VALUE; values are Python literals where they look like one, else text.
+    """Returns {KEY: VALUE} of texts KEY=VALUE. A value that is a Python literal is read as one, else it is text.
 
     Raises:
       ConfigError: a text without "=".
@@ -16,7 +16,11 @@ def parse_options(texts: Iterable[str]) -> dict:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--option {text}: write it as KEY=VALUE, e.g. --option group_column=content")
+            raise ConfigError(
+                f"--option {text}: write it as KEY=VALUE, e.g. --option group_column=content",
+                code="value",
+                key="--option",
+            )
         try:
             options[key] = ast.literal_eval(value)
         except (SyntaxError, ValueError):

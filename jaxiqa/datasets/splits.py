@@ -1,6 +1,6 @@
-"""Which pictures train and which test: by reference where there are references, so that no content is in two parts.
+"""Splits into training, validation and test images: by reference, so that no content is in two parts, or from a file.
 
-Or as a file says (split_files.py).
+formats/split_files.py reads the files.
 """
 
 import dataclasses
@@ -8,8 +8,8 @@ import hashlib
 import random
 from collections.abc import Iterable
 
+from jaxiqa.datasets.formats.split_files import read_split
 from jaxiqa.datasets.records import Dataset
-from jaxiqa.datasets.split_files import read_split
 from jaxiqa.errors import ConfigError
 
 
@@ -19,11 +19,11 @@ class Split:
 
     Attributes:
       train, val, test: indices into `dataset.records`, ascending. With selection "legacy", val is test.
-      name: the rule: "official", "80/20 by reference", "80/20 by picture", or the file it is from.
-      seed: of the shuffle; None for official splits and files.
+      name: the rule: "official", "80/20 by reference", "80/20 by image", or the name of the file.
+      seed: seed of the shuffle; None for official splits and most files.
       round: 1..10 in the papers.
-      selection: "val" (the epoch is picked on units that are not tested) or "legacy" (picked on the test part).
-      fingerprint: 12 hex digits, equal if and only if the parts hold the same pictures.
+      selection: "val" (the epoch is chosen on units that are not tested) or "legacy" (chosen on the test part).
+      fingerprint: 12 hex digits, equal if and only if the parts hold the same images.
     """
 
     train: list[int]
@@ -37,43 +37,55 @@ class Split:
 
 
 def make_split(dataset: Dataset, round: int = 1, selection: str = "val", file: str = "") -> Split:
-    """Splits a dataset as a file says, else as its owners do where they define a split, else 80/20 as GlintIQA does.
+    """Splits a dataset as a file says, else by the owners' official split if there is one, else 80/20 as GlintIQA does.
 
-    Units are references where there are any, else pictures, in the order in which the records name them. They are
-    shuffled by Python's Random(12345 * round); the first round(0.8 n) train, the others test. With "val" the last
-    round(0.1 n) training units (at least one) are taken out for validation; with "legacy" they train, and val is test.
-    References in `dataset.train_only` are no units: all of their records train.
+    Units are references if the records have any, else images, in the order of the records. They are shuffled by
+    Python's Random(12345 * round). The first round(0.8 n) train, the others test. With "val" the last round(0.1 n)
+    training units (at least one) are taken out for validation; with "legacy" they train, and val is test. References in
+    `dataset.train_only` are not units: all of their records train.
 
-    Where a file or an official split has two parts only, the second is the test part, and "val" takes a validation part
+    If a file or an official split has only two parts, the second is the test part, and "val" takes a validation part
     out of the first by the same rule.
 
     Args:
       dataset: its records define the order of the units.
-      round: 1, 2, ...; 1 where the split is official.
+      round: 1, 2, ...; 1 if the split is official.
       selection: "val" or "legacy".
-      file: a split that is given, in one of the forms that split_files.py lists; "" for none.
+      file: a split file, in one of the forms that split_files.py lists; "" for none.
 
     Raises:
-      ConfigError: a dataset without opinion scores, unknown selection, a round below 1 or one that the split has not,
-        or too few units for three parts.
-      DataError: the file cannot be used; all that is wrong with it is listed.
+      ConfigError: the dataset has no opinion scores or too few units for three parts, the selection is unknown, or the
+        split has no such round.
+      DataError: the file cannot be used; the message lists everything that is wrong with it.
 
-    Source: GlintIQA's public code (splits), after hyperIQA; the validation part is ours.
+    Source: GlintIQA's public code (splits), after hyperIQA. The validation part is an addition of jaxiqa.
     """
     if not dataset.rated:
         raise ConfigError(
-            f"{dataset.name} has no opinion scores, so nothing can be trained on it, selected by it or tested with it; "
-            "its pictures are for pretraining and label transfer"
+            f"{dataset.name} has no opinion scores, so it cannot be used for training, validation or test; its images "
+            "are for pretraining and label transfer",
+            code="value",
+            key=dataset.name,
         )
     if selection not in ("val", "legacy"):
-        raise ConfigError(f"config.split.selection must be 'val' or 'legacy', not {selection!r}")
+        raise ConfigError(
+            f"config.split.selection must be 'val' or 'legacy', not {selection!r}",
+            code="value",
+            key="config.split.selection",
+        )
     if round < 1:
-        raise ConfigError(f"the round of a split is 1 or more, not {round}")
+        raise ConfigError(
+            f"the round of a split must be 1 or more, not {round}", code="value", key="config.split.round"
+        )
     if file:
         parts, name, seed = read_split(file, dataset, round)
     elif dataset.official_split is not None:
         if round != 1:
-            raise ConfigError(f"{dataset.name} has an official split, so there is only round 1, not {round}")
+            raise ConfigError(
+                f"{dataset.name} has an official split, so config.split.round must be 1, not {round}",
+                code="not_found",
+                key="config.split.round",
+            )
         parts, name, seed = dict(dataset.official_split), "official", None
     else:
         seed = round * 12345
@@ -90,7 +102,7 @@ def make_split(dataset: Dataset, round: int = 1, selection: str = "val", file: s
 
 
 def _units(dataset: Dataset, indices: Iterable[int]) -> dict[str, list[int]]:
-    """Indices by what must stay together, in the order of `indices`; train-only references are left out."""
+    """Indices by unit (reference, or id without one), in the order of `indices`; train-only references are left out."""
     units: dict[str, list[int]] = {}
     for i in indices:
         record = dataset.records[i]
@@ -100,14 +112,18 @@ def _units(dataset: Dataset, indices: Iterable[int]) -> dict[str, list[int]]:
 
 
 def _take_validation(dataset: Dataset, parts: dict[str, list[int]], seed: int) -> dict[str, list[int]]:
-    """Train and val out of a training part: its last units, a tenth of all that train or test."""
+    """Train and val indices from a training part: val is its last units, a tenth of all units."""
     units = _units(dataset, sorted(parts["train"]))
     order = list(units)
     random.Random(seed).shuffle(order)
     total = len(units.keys() | _units(dataset, parts["test"]).keys())
     kept = len(order) - max(1, round(0.1 * total))
     if kept < 1:
-        raise ConfigError(f"{dataset.name}: its split has {len(order)} unit(s) to train on, too few to select by some")
+        raise ConfigError(
+            f"{dataset.name}: the training part of its split has {len(order)} unit(s), too few for a validation part",
+            code="empty",
+            key=dataset.name,
+        )
     val = {i for name in order[kept:] for i in units[name]}
     return {"train": [i for i in parts["train"] if i not in val], "val": sorted(val)}
 
@@ -121,10 +137,12 @@ def _by_unit(dataset: Dataset, seed: int) -> tuple[dict[str, list[int]], str]:
     n = len(order)
     trained = round(0.8 * n)
     kept = trained - max(1, round(0.1 * n))
-    kind = "reference" if any(r.reference for r in dataset.records) else "picture"
+    kind = "reference" if any(r.reference for r in dataset.records) else "image"
     if kept < 1 or trained == n:
         raise ConfigError(
-            f"{dataset.name} has {n} {kind}(s) to split, which leaves train, val or test empty: 3 are needed"
+            f"{dataset.name} has {n} {kind}(s) to split; train, val and test need at least 3",
+            code="empty",
+            key=dataset.name,
         )
 
     def records_of(names):

@@ -1,8 +1,8 @@
-"""Mixed batches: every picture its own type and level, in one compiled call that computes only the types it meets.
+"""Distorts mixed batches: each image has its own type and level; one compiled call computes only the types it needs.
 
-The pictures are taken in groups of one type, in a loop whose body has a branch per type. On a CPU a group is one
-picture; on an accelerator, where a single picture fills nothing and every kernel costs a launch, a group is as many as
-each type has in a balanced batch.
+A loop processes groups of images of one type; its body has one branch per type. On a CPU a group is one image. On an
+accelerator a single image would leave most of the chip idle and each kernel has a launch cost, so a group has as many
+images as each type has in a balanced batch.
 """
 
 import functools
@@ -18,24 +18,24 @@ from jaxiqa.distortions.table import DISTORTIONS, get_distortion
 
 
 def distort_batch(images_BHWC, type_B, level_B, key_B, *, stretch=True, bank=DISTORTIONS, mesh=None, group=None):
-    """Distort every picture of a batch by its own type and level: `distort`, picture by picture, in one compiled call.
+    """Distort every image of a batch by its own type and level: `distort`, image by image, in one compiled call.
 
     Args:
       images_BHWC: floating point (B, H, W, 3), sRGB in 0..1, sides of 64 or more.
-      type_B: int (B,), numbers of the bank's rows, in any order; a host array is checked, a traced one is not (a number
-        that is none becomes some type).
+      type_B: int (B,), numbers of the bank's rows, in any order. A host array is checked. A traced one is not: an
+        unknown number becomes another type.
       level_B: int (B,), 1..5.
       key_B: jax.random keys (B,).
       stretch: as in `distort`.
       bank: a table of distortions; static.
-      mesh: the mesh over whose axes the batch is sharded, B a multiple of its devices; None for one device.
-      group: so many pictures of one type are distorted together; None for 1 on a CPU and B / len(bank) elsewhere.
+      mesh: the mesh over all of whose axes the batch is sharded; B is a multiple of its devices. None: one device.
+      group: number of images of one type that are distorted together; None: 1 on a CPU, B / len(bank) elsewhere.
 
     Returns:
       float32 (B, H, W, 3) in 0..1.
 
     Raises:
-      ValueError: unknown type, or pictures of another shape or of integers.
+      ValueError: a type is unknown, the images have another shape or an integer type, or B does not fit the mesh.
     """
     if images_BHWC.ndim != 4 or images_BHWC.shape[3] != 3 or not jnp.issubdtype(images_BHWC.dtype, jnp.floating):
         raise ValueError(
@@ -46,7 +46,7 @@ def distort_batch(images_BHWC, type_B, level_B, key_B, *, stretch=True, bank=DIS
             get_distortion(number, bank)
     devices = mesh.size if mesh is not None else 1
     if images_BHWC.shape[0] % devices:
-        raise ValueError(f"a batch of {images_BHWC.shape[0]} is no multiple of {devices} devices")
+        raise ValueError(f"a batch of {images_BHWC.shape[0]} is not a multiple of {devices} devices")
     if group is None:
         platform = mesh.devices.flat[0].platform if mesh is not None else jax.default_backend()
         group = 1 if platform == "cpu" else math.ceil(images_BHWC.shape[0] / devices / len(bank))
@@ -59,7 +59,7 @@ def _distort_batch(images_BHWC, type_B, level_B, key_B, stretch, bank, mesh, gro
     position = np.zeros(max(row.id for row in bank) + 1, np.int32)
     position[[row.id for row in bank]] = np.arange(len(bank))
     local = functools.partial(_by_groups, stretch=stretch, bank=bank, group=group)
-    if mesh is not None:  # without it the compiler would gather the whole batch on every device for the loop
+    if mesh is not None:  # without shard_map the compiler would gather the whole batch on each device for the loop
         spec = PartitionSpec(mesh.axis_names)
         local = jax.shard_map(local, mesh=mesh, in_specs=(spec,) * 4, out_specs=spec, check_vma=False)
     return local(images_BHWC.astype(jnp.float32), jnp.asarray(position)[type_B], level_B, key_B)
@@ -89,7 +89,7 @@ def _by_groups(images_BHWC, row_B, level_B, key_B, *, stretch, bank, group):
 
 
 def _grouped(row_B, rows, size):
-    """Groups of `size` pictures of one row: int32 (G, size), where a free place holds B, and the number of groups."""
+    """Returns groups of `size` images of one row, int32 (G, size) in which B marks a free place, and their number."""
     batch = row_B.shape[0]
     order = jnp.argsort(row_B)
     count = jnp.zeros(rows, jnp.int32).at[row_B].add(1)

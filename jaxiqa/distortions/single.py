@@ -1,4 +1,4 @@
-"""One picture, one distortion: the device form, and the host form with the real codecs."""
+"""Distorts one image: on the device, or on the host with the real codecs."""
 
 import functools
 
@@ -9,26 +9,26 @@ import numpy as np
 from jaxiqa.distortions.eight_bits import to_uint8_on_host
 from jaxiqa.distortions.table import DISTORTIONS, get_distortion
 
-# A picture whose values span less than this is constant but for rounding, which a stretch would blow up to full range.
+# An image with a smaller range of values is constant up to rounding, which a stretch would amplify to the full range.
 _CONSTANT = 1e-5
 
 
 def distort(image_HWC, type, level, key, *, stretch=True, bank=DISTORTIONS):
-    """Distort one picture on the device; pure, and made for jit and vmap over images, levels and keys.
+    """Distort one image on the device. Pure; works under jit and vmap over images, levels and keys.
 
     Args:
       image_HWC: floating point (H, W, 3), sRGB in 0..1, sides of 64 or more.
       type: name or KADID-10k number; static.
-      level: 1..5, strongest parameter last; may be traced (out of range, the nearest level is taken).
-      key: a jax.random key; None will do for a type that is not random.
-      stretch: stretch the whole picture to span 0..1 before and after, as KADID-10k was made.
-      bank: the table that names, numbers and levels are looked up in; static.
+      level: 1..5, the number of one of the levels; may be traced. Values out of range are clipped.
+      key: a jax.random key; may be None for a type that is not random.
+      stretch: stretch the values of the image to 0..1 before and after, as in KADID-10k.
+      bank: the table with names, numbers and levels; static.
 
     Returns:
       float32 (H, W, 3) in 0..1.
 
     Raises:
-      ValueError: unknown type, a random type without a key, or a picture of another shape or of integers.
+      ValueError: the type is unknown, a random type has no key, or the image has another shape or an integer type.
 
     Source: KADID-10k / GlintIQA data-set code.
     """
@@ -41,20 +41,20 @@ def distort(image_HWC, type, level, key, *, stretch=True, bank=DISTORTIONS):
 
 
 def distort_exact(image_HWC, type, level, key, *, stretch=True):
-    """Distort one picture on the host: `distort`, but with the real codecs for jpeg and jpeg2000.
+    """Distort one image on the host: the same as `distort`, but with the real codecs for jpeg and jpeg2000.
 
     Args:
       image_HWC: uint8 (H, W, 3), sRGB.
       type: name or KADID-10k number.
       level: 1..5.
-      key: a jax.random key or an integer seed; None will do for a type that is not random.
+      key: a jax.random key or an integer seed; may be None for a type that is not random.
       stretch: as in `distort`.
 
     Returns:
       uint8 (H, W, 3).
 
     Raises:
-      ValueError: unknown type, level out of range, a random type without a key, or a picture that is not
+      ValueError: the type is unknown, the level is out of range, a random type has no key, or the image is not
         uint8 (H, W, 3).
     """
     row = get_distortion(type)
@@ -74,7 +74,7 @@ def distort_exact(image_HWC, type, level, key, *, stretch=True):
 
 @functools.partial(jax.jit, static_argnames=("row", "stretch"))
 def distort_row(image_HWC, row, level, key, stretch):
-    """`distort` without its checks: a row of a table, an int32 level, and None for a key that is not needed."""
+    """`distort` without its checks: takes a row of a table, an int32 level, and None for a key that is not needed."""
     image_HWC = image_HWC.astype(jnp.float32)
     parameter = jnp.asarray(row.levels, jnp.float32)[jnp.clip(level, 1, 5) - 1]
     if stretch:

@@ -1,20 +1,25 @@
-"""The one table of distortions: what exists, in which order, at which five levels."""
+"""The table of distortions: names, numbers, functions and the parameters of the five levels."""
 
 import dataclasses
 import operator
 from collections.abc import Callable
 
-from jaxiqa.distortions.blur import gaussian_blur, lens_blur, motion_blur
-from jaxiqa.distortions.brightness import brighten, darken, mean_shift
-from jaxiqa.distortions.colour import colour_diffusion, colour_saturation_hsv, colour_saturation_lab, colour_shift
-from jaxiqa.distortions.compression import jpeg, jpeg2000_codec, jpeg_codec
-from jaxiqa.distortions.denoising import denoise
-from jaxiqa.distortions.jpeg2000 import jpeg2000
-from jaxiqa.distortions.noise import impulse_noise, multiplicative_noise, white_noise, white_noise_ycbcr
-from jaxiqa.distortions.palette import colour_quantisation
-from jaxiqa.distortions.sharpness import contrast_change, high_sharpen
-from jaxiqa.distortions.spatial import colour_block, jitter, non_eccentricity_patch, pixelate
-from jaxiqa.distortions.thresholds import quantisation
+from jaxiqa.distortions.families.blur import gaussian_blur, lens_blur, motion_blur
+from jaxiqa.distortions.families.brightness import brighten, darken, mean_shift
+from jaxiqa.distortions.families.colour import (
+    colour_diffusion,
+    colour_saturation_hsv,
+    colour_saturation_lab,
+    colour_shift,
+)
+from jaxiqa.distortions.families.compression import jpeg, jpeg2000_codec, jpeg_codec
+from jaxiqa.distortions.families.denoising import denoise
+from jaxiqa.distortions.families.jpeg2000 import jpeg2000
+from jaxiqa.distortions.families.noise import impulse_noise, multiplicative_noise, white_noise, white_noise_ycbcr
+from jaxiqa.distortions.families.palette import colour_quantisation
+from jaxiqa.distortions.families.sharpness import contrast_change, high_sharpen
+from jaxiqa.distortions.families.spatial import colour_block, jitter, non_eccentricity_patch, pixelate
+from jaxiqa.distortions.families.thresholds import quantisation
 from jaxiqa.errors import ConfigError, suggest
 
 
@@ -23,13 +28,13 @@ class Distortion:
     """One type of distortion.
 
     Attributes:
-      id: KADID-10k's number, 1..25; 26 and up for what KADID-10k has not.
+      id: KADID-10k's number, 1..25; 26 and up for types that KADID-10k does not have.
       name: British spelling, unique.
       family: blur, colour, compression, noise, brightness, spatial or sharpness.
-      levels: the parameter of levels 1..5; what it means is in the function's docstring.
+      levels: the parameter of levels 1..5; the function's docstring says what it means.
       random: whether the result depends on a key.
       function: function(image_HWC, parameter[, key if random]) on the device; pure, the parameter may be traced.
-      codec: codec(image_uint8_HWC, parameter) on the host; None where the function is exact.
+      codec: codec(image_uint8_HWC, parameter) on the host; None if the function is exact.
     """
 
     id: int
@@ -71,7 +76,7 @@ DISTORTIONS = (
 
 
 def get_distortion(type: str | int, bank: tuple[Distortion, ...] = DISTORTIONS) -> Distortion:
-    """The bank's row of a name or number. Raises ValueError, with the nearest name, for any other."""
+    """Returns the bank's row of a name or number. Raises ValueError, with the nearest name, if it is unknown."""
     by_name = {row.name: row for row in bank}
     if isinstance(type, str):
         if type in by_name:
@@ -85,11 +90,14 @@ def get_distortion(type: str | int, bank: tuple[Distortion, ...] = DISTORTIONS) 
 
 
 def parse_types(text: str) -> list[int]:
-    """Numbers of the types that "all", or names and numbers with commas, mean; ConfigError for an unknown one."""
+    """Returns the numbers of the types in `text`: "all", or names and numbers separated by commas.
+
+    Raises ConfigError for an unknown type.
+    """
     if text == "all":
         return [row.id for row in DISTORTIONS]
     try:
         words = [word.strip() for word in text.split(",")]
         return sorted({get_distortion(int(word) if word.isdigit() else word).id for word in words})
     except ValueError as error:
-        raise ConfigError(f"--types: {error}") from error
+        raise ConfigError(f"--types: {error}", code="unknown", key="--types") from error

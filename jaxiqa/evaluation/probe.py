@@ -1,17 +1,16 @@
-"""A linear probe: how well do frozen features tell classes apart? N samples, D features, C classes."""
+"""A linear probe measures how well frozen features separate classes. N samples, D features, C classes."""
 
 import dataclasses
 import io
 from collections.abc import Sequence
 
 import numpy as np
-import scipy  # which loads its parts when they are first used
+import scipy  # loads its subpackages on first use
 from etils import epath
 
-from jaxiqa.evaluation.drawing import write_bytes
-from jaxiqa.evaluation.report import draw_matrix
+from jaxiqa.files import write_bytes
 
-_PENALTY = 1e-2  # half of it times the squared weights (of standardised features) is added to the mean loss
+_PENALTY = 1e-2  # the loss is the mean loss + _PENALTY / 2 * sum of squared weights (of standardised features)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,30 +23,30 @@ class Probe:
     families: tuple[str, ...]  # C names of the groups that the classes belong to
 
     def predict(self, features_ND: np.ndarray) -> np.ndarray:
-        """The likeliest class of each sample, (N,) indices."""
+        """The most likely class of each sample, (N,) indices."""
         return (features_ND @ self.weight + self.bias).argmax(1)
 
     def save(self, path: epath.PathLike) -> None:
-        """Write an .npz file."""
+        """Writes an .npz file."""
         data = io.BytesIO()
-        np.savez(data, **{field: np.asarray(value) for field, value in vars(self).items()})
+        np.savez(data, weight=self.weight, bias=self.bias, classes=self.classes, families=self.families)
         write_bytes(path, data.getvalue())
 
     @classmethod
     def load(cls, path: epath.PathLike) -> "Probe":
-        """What save() wrote. Raises ValueError or KeyError where it is something else."""
+        """Reads a file of save(). Raises ValueError or KeyError if the file is something else."""
         with np.load(io.BytesIO(epath.Path(path).read_bytes()), allow_pickle=False) as file:
             names = {key: tuple(file[key].tolist()) for key in ("classes", "families")}
             return cls(file["weight"], file["bias"], **names)
 
 
 def fit_probe(features_ND: np.ndarray, label_N: np.ndarray, classes: Sequence[str], families: Sequence[str]) -> Probe:
-    """Fits a Probe by penalised maximum likelihood (L-BFGS), on features brought to mean 0 and deviation 1.
+    """Fits a Probe by penalised maximum likelihood (L-BFGS), on features standardised to mean 0 and deviation 1.
 
     Args:
-      features_ND: of the pictures to learn from.
-      label_N: their classes, indices.
-      classes, families: names, C each.
+      features_ND: features of the training images.
+      label_N: their classes, as indices.
+      classes, families: C names each.
     """
     x = np.asarray(features_ND, np.float64)
     mean, deviation = x.mean(0), x.std(0) + 1e-6
@@ -71,13 +70,7 @@ def fit_probe(features_ND: np.ndarray, label_N: np.ndarray, classes: Sequence[st
 
 
 def confusion(predicted_N: np.ndarray, label_N: np.ndarray, classes: int) -> np.ndarray:
-    """(C, C) counts: row = what it is, column = what was predicted."""
+    """(C, C) counts: row = true class, column = predicted class."""
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (np.asarray(label_N), np.asarray(predicted_N)), 1)
     return counts
-
-
-def draw_confusion(path: epath.PathLike, counts: np.ndarray, classes: Sequence[str], title: str) -> None:
-    """PNG of a confusion matrix, each row in percent of its samples."""
-    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    draw_matrix(path, share, classes, title, "predicted", "is (percent of each row)")

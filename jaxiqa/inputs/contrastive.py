@@ -1,4 +1,4 @@
-"""What contrastive pretraining sees: pristine pictures, and the distortions that the device gives their crops."""
+"""Data of contrastive pretraining: pristine images, and the distortions that the device applies to their crops."""
 
 import os
 
@@ -10,31 +10,38 @@ from jaxiqa.datasets.records import Record
 from jaxiqa.distortions import CONTRASTIVE, distort_batch, draw_classes
 from jaxiqa.distortions.eight_bits import to_uint8
 from jaxiqa.errors import ConfigError
-from jaxiqa.inputs.files import find_pictures
+from jaxiqa.inputs.image_paths import find_images
 from jaxiqa.inputs.transforms import normalise
 
 
-def split_pictures(folder: str, held_out: int) -> tuple[list[Record], list[Record]]:
-    """Records of the pictures in a folder: those that train, and `held_out` others for the probe.
+def split_images(folder: str, held_out: int) -> tuple[list[Record], list[Record]]:
+    """Splits the images in a folder into records for training and `held_out` records for the probe.
 
     Raises:
-      ConfigError: no folder named, or nothing is left to train on. DataError: no pictures there.
+      ConfigError: no folder is named, `held_out` is below 4, or nothing is left to train on.
+      DataError: the folder has no images.
     """
     if not folder:
-        raise ConfigError("config.pictures is empty; name a folder of pristine pictures: --config.pictures=/path")
-    paths = find_pictures([os.path.expanduser(folder)])
+        raise ConfigError(
+            "config.pictures is empty; name a folder of pristine images: --config.pictures=/path",
+            code="missing",
+            key="config.pictures",
+        )
+    paths = find_images([os.path.expanduser(folder)])
     records = [Record(path, float("nan"), os.path.relpath(path, folder)) for path in paths]
     if held_out < 4 or len(records) <= held_out:
         raise ConfigError(
-            f"config.probe_pictures={held_out} must be 4 or more and leave some of the {len(records)} pictures in "
-            f"{folder} to train on"
+            f"config.probe_pictures={held_out} must be 4 or more and leave some of the {len(records)} images in "
+            f"{folder} to train on",
+            code="value",
+            key="config.probe_pictures",
         )
     order = np.random.default_rng(0).permutation(len(records))
     return [records[i] for i in sorted(order[held_out:])], [records[i] for i in order[:held_out]]
 
 
 def with_distortions(batches, seed: int, start: int, size: int, classes):
-    """The batches with the type, level and label of each picture's distortion: batch k is a function of (seed, k)."""
+    """Adds the type, level and label of each image's distortion to the batches; batch k is a function of (seed, k)."""
     for number, batch in enumerate(batches, start):
         type_B, level_B, label_B = draw_classes(seed, number, size, classes)
         hosts, host = jax.process_count(), jax.process_index()
@@ -43,15 +50,15 @@ def with_distortions(batches, seed: int, start: int, size: int, classes):
 
 
 def region_side(crop: int, instance: bool) -> int:
-    """Side of what is read of a picture: the crop, or with `instance` what two overlapping crops are cut out of."""
+    """Side in pixels of the region that is read of an image: the crop, or with `instance` a region for two crops."""
     return crop * 10 // 7 if instance else crop  # 320 for 224
 
 
 def make_views(encoder, instance: bool, mesh, bank=CONTRASTIVE):
-    """views(batch, key) -> (normalised images, labels): the batch's crops, distorted on the device.
+    """Returns views(batch, key) -> (normalised images, labels), which distorts the crops of a batch on the device.
 
-    With `instance` the batch holds regions larger than the model's crop: two crops are cut out of each once it is
-    distorted, and only they have one label.
+    With `instance` the batch holds regions larger than the model's crop. Each region is distorted, then two crops are
+    cut from it; these two crops have the same label, and no others have it.
     """
 
     def two_crops(images_BHWC, key_B):

@@ -1,30 +1,30 @@
-"""A picture file to uint8 RGB pixels: the same pixels everywhere, or one line that says why not.
+"""Decodes an image file to uint8 RGB pixels: the same pixels on every machine, or a one-line error.
 
-What becomes of each kind of picture:
+How each kind of image is read:
 
   kind                        pixels
   --------------------------  -------------------------------------------------------------------------------------
   8-bit RGB, grey, palette    as stored; grey is repeated in all three channels
   1-bit, 2-bit, 4-bit         0 is black, the largest value is 255
   16-bit grey                 round(v / 257), so that 0..65535 fills 0..255 and nothing is clipped
-  16-bit RGB                  the high byte, floor(v / 256): Pillow's reading, at most 1 below v / 257
+  16-bit RGB                  the high byte, floor(v / 256), as Pillow reads it: at most 1 below v / 257
   10- and 12-bit AVIF         rounded to 8 bits by libavif; the HDR transfer curve is not undone
   float (TIFF)                floor(255 v + 0.5) if every sample is in 0..1, else refused: white is unknown
-  32-bit and signed integers  refused, white is unknown (PGM says its maximum and is read)
-  alpha, transparent colour   composited over mid-grey 128, so that neither black nor white edges appear
+  32-bit and signed integers  refused, white is unknown (a PGM states its maximum and is read)
+  alpha, transparent colour   composited over mid-grey 128, so that no black or white edges appear
   CMYK                        R = (255 - C)(255 - K) / 255, and so on; JPEG: Adobe's inverted storage
   Lab, HSV                    refused
   colour profile, gamma tag   ignored: opinion scores were given for the stored values on ordinary screens
-  EXIF orientation 1..8       applied (PNG: where it stands before the pixels)
-  several frames or pages     refused; the still of an MPO or motion photograph is read, its appendix is not
+  EXIF orientation 1..8       applied (in a PNG only if it is stored before the pixels)
+  several frames or pages     refused; of an MPO or motion photograph, only the still image is read
 
-JPEG goes through libjpeg-turbo (simplejpeg) with the accurate DCT and smooth chroma upsampling, never scaled, and any
-warning of the decoder refuses the file. The rest goes through Pillow, with all checksums of a PNG verified. No other
-format has checksums: truncation is refused in all of them, but damage that happens to form another valid stream is not
-seen. Over 120 JPEG photographs, 85 % of 40-byte and 51 % of one-byte overwrites were refused (fewest at high quality);
-BMP, PPM, TIFF, lossless WebP and JPEG 2000 show hardly any. Where that matters, compare checksums of the files.
+JPEG files are decoded by libjpeg-turbo (simplejpeg) with the accurate DCT and smooth chroma upsampling, never scaled; a
+file is refused if the decoder warns. All other files are decoded by Pillow, and all checksums of a PNG are verified. No
+other format has checksums: truncation is refused in all formats, but damage that forms another valid stream is not
+detected. Over 120 JPEG photographs, 85 % of 40-byte and 51 % of one-byte overwrites were refused (fewest at high
+quality); in BMP, PPM, TIFF, lossless WebP and JPEG 2000 hardly any are. If that matters, compare checksums of files.
 
-Every function may be called from many threads at once; no setting of Pillow or of the process is changed.
+Every function may be called from many threads at once. No setting of Pillow or of the process is changed.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -55,31 +55,30 @@ from PIL import (
 )
 
 from jaxiqa.datasets import prepared
-from jaxiqa.distortions.eight_bits import to_uint8_on_host
 from jaxiqa.errors import DataError
 
-MAX_PIXELS = 178_000_000  # height * width; more is refused before a pixel is decoded
-BACKGROUND = 128  # grey that shows through transparent pixels
+MAX_PIXELS = 178_000_000  # height * width; larger images are refused before a pixel is decoded
+BACKGROUND = 128  # grey behind transparent pixels
+_TOO_LARGE = f"more than the limit of {MAX_PIXELS:,} pixels: give a smaller image"
 
 
 class _JpegHeader(JpegImagePlugin.JpegImageFile):
-    """Pillow's reading of the segments before the first scan; the pixels are simplejpeg's."""
+    """Pillow's reader of the segments before the first scan; simplejpeg decodes the pixels."""
 
     def _open(self) -> None:
-        # Pillow appends each EXIF segment to those before, which takes linear time for a bytearray only. For a missing
-        # resolution it would copy the values of all EXIF tags, which may be the same megabytes for each.
+        # Pillow appends each EXIF segment to the ones before; this takes linear time only for a bytearray. If the
+        # resolution were missing, Pillow would copy the values of all EXIF tags; all may point to the same megabytes.
         self.info.update(exif=bytearray(), dpi=None)
         super()._open()
         end = self.fp.tell()
         self.fp.seek(0)
-        # A length counts itself, so that 0 and 1 are damage; Pillow and libjpeg take them for an empty segment.
+        # A length includes itself, so 0 and 1 are damage; Pillow and libjpeg read them as an empty segment.
         empty = any(not body for _, body in self.applist)
         if empty and re.search(rb"\xff[\xe0-\xef\xfe]\0[\0\1]", self.fp.read(end)):
             raise ValueError("a segment without a length")
 
 
-# The classes themselves and not Image.open: its size limit is a switch of the whole process, and its guessing reaches
-# Ghostscript.
+# Not Image.open: its size limit is a setting of the whole process, and its guesses of the format include Ghostscript.
 _PLUGINS = {
     "JPEG": _JpegHeader,
     "PNG": PngImagePlugin.PngImageFile,
@@ -103,18 +102,18 @@ _MAGIC = (
 
 
 def read_image(source) -> np.ndarray:
-    """The picture in a file as RGB, upright.
+    """Reads the image in a file as upright RGB.
 
     Args:
-      source: path (str or os.PathLike; also the address of a picture in a prepared set, datasets/prepared.py), the
-        file's bytes, or a binary file object (read from where it stands).
+      source: path (str or os.PathLike; also the address of an image in a prepared set, datasets/prepared), the bytes
+        of a file, or a binary file object (read from its current position).
 
     Returns:
-      uint8 (height, width, 3), 0..255, contiguous and writable. The table above says what becomes of each kind.
+      uint8 (height, width, 3), 0..255, contiguous and writable. The table above says how each kind is read.
 
     Raises:
-      DataError: not a regular file, not one of the formats above, truncated, damaged, more than MAX_PIXELS, several
-        frames, or a kind of picture without a defined reading. The message is one line with the file's name.
+      DataError: the source is not a regular file, not one of the formats above, truncated, damaged, larger than
+        MAX_PIXELS, of several frames, or of a kind that the table refuses. The message is one line with the file name.
     """
     with _opened(source) as (file, name):
         kind, image, shape, orientation = _header(file, name)
@@ -124,7 +123,9 @@ def read_image(source) -> np.ndarray:
                 pixels = _decode_jpeg(file.read(), shape)
             else:
                 if ImageFile.LOAD_TRUNCATED_IMAGES:
-                    raise _Unreadable("Pillow's LOAD_TRUNCATED_IMAGES is on and would hide damage: switch it off")
+                    raise _Unreadable(
+                        "Pillow's LOAD_TRUNCATED_IMAGES is on and would hide damage: switch it off", "conflict"
+                    )
                 if getattr(image, "is_animated", False):
                     raise _Unreadable(f"{kind} with several frames or pages: save the one to be scored on its own")
                 if kind == "PNG":
@@ -135,9 +136,9 @@ def read_image(source) -> np.ndarray:
 
 
 def image_size(source) -> tuple[int, int]:
-    """(height, width) in pixels of what read_image would return, from the file's header alone.
+    """(height, width) in pixels of the image that read_image would return, from the header of the file alone.
 
-    Takes what read_image takes; raises DataError where the header is unreadable or asks for more than MAX_PIXELS.
+    The argument is that of read_image. Raises DataError if the header is unreadable or states more than MAX_PIXELS.
     """
     with _opened(source) as (file, name):
         _, _, (height, width), orientation = _header(file, name)
@@ -145,87 +146,106 @@ def image_size(source) -> tuple[int, int]:
 
 
 def read_file(source) -> bytes:
-    """The file of a picture, undecoded. Takes what read_image takes; raises DataError where it cannot be read."""
+    """The bytes of an image file. The argument is that of read_image; raises DataError if it cannot be read."""
     with _opened(source) as (file, name), _refusing("unreadable file", name):
         return file.read()
 
 
 def from_pil(image: Image.Image) -> np.ndarray:
-    """A Pillow image as read_image would return it: uint8 (height, width, 3), upright; DataError as there."""
-    with _refusing("Pillow image", "the given Pillow image"):
+    """Converts a Pillow image as read_image does: uint8 (height, width, 3), upright; raises DataError as read_image."""
+    with _refusing("Pillow image", _Name("the given Pillow image")):
         if getattr(image, "is_animated", False):
-            raise _Unreadable("it has several frames or pages: pass the one to be scored as a copy")
+            raise _Unreadable("it has several frames or pages: pass a copy of one of them")
         return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image), image.format or "Pillow image"))
 
 
 class _Unreadable(Exception):
-    """An intact picture that has no defined reading; the text says what it is and what to do."""
+    """A source that is refused before a decoder fails; the text says why and what to do.
+
+    `code` is that of the DataError, from jaxiqa.errors.CODES.
+    """
+
+    def __init__(self, text: str, code: str = "format"):
+        super().__init__(text)
+        self.code = code
+
+
+class _Name(NamedTuple):
+    """What an error is about."""
+
+    text: str  # for messages; escaped, because a file name may hold line breaks and bytes that are not text
+    key: str = ""  # the path, if there is one
 
 
 @contextlib.contextmanager
-def _refusing(what: str, name: str) -> Iterator[None]:
-    """Turns whatever a decoder raises (Pillow's plugins know no common type) into one line."""
+def _refusing(what: str, name: _Name) -> Iterator[None]:
+    """Turns any exception of a decoder into a DataError of one line; Pillow's plugins have no common type."""
     try:
         yield
     except DataError:
         raise
     except _Unreadable as error:
-        raise DataError(f"cannot use {name}: {error}") from None
+        raise DataError(f"cannot use {name.text}: {error}", code=error.code, key=name.key) from None
+    except Image.DecompressionBombError:  # WebP's plugin refuses a size before _header() can
+        raise DataError(f"cannot use {name.text}: {_TOO_LARGE}", code="value", key=name.key) from None
     except Exception as error:
         text = getattr(error, "strerror", None) or str(error)
         detail = " ".join(text.split())[:200] or type(error).__name__
-        raise DataError(f"cannot read {name}: {what} ({detail}); put an intact copy there or leave it out") from error
+        raise DataError(
+            f"cannot read {name.text}: {what} ({detail}); put an intact copy in its place, or leave it out",
+            code="unreadable" if getattr(error, "errno", None) else "damaged",
+            key=name.key,
+        ) from error
 
 
 @contextlib.contextmanager
-def _opened(source) -> Iterator[tuple[BinaryIO, str]]:
-    """An open file and its name for messages (escaped: names may hold line breaks and bytes that are no text)."""
+def _opened(source) -> Iterator[tuple[BinaryIO, _Name]]:
+    """Opens a source: the file, and its name."""
     if isinstance(source, bytes | bytearray | memoryview):
-        yield io.BytesIO(source), "the given bytes"
+        yield io.BytesIO(source), _Name("the given bytes")
     elif hasattr(source, "read"):
-        name = f"the file object {str(getattr(source, 'name', type(source).__name__))!r}"
+        name = _Name(f"the file object {str(getattr(source, 'name', type(source).__name__))!r}")
         with _refusing("unreadable file object", name):
             file = io.BytesIO(source.read())
         yield file, name
     elif isinstance(source, str | os.PathLike):
-        name = repr(os.fspath(source))
+        name = _Name(repr(os.fspath(source)), os.fspath(source))
         if prepared.is_address(source):
             with _refusing("damaged prepared set", name):
                 file = io.BytesIO(prepared.read_bytes(source))
             yield file, name
             return
-        with _refusing("no readable file", name):
-            # Without O_NONBLOCK, opening a pipe that nobody writes to never returns.
+        with _refusing("not a readable file", name):
+            # Without O_NONBLOCK, the opening of a pipe without a writer never returns.
             descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 os.close(descriptor)
-                raise _Unreadable("not a regular file: give a picture file")
+                raise _Unreadable("not a regular file: give an image file")
         with os.fdopen(descriptor, "rb") as file:
             yield file, name
     else:
-        raise TypeError(f"a picture is given as path, bytes or binary file object, not {type(source).__name__}")
+        raise TypeError(f"an image must be a path, bytes or binary file object, not {type(source).__name__}")
 
 
-def _header(file: BinaryIO, name: str) -> tuple[str, Image.Image, tuple[int, int], int]:
-    """Format, Pillow's unloaded image, stored (height, width), and orientation still to be applied."""
+def _header(file: BinaryIO, name: _Name) -> tuple[str, Image.Image, tuple[int, int], int]:
+    """The format, Pillow's unloaded image, the stored (height, width), and the orientation to apply."""
     with _refusing("unreadable header", name):
         start = file.read(32)
         file.seek(0)
         kind = _format(start)
         image = _PLUGINS[kind](file)
         shape = (image.height, image.width)
-        # Pillow turns TIFFs itself, and says so in the size.
+        # Pillow rotates a TIFF itself; its size is already the rotated one.
         orientation = 1 if kind == "TIFF" else _exif_orientation(image.info.get("exif", b""))
         if shape[0] * shape[1] > MAX_PIXELS:
-            limit = f"more than the limit of {MAX_PIXELS:,} pixels"
-            raise _Unreadable(f"{shape[1]} x {shape[0]} pixels are {limit}: give a smaller picture")
+            raise _Unreadable(f"{shape[1]} x {shape[0]} pixels are {_TOO_LARGE}", "value")
     return kind, image, shape, orientation
 
 
 def _format(start: bytes) -> str:
-    """The format by the first bytes, never by the file's name."""
+    """The format, by the first bytes and not by the file's name."""
     if not start:
-        raise _Unreadable("the file is empty: fetch it again or leave it out")
+        raise _Unreadable("the file is empty: fetch it again or leave it out", "damaged")
     for kind, *magic in _MAGIC:
         if start.startswith(tuple(magic)):
             return kind
@@ -234,11 +254,11 @@ def _format(start: bytes) -> str:
     if start[4:12] in (b"ftypavif", b"ftypavis"):
         return "AVIF"
     known = ", ".join(_PLUGINS)
-    raise _Unreadable(f"not a picture (starts with {start[:16]!r}): convert it to one of {known}, or leave it out")
+    raise _Unreadable(f"not an image (starts with {start[:16]!r}): convert it to one of {known}, or leave it out")
 
 
 def _exif_orientation(exif: bytes) -> int:
-    """Tag 0x0112 of the first directory; 1 (upright) where absent, unreadable or out of range."""
+    """Tag 0x0112 of the first directory; 1 (upright) if it is absent, unreadable or out of range."""
     exif = exif.removeprefix(b"Exif\0\0")
     order = "<" if exif.startswith(b"II") else ">"
     try:
@@ -249,7 +269,7 @@ def _exif_orientation(exif: bytes) -> int:
             if (tag, kind) == (0x0112, 3):  # orientation, as a 16-bit number
                 return value if 1 <= value <= 8 else 1
     except struct.error:
-        pass  # damaged metadata leaves the pixels as they are
+        pass  # damaged metadata does not change the pixels
     return 1
 
 
@@ -275,7 +295,7 @@ def _decode_jpeg(data: bytes, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _check_png(file: BinaryIO) -> None:
-    """Every chunk's checksum, up to the end chunk: Pillow stops reading once it has enough pixels."""
+    """Verifies the checksum of every chunk up to the end chunk; Pillow stops reading once it has enough pixels."""
     position_of_decoder = file.tell()
     file.seek(0)
     data = memoryview(file.read())
@@ -292,11 +312,11 @@ def _check_png(file: BinaryIO) -> None:
 
 
 def _to_rgb(image: Image.Image, kind: str) -> np.ndarray:
-    """A loaded picture as uint8 RGB, by the table at the top of this file."""
+    """A loaded image as uint8 RGB, by the table at the top of this file."""
     mode, tags = image.mode, getattr(image, "tag_v2", {})
     packing = image.info.get("compression", "raw")
     if kind == "TIFF" and packing not in ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate"):
-        raise _Unreadable(f"TIFF with {packing} inside, whose damage goes unnoticed: save it as PNG")
+        raise _Unreadable(f"TIFF with {packing} compression, in which damage goes unnoticed: save it as PNG")
     wide = mode in ("I", "F") or mode.startswith("I;16")
     if wide and ("transparency" in image.info or tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1) != 1):
         raise _Unreadable(f"{kind} of mode {mode} with inverted or transparent samples: save it as plain 16-bit grey")
@@ -311,6 +331,8 @@ def _to_rgb(image: Image.Image, kind: str) -> np.ndarray:
     if sixteen or (mode, kind) == ("I", "PPM"):
         grey = (samples.astype(np.uint32) + 128) // 257
     elif mode == "F" and samples.min() >= 0 and samples.max() <= 1:
+        from jaxiqa.distortions.eight_bits import to_uint8_on_host  # loads JAX; only this rare kind of file needs it
+
         grey = to_uint8_on_host(samples)
     else:
         raise _Unreadable(f"{kind} of mode {mode} whose white is unknown: save it as 8-bit RGB or 16-bit grey")

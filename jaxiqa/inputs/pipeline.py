@@ -1,30 +1,32 @@
-"""Pictures to device batches, with Grain. Batch k is a pure function of (seed, k), on any number of hosts."""
+"""Images to device batches, with Grain. Batch k is a pure function of (seed, k), on any number of hosts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import grain
 import jax
 import numpy as np
 
-from jaxiqa.inputs.pictures import Pictures
-from jaxiqa.inputs.transforms import random_crop, random_flip
+from jaxiqa.inputs.image_source import Images
+from jaxiqa.inputs.transforms import DEFAULT_AUGMENT, Augment, augmented
 
 
 class _Examples:
-    """Pictures with their labels; a Grain source."""
+    """Images with their labels and other columns; a Grain source."""
 
-    def __init__(self, pictures: Pictures, labels: np.ndarray):
-        self._pictures, self._labels = pictures, np.asarray(labels, np.float32)
+    def __init__(self, images: Images, columns: Mapping[str, np.ndarray]):
+        self._images = images
+        self._columns = {name: np.asarray(values, np.float32) for name, values in columns.items()}
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def __getitem__(self, index: int) -> dict:
-        return {"image": self._pictures[index], "label": self._labels[index], "index": np.int32(index)}
+        row = {name: values[index] for name, values in self._columns.items()}
+        return {"image": self._images[index], **row, "index": np.int32(index)}
 
 
 def train_batches(
-    pictures: Pictures,
+    images: Images,
     labels,
     *,
     crop: int,
@@ -32,45 +34,49 @@ def train_batches(
     seed: int,
     start: int = 0,
     threads: int = 2,
-    draw: Callable[[dict, np.random.Generator, int], dict] | None = None,
+    augment: Augment = DEFAULT_AUGMENT,
+    draw: Callable[[dict, np.random.Generator, int, Augment], dict] | None = None,
+    more: Mapping[str, np.ndarray] | None = None,
 ) -> grain.DatasetIterator:
-    """This host's share of an endless stream of shuffled, augmented batches, from batch `start` on.
+    """Returns this host's share of an endless stream of shuffled, augmented batches, from batch `start` on.
 
     Args:
-      pictures, labels: the training part, N each.
-      crop: side of the crops in pixels; one crop per picture and epoch.
-      batch_size: global; a multiple of the number of hosts.
+      images, labels: N images of the training part and their labels.
+      crop: side of the crops in pixels; each image gives one crop in an epoch.
+      batch_size: global batch size; a multiple of the number of hosts.
       seed: of order and augmentation.
       start: number of the first batch.
-      threads: that decode.
-      draw: another way to make an example for the device of one of the pictures: draw(example, rng, crop).
+      threads: number of decoding threads.
+      augment: how a crop is drawn.
+      draw: draw(example, rng, crop, augment) -> example, in place of the crop and its augmentation.
+      more: {name: (N, ...)}, more columns.
 
     Returns:
-      iterator of {"image": uint8 (b, crop, crop, 3), "label": fp32 (b,), "index": int32 (b,)}, b per host. Close it.
+      iterator of {"image": uint8 (b, crop, crop, 3), "label": fp32 (b,), "index": int32 (b,)} and the fp32 columns of
+      `more`, with b examples per host. The caller closes it.
     """
 
-    def augment(example, rng):
+    def drawn(example, rng):
         if draw is not None:
-            return draw(example, rng, crop)
-        image = random_crop(random_flip(example["image"], rng), crop, rng)
-        return {**example, "image": np.ascontiguousarray(image)}
+            return draw(example, rng, crop, augment)
+        return {**example, "image": augmented(example["image"], crop, rng, augment)}
 
     hosts, host = jax.process_count(), jax.process_index()
-    # Augment and batch before the hosts' slice and before to_iter_dataset: then neither the number of hosts nor of
-    # threads changes a batch.
+    # Augment and batch come before the slice of the host and before to_iter_dataset, so that a batch does not depend on
+    # the number of hosts or threads.
     dataset = (
-        grain.MapDataset.source(_Examples(pictures, labels))
+        grain.MapDataset.source(_Examples(images, {"label": labels, **(more or {})}))
         .seed(seed)
         .shuffle()
         .repeat()
-        .random_map(augment)
+        .random_map(drawn)
         .batch(batch_size // hosts, drop_remainder=True)[host::hosts][start:]
     )
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4)))
 
 
 def rows_of(batch: dict, records) -> list[dict]:
-    """What a host batch holds, a row for each picture: {"id", "path"} of its record, and values such as "label"."""
+    """A row for each image of a host batch: {"id", "path"} of its record, and values such as "label"."""
     values = {name: array.tolist() for name, array in batch.items() if array.ndim == 1 and name != "index"}
     seen = [records[int(i) % len(records)] for i in batch["index"]]
     return [

@@ -1,4 +1,4 @@
-"""Held-out pictures distorted by every type: what a linear probe of distortion types is fitted and tested on."""
+"""Data of a linear probe of distortion types: held-out images, distorted by every type."""
 
 from typing import NamedTuple
 
@@ -7,9 +7,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxiqa.distortions import distort_batch, label_classes
-from jaxiqa.distortions.contrastive import CONTRASTIVE
+from jaxiqa.distortions.crop_bank import CONTRASTIVE
 from jaxiqa.distortions.eight_bits import to_uint8
-from jaxiqa.inputs.pictures import Pictures
+from jaxiqa.inputs.image_source import Images
 from jaxiqa.inputs.transforms import random_crop
 
 CLASSES = ("pristine", *(row.name for row in CONTRASTIVE))
@@ -18,30 +18,32 @@ PARTS = ("fit", "val", "test")
 
 
 class ProbeSet(NamedTuple):
-    """N crops: uint8 images (N, S, S, 3), labels (N,) into CLASSES, and the part (N,) of PARTS their picture is in."""
+    """N crops: uint8 images (N, S, S, 3), labels (N,), indices into CLASSES, and parts (N,), indices into PARTS."""
 
     images: np.ndarray
     labels: np.ndarray
     parts: np.ndarray
 
 
-def make_probe_set(pictures: Pictures, crop: int, batch_size: int, mesh: Mesh) -> ProbeSet:
-    """One crop of every picture, as it is and with every type of the contrastive bank, at levels that take turns.
+def make_probe_set(images: Images, crop: int, batch_size: int, mesh: Mesh) -> ProbeSet:
+    """Makes a probe set: one crop of every image, undistorted and with every type of the contrastive bank.
 
-    Half of the pictures are to fit a probe on, a quarter to select by, a quarter to test on, so that no content is in
-    two parts. Nothing here depends on a run's seed: probes of different runs see the same crops.
+    The levels take turns. Half of the images are for fitting a probe, a quarter for selection and a quarter for the
+    test, so that no content is in two parts. Nothing here depends on the seed of a run: all runs get the same crops.
 
     Args:
-      pictures: pristine ones, 4 or more.
-      batch_size: crops distorted at once; a multiple of the devices.
+      images: 4 or more pristine images.
+      crop: side of the crops in pixels.
+      batch_size: number of crops distorted at once; a multiple of the number of devices.
+      mesh: mesh of the devices.
     """
     classes = label_classes("type")
-    n = len(pictures)
+    n = len(images)
     rng = np.random.default_rng(0)
-    clean = np.stack([random_crop(pictures[i], crop, rng) for i in range(n)])
-    picture = np.repeat(np.arange(n), len(classes))
+    clean = np.stack([random_crop(images[i], crop, rng) for i in range(n)])
+    image_N = np.repeat(np.arange(n), len(classes))
     labels = np.tile(np.arange(len(classes)), n)
-    cells = np.array([classes[c][(p + c) % len(classes[c])] for p, c in zip(picture, labels, strict=True)], np.int32)
+    cells = np.array([classes[c][(p + c) % len(classes[c])] for p, c in zip(image_N, labels, strict=True)], np.int32)
     keys = jax.random.split(jax.random.key(0), labels.size)
 
     @jax.jit
@@ -52,8 +54,8 @@ def make_probe_set(pictures: Pictures, crop: int, batch_size: int, mesh: Mesh) -
     images = []
     for start in range(0, labels.size, batch_size):
         rows = np.arange(start, start + batch_size) % labels.size  # the last batch is filled with the first rows
-        images.append(jax.device_get(distorted(clean[picture[rows]], *cells[rows].T, keys[rows])))
+        images.append(jax.device_get(distorted(clean[image_N[rows]], *cells[rows].T, keys[rows])))
     images = np.concatenate(images)[: labels.size]
-    images = np.where((labels == 0)[:, None, None, None], clean[picture], images)
-    quarter = 4 * picture // n
+    images = np.where((labels == 0)[:, None, None, None], clean[image_N], images)
+    quarter = 4 * image_N // n
     return ProbeSet(images, labels, np.array([0, 0, 1, 2])[quarter])

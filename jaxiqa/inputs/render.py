@@ -1,8 +1,8 @@
-"""Pristine images with a distortion to apply -> distorted files on disk, once.
+"""Renders records with a distortion to apply to files on disk, once.
 
-The whole image is distorted (transforms.whole), because its label belongs to the whole image. The result depends on the
-record alone: random distortions are seeded by its id. Files that exist are kept, and a file appears only when it is
-complete, so the same call resumes where it stopped.
+The whole image is distorted (transforms.whole), because its label belongs to the whole image. The result depends only
+on the record: its id is the seed of random distortions. Existing files are kept, and a file appears only when it is
+complete, so the same call resumes after a stop.
 """
 
 import dataclasses
@@ -28,13 +28,18 @@ from jaxiqa.version import __version__
 
 
 def render(dataset: Dataset, data_dir: str | os.PathLike, indices: Iterable[int] | None = None) -> Dataset:
-    """The dataset with records' `apply` done: distorted pictures are in a folder of `data_dir`, `apply` is None.
+    """Renders records that have a distortion to apply.
 
-    Without a data_dir they go where the program keeps its own files. `indices` are those of the records that are
-    needed, None for all.
+    Args:
+      dataset: the dataset.
+      data_dir: the distorted images are written to a folder in it; if it is empty, to jaxiqa's own data folder.
+      indices: indices of the records to render; None for all.
+
+    Returns:
+      the dataset; its rendered records have the path of the distorted image, and `apply` is None.
     """
     home = os.path.expanduser(data_dir) or default_data_dir(dataset.name)
-    folder = Path(home) / f"distorted-{__version__}"  # a newer version may draw other pixels
+    folder = Path(home) / f"distorted-{__version__}"  # another version may render other pixels
     records = list(dataset.records)
     needed = [i for i in (range(len(records)) if indices is None else indices) if records[i].apply]
     todo = [r for r in (records[i] for i in needed) if not _target(r, folder).exists()]
@@ -45,7 +50,7 @@ def render(dataset: Dataset, data_dir: str | os.PathLike, indices: Iterable[int]
             jobs = pool.map(
                 lambda r: write_png(distort_exact(pristine(r.path), *r.apply, seed_of(r)), _target(r, folder)), todo
             )
-            for _ in tqdm(jobs, f"distorting {dataset.name}", len(todo), unit=" pictures", mininterval=2):
+            for _ in tqdm(jobs, f"distorting {dataset.name}", len(todo), unit=" images", mininterval=2):
                 pass
     for i in needed:
         records[i] = dataclasses.replace(records[i], path=str(_target(records[i], folder)), apply=None)
@@ -57,16 +62,22 @@ def _target(record: Record, folder: Path) -> Path:
 
 
 def render_whole(records: Iterable[Record], target: Callable[[Record], str], total: int) -> int:
-    """Applies each record's `apply` to the whole of its image and writes BMP files; returns how many were written.
+    """Applies each record's `apply` to its whole image and writes BMP files; existing files are kept.
 
     Images are decoded one at a time.
-    The records of one image are in a row; `total` is how many there are. `target` gives the path of a record's file,
-    whose folder is made.
+
+    Args:
+      records: records to render; those of one image are consecutive.
+      target: returns the path of a record's file, whose folder is created.
+      total: number of records.
+
+    Returns:
+      the number of written files.
     """
     written = 0
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=total, desc="rendering", unit=" pictures", mininterval=2, disable=None) as bar,
+        tqdm(total=total, desc="rendering", unit=" images", mininterval=2, disable=None) as bar,
     ):
         for path, members in itertools.groupby(records, key=lambda r: r.path):
             members = list(members)
@@ -91,7 +102,7 @@ def seed_of(record: Record) -> int:
 
 
 def write_png(image_HWC: np.ndarray, target: str | os.PathLike) -> None:
-    """Writes uint8 (H, W, 3) losslessly; the file appears only when it is complete."""
+    """Writes uint8 (H, W, 3) as PNG; the file appears only when it is complete."""
     _write(image_HWC, target, "PNG")
 
 
@@ -101,6 +112,6 @@ def _write(image_HWC: np.ndarray, target: str | os.PathLike, format: str) -> Non
 
 
 def remove_scratch(folder: str | os.PathLike, pid: int) -> None:
-    """Removes what the process `pid`, stopped in the middle of write_png, left unfinished in `folder`."""
+    """Removes the unfinished files that the process `pid` left in `folder` if it was stopped in write_png."""
     for scratch in Path(folder).glob(f"*.{pid}.tmp"):
         scratch.unlink()

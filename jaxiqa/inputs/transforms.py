@@ -1,7 +1,8 @@
-"""Augmentations that leave quality alone (flips, crops), sizes, and the models' normalisation."""
+"""Augmentations that do not change quality (flips, crops), resizing, and the models' normalisation."""
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,30 +11,71 @@ from PIL import Image
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.decode import MAX_PIXELS
 
-HEIGHT, WIDTH = 384, 512  # of whole()
+HEIGHT, WIDTH = 384, 512  # size of the result of whole()
 
 
-def random_flip(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirror left-right and top-down, each with probability 1/2 (GlintIQA's public code)."""
-    if rng.random() < 0.5:
+class Augment(NamedTuple):
+    """How a crop of a training image is drawn; the defaults are those of GlintIQA's and MAMIQA's public code.
+
+    Attributes:
+      horizontal, vertical: whether it is mirrored left-right and top-down, each with probability 1/2.
+      crop: "random" (a uniformly drawn position) or "centre".
+    """
+
+    horizontal: bool = True
+    vertical: bool = True
+    crop: str = "random"
+
+
+DEFAULT_AUGMENT = Augment()
+
+
+def augment_of(config) -> Augment:
+    """The augmentation of a run's config."""
+    return Augment(config.flip_horizontal, config.flip_vertical, config.crop)
+
+
+def random_flip(
+    image_HWC: np.ndarray, rng: np.random.Generator, horizontal: bool = True, vertical: bool = True
+) -> np.ndarray:
+    """Mirrors left-right and top-down, each with probability 1/2 if it is allowed (GlintIQA's public code)."""
+    # Both are always drawn, so that the positions of crops are the same with and without flips.
+    left_right, top_down = rng.random() < 0.5, rng.random() < 0.5
+    if left_right and horizontal:
         image_HWC = image_HWC[:, ::-1]
-    if rng.random() < 0.5:
+    if top_down and vertical:
         image_HWC = image_HWC[::-1]
     return image_HWC
 
 
 def random_crop(image_HWC: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A square of `size` pixels at a uniformly drawn place; the picture must be at least as large."""
+    """Cuts a square of `size` pixels at a uniformly drawn position; the image must be at least as large."""
     top = rng.integers(image_HWC.shape[0] - size + 1)
     left = rng.integers(image_HWC.shape[1] - size + 1)
     return image_HWC[top : top + size, left : left + size]
 
 
+def centre_corner(height: int, width: int, size: int) -> tuple[int, int]:
+    """(y, x) of the upper left corner of the centred square of `size` pixels."""
+    return (height - size) // 2, (width - size) // 2
+
+
+def augmented(image_HWC: np.ndarray, size: int, rng: np.random.Generator, augment: Augment) -> np.ndarray:
+    """Cuts a square of `size` pixels as `augment` says; contiguous. The image must be at least as large."""
+    image_HWC = random_flip(image_HWC, rng, augment.horizontal, augment.vertical)
+    if augment.crop == "centre":
+        top, left = centre_corner(*image_HWC.shape[:2], size)
+        image_HWC = image_HWC[top : top + size, left : left + size]
+    else:
+        image_HWC = random_crop(image_HWC, size, rng)
+    return np.ascontiguousarray(image_HWC)
+
+
 def resize_shorter(image_HWC: np.ndarray, side: int) -> np.ndarray:
-    """The picture in proportion with a shorter side of `side` pixels, uint8, bicubic and antialiased.
+    """Resizes an image in proportion to a shorter side of `side` pixels: uint8, bicubic, antialiased.
 
     Raises:
-      DataError: a strip so narrow that the result would have more than MAX_PIXELS.
+      DataError: the image is so narrow that the result would have more than MAX_PIXELS.
     """
     height, width = image_HWC.shape[:2]
     shorter = min(height, width)
@@ -42,16 +84,20 @@ def resize_shorter(image_HWC: np.ndarray, side: int) -> np.ndarray:
     new_height, new_width = (max(side, math.floor(n * side / shorter + 0.5)) for n in (height, width))
     if new_height * new_width > MAX_PIXELS:
         raise DataError(
-            f"a picture of {width} x {height} pixels is too narrow: with a shorter side of {side} it would have more "
-            f"than {MAX_PIXELS:,} pixels; cut it to a squarer shape or leave it out"
+            f"an image of {width} x {height} pixels is too narrow: with a shorter side of {side} it would have more "
+            f"than {MAX_PIXELS:,} pixels; crop it to a less elongated shape, or leave it out",
+            code="value",
         )
     return np.array(Image.fromarray(image_HWC).resize((new_width, new_height), Image.Resampling.BICUBIC))
 
 
 def fit(image_HWC: np.ndarray, min_side: int, resize: int | Sequence[int] = 0) -> np.ndarray:
-    """The picture as models see it, never with a side below `min_side` pixels, bicubic and antialiased.
+    """Resizes an image for a model; no side is then below `min_side` pixels. Bicubic, antialiased.
 
-    `resize` is the length of its shorter side (0: as it is), or its (height, width), whatever its proportions were.
+    `resize` is the new shorter side (0 keeps the size), or the new (height, width), which may change the proportions.
+
+    Raises:
+      DataError: as resize_shorter.
     """
     if not isinstance(resize, int):
         height, width = resize
@@ -61,9 +107,9 @@ def fit(image_HWC: np.ndarray, min_side: int, resize: int | Sequence[int] = 0) -
 
 
 def whole(image_HWC: np.ndarray) -> np.ndarray:
-    """uint8 (384, 512, 3): the largest centred part of 3:4, resized bicubically with antialiasing.
+    """The largest centred part of aspect ratio 3:4, resized bicubically with antialiasing: uint8 (384, 512, 3).
 
-    That is the size at which KADID-10k's images were rated: transferred labels belong to all of such an image.
+    KADID-10k's images were rated at this size, and a transferred label belongs to a whole image of this size.
     """
     height, width = image_HWC.shape[:2]
     if (height, width) == (HEIGHT, WIDTH):
@@ -75,7 +121,7 @@ def whole(image_HWC: np.ndarray) -> np.ndarray:
 
 
 def normalise(images_u8, mean: tuple[float, ...], std: tuple[float, ...], dtype=jnp.float32):
-    """uint8 images (..., 3) -> (x / 255 - mean) / std per channel, on the device."""
+    """Normalises uint8 images (..., 3) on the device: (x / 255 - mean) / std per channel."""
     # One multiplication and one addition, in fp32, so that bf16 rounds only once.
     shape = (1,) * (images_u8.ndim - 1) + (3,)
     gain = (1.0 / (255.0 * np.asarray(std, np.float32))).reshape(shape)
@@ -84,5 +130,5 @@ def normalise(images_u8, mean: tuple[float, ...], std: tuple[float, ...], dtype=
 
 
 def images_of(model):
-    """batch -> the normalised images that the model takes, of a batch whose images are uint8."""
+    """Returns a function of a batch with uint8 images that returns its normalised images for the model."""
     return lambda batch: normalise(batch["image"], model.mean, model.std, model.dtype)

@@ -1,12 +1,12 @@
-"""CNNIQA: one convolution over small patches of the picture's luminance, and a mean over the patches.
+"""CNNIQA: a small network with one convolution scores patches of the image's luminance; the score is their mean.
 
-Legend: B batch, H W image, N patches of a picture, P = 32 side of a patch, F filters.
+Legend: B batch, H W image, N patches of an image, P = 32 side of a patch, F filters.
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxiqa.models.layers import Conv, dense
+from jaxiqa.models.blocks.layers import Conv, dense
 
 PAPER = """Kang, Ye, Li and Doermann, "Convolutional Neural Networks for No-Reference Image Quality Assessment", CVPR
 2014. Public PyTorch port and weights (trained on LIVE; DMOS, lower is better): lidq92/CNNIQA, licence not stated."""
@@ -41,8 +41,8 @@ def luminance(x_BHWC):
 def patches(y_BHW):
     """Patches that do not overlap, rows first: (B, H, W) -> (B, N, P, P); H and W at least 33.
 
-    As in the public port a patch starts where more than P pixels are left, so the last row and column of patches are
-    missing where a side is a multiple of P.
+    As in the public port, a patch starts only if more than P pixels are left. So the last row or column of patches is
+    missing if a side is a multiple of P.
     """
     B, H, W = y_BHW.shape
     rows, columns = (H - 1) // _P, (W - 1) // _P
@@ -60,7 +60,7 @@ def normalise_locally(p_BNPP):
 
 
 class Model(nn.Module):
-    """CNNIQA. A crop of 33 pixels is one patch; `stride` is the distance between patches of a whole picture."""
+    """CNNIQA. A crop of 33 pixels is one patch; `stride` is the distance between patches of a whole image."""
 
     filters: int = 50
     hidden: int = 800
@@ -73,10 +73,10 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, x_BHWC, train: bool = False):
-        """Pictures (B, H, W, 3), RGB in 0..1, sides of at least 33 pixels -> (score (B,), out).
+        """Images (B, H, W, 3), RGB in 0..1, sides of at least 33 pixels -> (score (B,), out).
 
-        `out["patches"]` is (B, N, 32, 32) after the local normalisation, `out["pooled"]` (B, N, 2F), `out["scores"]`
-        (B, N); score is the mean over the patches.
+        `out["patches"]` is (B, N, 32, 32) after the local normalisation, `out["pooled"]` is (B, N, 2F) and
+        `out["scores"]` is (B, N). The score is the mean over the patches.
         """
         out = {}
         p = out["patches"] = normalise_locally(patches(luminance(x_BHWC)))

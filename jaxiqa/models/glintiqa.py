@@ -1,19 +1,19 @@
-"""GlintIQA: a ViT global branch and a CNN local branch, integrated step by step.
+"""GlintIQA: a global branch (ViT) and a local branch (CNN) whose features are fused step by step.
 
-Legend: B batch, H W image, N tokens, D width. N is crop_size^2 / 16^2: both branches share one token grid.
+Legend: B batch, H W image, N tokens, D width. N is crop_size^2 / 16^2 in both branches.
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxiqa.models import resnet, vit
-from jaxiqa.models.fusion import ChannelSelfAttention, SpatialInteraction
-from jaxiqa.models.layers import Conv, dense, gelu
+from jaxiqa.models.blocks.layers import Conv, dense, gelu
+from jaxiqa.models.blocks.progressive_integration import ChannelSelfAttention, SpatialInteraction
 
-PAPER = """Wang and Zhang, GlintIQA and SAQT-IQA, arXiv 2408.03885; ACM TOMM 2026, doi 10.1145/3815779. Public code and
-weights: SYSU-Video/GlintIQA (MIT). Its backbones start from the AugReg ViT-S/16 (Apache-2.0) and the torchvision
-ResNet-50 V1 (BSD-3-Clause)."""
-MEAN = (0.5, 0.5, 0.5)  # for both branches, as released
+PAPER = """Wang and Zhang, GlintIQA and SAQT-IQA, arXiv 2408.03885; ACM TOMM 2026, doi 10.1145/3815779. Public code:
+SYSU-Video/GlintIQA (MIT). We found no trained weights of its authors, although their to-do list marks them as done. The
+backbones start from the AugReg ViT-S/16 (Apache-2.0) and the torchvision ResNet-50 V1 (BSD-3-Clause)."""
+MEAN = (0.5, 0.5, 0.5)  # for both branches, as in the public code
 STD = (0.5, 0.5, 0.5)
 TEST_CROPS = "grid"
 
@@ -24,7 +24,7 @@ VARIANTS = {
     ),
 }  # fmt: skip
 
-# Names of the public code -> ours. The ViT's last blocks and head are in its files but not in the graph.
+# Names of the public code -> ours. Its files also have the ViT's last blocks and head, which the score does not need.
 NAMES = {
     "mapped": (
         *((f"vgfe.backbone.{a}", f"vgfe/backbone/{b}", kind) for a, b, kind in vit.NAMES["mapped"]),
@@ -57,12 +57,12 @@ NAMES = {
     "unbuilt": {"vit_s16_r50": {"vgfe.backbone.": "vit_small_patch16_224"}},
 }
 
-# Parts that may start from a backbone of their own (config.init): where its parameters go.
+# Parts whose backbone config.init can load, and the path of the backbone's parameters.
 BACKBONES = {"vgfe": "vgfe/backbone", "clfe": "clfe/backbone"}
 
 
 class GlobalBranch(nn.Module):
-    """VGFE: ViT tokens after the blocks in `taps`, class token dropped, each (B, N, D)."""
+    """VGFE: a list with the ViT's tokens (B, N, D) after each block in `taps`, without the class token."""
 
     width: int
     heads: int
@@ -80,7 +80,7 @@ class GlobalBranch(nn.Module):
 
 
 class LocalBranch(nn.Module):
-    """CLFE: ResNet stages 1-3, each embedded by a strided convolution to (B, N, D)."""
+    """CLFE: a list with the ResNet stages 1-3, each embedded by a strided convolution to (B, N, D)."""
 
     width: int
     cnn_width: int
@@ -115,7 +115,7 @@ class QualityHead(nn.Module):
 
 
 class Model(nn.Module):
-    """GlintIQA (arXiv 2408.03885). Blocks after the last tap and ResNet stage 4 are not built."""
+    """GlintIQA (arXiv 2408.03885). ViT blocks after the last of `taps`, and ResNet stage 4, are not built."""
 
     width: int = 384
     heads: int = 6
@@ -134,8 +134,9 @@ class Model(nn.Module):
     def __call__(self, x_BHWC, train: bool = False):
         """Images (B, crop_size, crop_size, 3), normalised -> (score (B,), out).
 
-        `out["vgfe"]` holds the 4 global taps and `out["clfe"]` the 3 local ones, each (B, N, D); `out["fused0"]` is the
-        local fusion and `out["fused1"]`.. the four integration steps, each (B, N, D).
+        All features in `out` are (B, N, D). `out["vgfe"]` lists the 4 outputs of the global branch and `out["clfe"]`
+        the 3 of the local branch. `out["fused0"]` is the fusion of the local ones. `out["fused1"]` to `out["fused4"]`
+        are the results of the four integration steps.
         """
         x_BHWC = x_BHWC.astype(self.dtype)
 

@@ -1,10 +1,10 @@
-"""MFEN: a VAN that high-frequency features guide, with features of a network that tells distortions apart.
+"""MFEN: a VAN guided by high-frequency features, fused with the features of a network that recognises distortions.
 
-An implementation from the paper's description; details marked ASSUMED are ours, because neither code nor weights are
-public. HFEN is the high-frequency extraction network, QEN the quality estimation network (VAN), DAN the
-distortion-aware network (ResNet-50), FFM the fusion of HFEN into QEN and AFF that of DAN.
+This implementation follows the paper's description. Details marked ASSUMED are ours, because neither code nor weights
+are public. HFEN is the high-frequency extraction network, QEN the quality estimation network (VAN) and DAN the
+distortion-aware network (ResNet-50). FFM fuses features of HFEN into the QEN. AFF fuses features of the DAN into it.
 
-Legend: B batch, H W grid, C channels, D width. A stage s of 1..4 has a grid of crop_size / 4, / 8, / 16, / 32.
+Legend: B batch, H W grid, C channels, D width. The sides of the grid are crop_size / 4, 8, 16, 32 in stages s = 1..4.
 """
 
 import flax.linen as nn
@@ -12,16 +12,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxiqa.errors import ConfigError
-from jaxiqa.models import attention_fusion, resnet, van
-from jaxiqa.models.attention_fusion import Fusion
-from jaxiqa.models.layers import BatchNorm, Conv, dense
-from jaxiqa.models.octave import OctaveConv
+from jaxiqa.models import resnet, van
+from jaxiqa.models.blocks import attention_fusion
+from jaxiqa.models.blocks.attention_fusion import Fusion
+from jaxiqa.models.blocks.layers import BatchNorm, Conv, dense
+from jaxiqa.models.blocks.octave import OctaveConv
 
 PAPER = """Li Yu, "Multi-task Feature Enhancement Network for No-Reference Image Quality Assessment", 2024, arXiv
 2411.07556. No code and no weights are public: this is an implementation from the paper's description; details marked
 ASSUMED are ours. Its backbones start from the public VAN (Apache-2.0) and the torchvision ResNet-50 V1
 (BSD-3-Clause)."""
-MEAN = (0.485, 0.456, 0.406)  # one normalised crop for all three networks: ASSUMED
+MEAN = (0.485, 0.456, 0.406)  # the three networks receive the same crop: ASSUMED
 STD = (0.229, 0.224, 0.225)
 TEST_CROPS = "grid"
 
@@ -29,7 +30,7 @@ _STAGES = (1, 2, 3, 4)
 _VANS = ("van_b2", "van_b0", "van_b1", "van_b3")  # B2 as the default: ASSUMED
 VARIANTS = {
     **{name: {key: van.VARIANTS[name][key] for key in ("widths", "stage_sizes")} for name in _VANS},
-    # All of it trains, from a random start: no pretrained stage is there to be kept.
+    # All parts are trained from random values, so none is frozen or kept intact at the start.
     "test": dict(
         widths=(32, 32, 40, 48), stage_sizes=(1, 1, 1, 1), ratios=(2, 2, 2, 2), dan_width=8, dan_stages=(1, 1, 1, 1),
         stem_widths=(4, 8), octave_widths=(8, 16, 16, 16), hidden=16, dan_frozen=False, identity_start=False,
@@ -37,7 +38,7 @@ VARIANTS = {
     ),
 }  # fmt: skip
 
-# No public code has names for this network: PyTorch's style, the backbones' own names in it -> ours.
+# PyTorch-style names -> ours. There is no public code with names; the backbones keep the names of theirs.
 NAMES = {
     "mapped": (
         *((f"qen.{a}", f"qen/{b}", kind) for a, b, kind in van.NAMES["mapped"]),
@@ -63,10 +64,10 @@ NAMES = {
     "carried": (r"qen\.head\..*", r"dan\.fc\..*"),
 }
 
-# Parts that may start from a backbone of their own (config.init): where its parameters go.
+# Parts whose backbone config.init can load, and the path of the backbone's parameters.
 BACKBONES = {"qen": "qen", "dan": "dan"}
-# Parts that may start from a run of jaxiqa.pretrain, and the key of `out` with their pooled features: the probe of such
-# a run explains them.
+# Parts that a run of jaxiqa.pretrain can initialise, and the key of `out` with their pooled features. The probe of that
+# run classifies these features.
 PRETRAINABLE = {"dan": "dan_pooled"}
 
 _CHOICES = {
@@ -79,7 +80,7 @@ _CHOICES = {
 
 
 class Projection(nn.Module):
-    """1x1 convolution without bias and BatchNorm, (B, H, W, C) -> (B, H, W, features). ASSUMED."""
+    """1x1 convolution without bias, then BatchNorm: (B, H, W, C) -> (B, H, W, features). ASSUMED."""
 
     features: int
     zero_start: bool
@@ -94,11 +95,12 @@ class Projection(nn.Module):
 
 
 class HighFrequencyNetwork(nn.Module):
-    """HFEN: two strided convolutions, then octave convolutions whose low parts go from one to the next only.
+    """HFEN: two strided convolutions, then octave convolutions.
 
-    Their high parts, projected to the width of the QEN's stage, are the guests of its FFMs. The assembly, its widths,
-    the strides and the missing BatchNorm between octave convolutions are ASSUMED. The last one's low part would be
-    thrown away, so it is not built.
+    The high-frequency output of each octave convolution is projected to the width of the QEN's stage. It is the guest
+    (second input) of an FFM. The low-frequency output goes only to the next octave convolution. The last octave
+    convolution has no low-frequency output, because nothing would read it. The architecture, its widths, the strides
+    and the missing BatchNorm between octave convolutions are ASSUMED.
     """
 
     stem_widths: tuple[int, ...]
@@ -112,7 +114,7 @@ class HighFrequencyNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, x_BHWC, train: bool):
-        """Images (B, H, W, 3) -> {s: (B, H_s, W_s, widths[s - 1])} for the stages s in `stages`."""
+        """Images (B, H, W, 3) -> {s: guest (B, H_s, W_s, widths[s - 1])} for the stages s in `stages`."""
 
         def activate(x):
             return nn.leaky_relu(x, 0.2)
@@ -137,7 +139,7 @@ class HighFrequencyNetwork(nn.Module):
 
 
 class QualityNetwork(nn.Module):
-    """QEN: the stages of a VAN, `stage1` to `stage4`, one by one, so that what a stage receives may be guided."""
+    """QEN: a VAN as four modules, `stage1` to `stage4`, so that features can be fused between them."""
 
     widths: tuple[int, ...]
     stage_sizes: tuple[int, ...]
@@ -151,7 +153,7 @@ class QualityNetwork(nn.Module):
 
 
 class PReLU(nn.Module):
-    """x where it is positive, else x times one learnt slope, which starts at 1/4 as PyTorch's: (B, D) -> (B, D)."""
+    """x if x > 0, else x times one learnt slope, which starts at 1/4 as in PyTorch: (B, D) -> (B, D)."""
 
     @nn.compact
     def __call__(self, x_BD):
@@ -174,23 +176,23 @@ class QualityHead(nn.Module):
 
 
 class Model(nn.Module):
-    """MFEN (arXiv 2411.07556). Parts that a switch leaves without use for the score are not built.
+    """MFEN (arXiv 2411.07556). Parts that do not affect the score are not built.
 
     The defaults of all switches are ASSUMED.
 
       hfen, ffm         whether there is an HFEN, and how it is fused: aff, spatial_gate, concat, add, or none
-      guidance          inline: a stage's fused features go on to the next stage; side: only to the head
+      guidance          inline: a stage's fused features go to the next stage and the head; side: only to the head
       dan_fusion, daf   stages into which the DAN is fused (all, last, or none), and how: aff, concat or add
-      dan_frozen        the DAN only gives features: its BatchNorms use running statistics, no gradient reaches it
-      multi_scale_head  the head reads all four stages, or the last alone
+      dan_frozen        the DAN is not trained: its BatchNorms use running statistics, and it gets no gradient
+      multi_scale_head  the head reads all four stages, or only the last
       alpha             share of low-frequency channels in octave convolutions, at least 0 and below 1
-      identity_start    at the start the FFM passes the QEN's features on as they are, so that a pretrained QEN is
-                        intact; HFEN then has a gradient from the second step on (not with spatial_gate)
+      identity_start    initially the FFM returns the QEN's features unchanged, so that a pretrained QEN stays intact;
+                        HFEN then has a gradient from the second step on (not with spatial_gate)
 
-    `widths`, `stage_sizes` and `ratios` are the VAN's; `dan_width` and `dan_stages` the ResNet's.
+    `widths`, `stage_sizes` and `ratios` belong to the VAN; `dan_width` and `dan_stages` to the ResNet.
 
     Raises:
-      ConfigError: a switch with a value it does not have, or a crop_size that is no multiple of 32.
+      ConfigError: a switch has an unknown value, alpha is out of range, or crop_size is not a multiple of 32.
     """
 
     widths: tuple[int, ...]
@@ -220,26 +222,33 @@ class Model(nn.Module):
     def __post_init__(self):
         for field, choices in _CHOICES.items():
             if (value := getattr(self, field)) not in choices:
-                raise ConfigError(f"mfen's {field}={value!r} must be one of {', '.join(map(str, choices))}")
+                raise ConfigError(
+                    f"mfen's {field}={value!r} must be one of {', '.join(map(str, choices))}", code="value", key=field
+                )
         if not 0 <= self.alpha < 1:
-            raise ConfigError(f"mfen's alpha={self.alpha} must be at least 0 and below 1, e.g. 0.25")
+            raise ConfigError(
+                f"mfen's alpha={self.alpha} must be at least 0 and below 1, e.g. 0.25", code="value", key="alpha"
+            )
         if self.crop_size < 32 or self.crop_size % 32:
-            raise ConfigError(f"mfen's crop_size={self.crop_size} must be a multiple of 32, e.g. 224")
+            raise ConfigError(
+                f"mfen's crop_size={self.crop_size} must be a multiple of 32, e.g. 224", code="value", key="crop_size"
+            )
         super().__post_init__()
 
     @property
     def frozen(self) -> tuple[str, ...]:
-        """Regular expressions over the paths of parameters that this model does not train."""
+        """Regular expressions over the paths of the parameters that are not trained."""
         return (r"^dan/",) if self.dan_frozen and self.dan_fusion != "none" else ()
 
     @nn.compact
     def __call__(self, x_BHWC, train: bool = False):
         """Images (B, crop_size, crop_size, 3), normalised -> (score (B,), out).
 
-        For a stage s of 1..4, each (B, H, W, C) of that stage: `out["stage1"]`.. are the QEN's, after the stage's
-        LayerNorm, `out["ffm1"]`.. the same with HFEN fused in, `out["fused1"]`.. what the head reads, the DAN fused in.
-        `out["hfen"]` and `out["dan"]` list what is fused, after the 1x1 convolution that makes it fit;
-        `out["pooled"]` is (B, D), what the head reads, and `out["dan_pooled"]` the mean of the DAN's last stage.
+        Features of stage s are (B, H, W, C) with the grid and width of that stage. `out["stage1"]`.. are the QEN's
+        features after the LayerNorm of the stage, `out["ffm1"]`.. after the fusion with HFEN, and `out["fused1"]`..
+        after the fusion with the DAN. The head reads the latter. `out["hfen"]` and `out["dan"]` list the features of
+        HFEN and DAN before the fusion, after the 1x1 convolution that changes their width. `out["pooled"]` (B, D) is
+        the input of the head. `out["dan_pooled"]` is the mean of the DAN's last stage.
         """
         x_BHWC, out = x_BHWC.astype(self.dtype), {}
         read = _STAGES if self.multi_scale_head else _STAGES[-1:]  # by the head
@@ -269,10 +278,11 @@ class Model(nn.Module):
         return QualityHead(self.hidden, self.dropout, name="head")(out["pooled"], train), out
 
     def _high_frequencies(self, x_BHWC, stages: tuple[int, ...], train: bool) -> dict:
-        """{s: HFEN's features that fit stage s} for the stages given; none where HFEN is off."""
+        """Returns {s: HFEN's features for stage s} for the given stages; {} if HFEN is off."""
         if not self.hfen or self.ffm == "none":
             return {}
-        # A guest that starts at 0 adds nothing. Concatenation drops it by its kernel; if both were 0, both stayed so.
+        # A guest of zeros leaves the QEN's features unchanged. The kernel of "concat" ignores the guest at the start.
+        # If the guest were zero too, neither the kernel nor the guest would get a gradient.
         zero_start = self.identity_start and self.ffm in ("aff", "add")
         hfen = HighFrequencyNetwork(
             self.stem_widths,
@@ -288,7 +298,7 @@ class Model(nn.Module):
         return hfen(x_BHWC, train)
 
     def _distortions(self, x_BHWC, train: bool) -> dict:
-        """The DAN's maps, {"stage1": ...}; none where it is off."""
+        """Returns the DAN's maps, {"stage1": ...}; {} if it is off."""
         if self.dan_fusion == "none":
             return {}
         dan = resnet.Model(self.dan_stages, self.dan_width, eval_bn=self.eval_bn, dtype=self.dtype, name="dan")
@@ -296,7 +306,7 @@ class Model(nn.Module):
         return jax.lax.stop_gradient(maps) if self.dan_frozen else maps
 
     def _fitted(self, maps: dict, stages: tuple[int, ...], train: bool) -> dict:
-        """{s: the DAN's features as wide as the QEN's stage s} for the stages given."""
+        """Returns {s: the DAN's features with the width of the QEN's stage s} for the given stages."""
 
         def project(s):
             return Projection(self.widths[s - 1], False, self.eval_bn, self.dtype, name=f"dan_proj{s}")

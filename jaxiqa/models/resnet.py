@@ -5,7 +5,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxiqa.models.layers import BatchNorm, Conv, normal_fan_out
+from jaxiqa.models.blocks.layers import BatchNorm, Conv, normal_fan_out
 
 PAPER = """He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385; the stride is on the
 3x3 convolution, as in torchvision. Public weights: torchvision IMAGENET1K_V1 (resnet50-19c8e357, resnet101-5d3b4d8f),
@@ -21,7 +21,7 @@ VARIANTS = {
     "test": dict(stage_sizes=(1, 1, 1, 1), width=8, num_classes=10, crop_size=64),
 }
 
-# What contrastive pretraining reads of `out`: the last stage, (B, H, W, D), as the mean over H and W.
+# Key of `out` that contrastive pretraining reads: the last stage, (B, H, W, D), averaged over H and W.
 POOLED = "stage4"
 
 # torchvision's and timm's names -> ours. CONTRIQUE ("encoder.") and ARNIQA ("model.") number the trunk's layers.
@@ -49,7 +49,8 @@ _INIT = normal_fan_out()
 def max_pool_3x3_s2(x_BHWC):
     """3x3 max pooling, stride 2, padding 1, of non-negative activations: (B, H, W, C) -> (B, H/2, W/2, C).
 
-    As nine shifted slices, because XLA's gradient of a pooling window costs five times as much on a CPU.
+    It takes the maximum of nine shifted slices, because XLA's gradient of a pooling window takes five times as long on
+    a CPU.
     """
     _, H, W, _ = x_BHWC.shape
     x_BHWC = jnp.pad(x_BHWC, ((0, 0), (1, 1), (1, 1), (0, 0)))  # zeros lose to any other value after a ReLU
@@ -82,7 +83,7 @@ class Bottleneck(nn.Module):
 class Model(nn.Module):
     """ResNet with every stage's output by name.
 
-    `stage_sizes` are the blocks of each stage built; with `num_classes` 0 the head is not built.
+    `stage_sizes` are the numbers of blocks per stage. With `num_classes` 0 the head is not built.
     """
 
     stage_sizes: tuple[int, ...]

@@ -5,9 +5,9 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxiqa.models import layers
-from jaxiqa.models.layers import BatchNorm, gelu
-from jaxiqa.models.lka import depthwise
+from jaxiqa.models.blocks import layers
+from jaxiqa.models.blocks.layers import BatchNorm, gelu
+from jaxiqa.models.blocks.lka import depthwise
 
 PAPER = """Guo et al., "Visual Attention Network", Computational Visual Media 2023, arXiv 2202.09741. Public weights:
 Visual-Attention-Network/VAN-{Tiny,Small,Base,Large}-original on the Hugging Face Hub (van_tiny_754, van_small_811,
@@ -25,7 +25,7 @@ VARIANTS = {
     "test": dict(widths=(8, 16, 24, 32), stage_sizes=(1, 2, 1, 1), num_classes=10, crop_size=64),
 }
 
-# What contrastive pretraining reads of `out`: the last stage, (B, H, W, D), as the mean over H and W.
+# Key of `out` that contrastive pretraining reads: the last stage, (B, H, W, D), averaged over H and W.
 POOLED = "stage4"
 
 # The authors' names -> ours.
@@ -73,7 +73,10 @@ class DepthwiseConv(nn.Module):
 
 
 class LargeKernelAttention(nn.Module):
-    """A 21x21 receptive field as depthwise 5x5, depthwise 7x7 with dilation 3 and 1x1: (B, H, W, C), gated by it."""
+    """The input times a gate with a receptive field of 21x21: (B, H, W, C) -> (B, H, W, C).
+
+    The gate is a depthwise 5x5, a depthwise 7x7 with dilation 3, and a 1x1 convolution.
+    """
 
     dtype: jnp.dtype
 
@@ -85,7 +88,7 @@ class LargeKernelAttention(nn.Module):
 
 
 class Attention(nn.Module):
-    """1x1, GELU, large kernel attention, 1x1, and the (normalised) input added: (B, H, W, C) -> (B, H, W, C)."""
+    """1x1, GELU, large kernel attention, 1x1, plus the (normalised) input: (B, H, W, C) -> (B, H, W, C)."""
 
     dtype: jnp.dtype
 
@@ -113,7 +116,8 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each after BatchNorm and scaled per channel, (B, H, W, C) -> (B, H, W, C).
 
-    In training a picture skips each of the two with probability `drop_path`, and what is kept grows to the same mean.
+    In training, each image skips each of the two with probability `drop_path`. Branches that are not skipped are scaled
+    so that the mean stays the same.
     """
 
     ratio: int
@@ -150,9 +154,9 @@ class PatchEmbed(nn.Module):
 
 
 class Stage(nn.Module):
-    """Patch embedding, blocks, LayerNorm: (B, H, W, C) -> (B, H/2, W/2, width), the first stage a quarter.
+    """Patch embedding, blocks, LayerNorm: (B, H, W, C) -> (B, H/2, W/2, width); the first stage divides by 4.
 
-    `drop_path` has one rate for each block built.
+    `drop_path` has one rate for each block.
     """
 
     width: int
@@ -174,9 +178,9 @@ class Stage(nn.Module):
 class Model(nn.Module):
     """VAN with every stage's output by name.
 
-    `stage_sizes` are the blocks of each stage; with `num_classes` 0 the head is not built. `drop_path` is the last
-    block's probability to be skipped in training, rising evenly from 0 at the first; the authors' ImageNet runs had 0.1
-    (B3: 0.2).
+    `stage_sizes` are the numbers of blocks per stage. With `num_classes` 0 the head is not built. `drop_path` is the
+    probability that the last block is skipped in training; it rises linearly from 0 at the first block. The authors'
+    ImageNet runs used 0.1 (B3: 0.2).
     """
 
     widths: tuple[int, ...]

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxiqa.models.layers import Conv, gelu
+from jaxiqa.models.blocks.layers import Conv, gelu
 
 PAPER = """Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, arXiv 2010.11929; Steiner et al., "How to
 train your ViT?", arXiv 2106.10270. Public weights: AugReg, ImageNet-21k then ImageNet-1k (`augreg_in21k_ft_in1k` in
@@ -87,7 +87,7 @@ class Block(nn.Module):
 class Model(nn.Module):
     """ViT with every block's output by name.
 
-    `depth` is the number of blocks built; with `num_classes` 0 neither the final norm nor the head is built.
+    `depth` is the number of blocks. With `num_classes` 0 neither the final norm nor the head is built.
     """
 
     width: int

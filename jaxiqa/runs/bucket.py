@@ -1,28 +1,28 @@
-"""Where the files of a run are: on a disk, or in a bucket (gs://...). Nothing else asks which of the two it is."""
+"""The files of a run, on a disk or in a bucket (gs://...). Other code need not know which of the two it is."""
 
 import contextlib
 import json
 import os
 import pathlib
 import tempfile
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
 
 from jaxiqa.errors import FULL_DISK, ConfigError, DiskFull, UserError, WorkdirInUse, need_gcsfs
-from jaxiqa.runs.failures import cause_of
+from jaxiqa.files import write_bytes
+from jaxiqa.runs.library_errors import cause_of
 
 FOLDER = "checkpoints"
 QUARANTINE = "quarantine"
 
 
 def files_of(workdir: epath.PathLike) -> "Disk | Bucket":
-    """The files of a workdir, or of a folder in one.
+    """The files of a workdir, or of a folder in it.
 
     Raises:
-      ConfigError: it is in a bucket, and what reads Google's buckets is not installed.
+      ConfigError: it is in a Google Cloud bucket, and gcsfs is not installed.
     """
     need_gcsfs(workdir)
     return (Bucket if "://" in os.fspath(workdir) else Disk)(epath.Path(workdir))
@@ -33,7 +33,7 @@ class Disk:
 
     Attributes:
       workdir: the absolute path.
-      in_place: whether a step is written where it stays, and cannot be moved away.
+      in_place: whether a step is written to its final place and cannot be moved away.
     """
 
     in_place = False
@@ -42,60 +42,56 @@ class Disk:
         self.workdir = workdir.resolve()
 
     def names(self, folder: epath.Path) -> list[str]:
-        """What is in a folder now; [] if there is none."""
+        """The names in a folder now; [] if there is no such folder."""
         return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
     def read(self, path: epath.Path) -> bytes | None:
-        """A small file as it is now, None if there is none."""
+        """The content of a small file now; None if there is no such file."""
         with contextlib.suppress(FileNotFoundError):
             return path.read_bytes()
 
     def read_json(self, path: epath.Path) -> Any:
-        """What a small file says; ValueError if it is not there, or is not JSON."""
+        """The content of a small JSON file; ValueError if it does not exist or is not JSON."""
         with contextlib.suppress(NotADirectoryError, IsADirectoryError):
             if (text := self.read(path)) is not None:
                 return json.loads(text)
-        raise ValueError(f"{path} is not there")
+        raise ValueError(f"{path} does not exist")
 
     def write(self, path: epath.Path, text: str) -> None:
-        """Write a small file, whole or not at all, over what is there."""
-        scratch = pathlib.Path(f"{path}.{uuid.uuid4().hex}")
-        try:
-            scratch.write_text(text)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        """Write or replace a small file, completely or not at all."""
+        write_bytes(path, text.encode())
 
     def remove(self, path: epath.Path) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         path.unlink(missing_ok=True)
 
     def make(self, log: str = "") -> None:
-        """Make the workdir; on a disk, make sure that its file `log` can be appended to."""
+        """Create the workdir. On a disk, make sure that its file `log` can be appended to."""
         self.workdir.mkdir(parents=True, exist_ok=True)
         if log:
             (self.workdir / log).open("a").close()
 
     @contextlib.contextmanager
     def run_folder(self, first: bool = True) -> Iterator["RunFolder"]:
-        """Where a process writes its config, metrics and figures: the workdir; a folder to throw away if not `first`.
+        """Yields the folder where a process writes its config, metrics and figures.
 
-        In a bucket, on the first process: a copy of its files, which is pushed with each checkpoint and at the end.
+        It is the workdir on the `first` process, and a temporary folder on the others. If the workdir is in a bucket,
+        it is a local copy of its files, which the first process pushes with each checkpoint and at the end.
         """
         with contextlib.nullcontext(self.workdir) if first else tempfile.TemporaryDirectory() as folder:
             yield RunFolder(epath.Path(folder))
 
     def steps(self) -> list[epath.Path]:
-        """The folders of the finished steps that are not set aside, in order."""
+        """The folders of the finished steps in order, without those that are set aside."""
         folder = self.workdir / FOLDER
         numbers = sorted(int(name) for name in self.names(folder) if name.isdigit())
         return [folder / str(step) for step in numbers if self._is_finished(step)]
 
     def set_aside(self, step: int, reason: str) -> None:
-        """Take a step out of the checkpoints, for a `reason` that people may read.
+        """Take a step out of the checkpoints, for a `reason` in words.
 
-        On a disk it is moved to WORKDIR/quarantine/step_N. In a bucket, where a folder cannot be renamed, a file of
-        that name says that the step is not to be used.
+        On a disk it is moved to WORKDIR/quarantine/step_N. A folder in a bucket cannot be renamed, so a file of that
+        name marks the step as unusable.
         """
         target, again = self._aside(step), 1
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,30 +101,30 @@ class Disk:
         (self.workdir / FOLDER / str(step)).rename(target)
 
     def set_aside_before(self) -> list[epath.Path]:
-        """What is in quarantine."""
+        """The paths in quarantine."""
         folder = self.workdir / QUARANTINE
         return [folder / name for name in sorted(self.names(folder)) if name.startswith("step_")]
 
     def release(self, step: int) -> None:
-        """A step is about to be saved again: it is no longer the one that was set aside."""
+        """Forget that a step was set aside, because it is saved again."""
 
     def _is_finished(self, step: int) -> bool:
-        return True  # Orbax renames the folder when it is
+        return True  # Orbax renames the folder when the step is finished
 
     def _aside(self, step: int | str) -> epath.Path:
         return self.workdir / QUARANTINE / f"step_{step}"
 
 
 class Bucket(Disk):
-    """Files in a bucket: they appear whole, and can be neither appended to nor renamed. Methods as those of a disk."""
+    """Files in a bucket. They appear completely and cannot be appended to or renamed. The methods are as in Disk."""
 
     in_place = True
 
     def __init__(self, workdir: epath.Path):
-        self.workdir = workdir  # which resolve() would look for on the disk
+        self.workdir = workdir  # resolve() would look for it on the disk
 
     def names(self, folder: epath.Path) -> list[str]:
-        self._client.invalidate_cache()  # gcsfs remembers folders for ever, also if other processes write there
+        self._client.invalidate_cache()  # gcsfs caches listings, although other processes write too
         with errors_as_oserror(), contextlib.suppress(FileNotFoundError):
             return [path.name for path in folder.iterdir()]
         return []
@@ -142,7 +138,7 @@ class Bucket(Disk):
             self._client.pipe_file(str(path), text.encode())
 
     def create(self, path: epath.Path, text: str) -> bool:
-        """Write a small file if there is none: of many that do so at once, one is told True."""
+        """Write a small file if it does not exist. If many processes do so at once, one of them gets True."""
         with errors_as_oserror(), contextlib.suppress(FileExistsError):
             self._client.pipe_file(str(path), text.encode(), mode="create")  # gcsfs asks for ifGenerationMatch=0
             return True
@@ -163,7 +159,7 @@ class Bucket(Disk):
             copy.pull()
             try:
                 yield copy
-            except WorkdirInUse:  # the files there are another run's by now
+            except WorkdirInUse:  # the files in the bucket belong to another run by now
                 raise
             except BaseException:
                 copy.push()
@@ -183,22 +179,22 @@ class Bucket(Disk):
 
     @property
     def _client(self):
-        """Of fsspec: epath can neither create exclusively nor read past what it remembers of a folder."""
+        """The fsspec file system, because epath can neither create exclusively nor bypass its cache of listings."""
         return epath.backend.fsspec_backend.fs(self.workdir)
 
 
 class RunFolder:
-    """A folder of this machine that stands for a workdir. Of `Disk.run_folder`.
+    """A local folder that stands for a workdir. Made by `Disk.run_folder`.
 
     Attributes:
-      path: where to write; files may be appended to and renamed.
+      path: the folder. Its files may be appended to and renamed.
     """
 
     def __init__(self, path: epath.Path, bucket: Bucket | None = None):
         self.path, self._bucket, self._pushed = path, bucket, {}
 
     def pull(self) -> None:
-        """Copy the files of the bucket, if there is one, but no folders and no lease; ConfigError if it is not read."""
+        """Copy the files of the bucket, if any, without folders and leases; ConfigError if it cannot be read."""
         try:
             names = self._bucket.names(self._bucket.workdir) if self._bucket else []
             for name in [name for name in names if name.partition(".")[0] not in ("lease", "lock")]:
@@ -207,10 +203,14 @@ class RunFolder:
                         (self.path / name).write_bytes(there.read_bytes())
                         self._pushed[name] = _version(self.path / name)
         except OSError as error:
-            raise ConfigError(f"--workdir {self._bucket.workdir} cannot be read ({why(error)}); try again") from error
+            raise ConfigError(
+                f"--workdir {self._bucket.workdir} cannot be read ({why(error)}); try again",
+                code="unreadable",
+                key="--workdir",
+            ) from error
 
     def push(self) -> None:
-        """Copy what is new to the bucket, if there is one; a warning if it cannot be reached."""
+        """Copy new and changed files to the bucket, if any. Warns if the bucket cannot be reached."""
         for here in [path for path in pathlib.Path(self.path).rglob("*") if path.is_file()] if self._bucket else []:
             version, inside = _version(here), str(here.relative_to(self.path))
             if self._pushed.get(inside) != version:
@@ -219,7 +219,7 @@ class RunFolder:
                     with errors_as_oserror():
                         target.write_bytes(here.read_bytes())
                 except OSError as error:
-                    print(f"warning: {target} cannot be written ({why(error)}); tried again later")
+                    print(f"warning: {target} cannot be written ({why(error)}); the next save tries again")
                     return
                 self._pushed[inside] = version
 
@@ -231,9 +231,9 @@ def _version(path: os.PathLike) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def errors_as_oserror() -> Iterator[None]:
-    """Around calls of a file system and nothing else: whatever they raise is an OSError.
+    """Raise an OSError for whatever the calls of a file system inside raise.
 
-    What gcsfs raises often is not: its own HttpError, a ValueError, errors of aiohttp and of google.auth.
+    gcsfs also raises its own HttpError, ValueError, and errors of aiohttp and google.auth.
     """
     try:
         yield
@@ -244,12 +244,16 @@ def errors_as_oserror() -> Iterator[None]:
 
 
 def why(error: OSError) -> str:
-    """The reason in a few words."""
+    """The reason of an OSError in a few words."""
     return error.strerror or cause_of(error)
 
 
 def unwritable(workdir: epath.PathLike, error: OSError) -> UserError:
-    """What to raise if nothing can be written to the folder of a run."""
+    """The error to raise if nothing can be written to the folder of a run."""
     if error.errno in FULL_DISK:
-        return DiskFull(f"--workdir {workdir} cannot be written ({why(error)}); make room, then the same command again")
-    return ConfigError(f"--workdir {workdir} cannot be written ({why(error)}); name another folder")
+        return DiskFull(
+            f"--workdir {workdir} cannot be written ({why(error)}); make room, then run the same command again"
+        )
+    return ConfigError(
+        f"--workdir {workdir} cannot be written ({why(error)}); name another folder", code="unwritable", key="--workdir"
+    )

@@ -1,4 +1,4 @@
-"""Checkpoints: asynchronous Orbax saves that are verified when they are read. The only file that imports Orbax."""
+"""Checkpoints: asynchronous Orbax saves, verified when they are read. No other file imports Orbax."""
 
 import contextlib
 import math
@@ -13,23 +13,28 @@ from orbax.checkpoint import v1 as ocp
 from jaxiqa.errors import CheckpointError, DiskFull
 from jaxiqa.runs import digests
 from jaxiqa.runs.bucket import FOLDER, QUARANTINE, files_of
-from jaxiqa.runs.failures import Listener, cause_of, is_damage, quiet
-from jaxiqa.runs.meta import CheckpointMeta
+from jaxiqa.runs.checkpoint_meta import CheckpointMeta
+from jaxiqa.runs.library_errors import Listener, cause_of, is_damage, quiet
 from jaxiqa.runs.processes import from_first, gather, meet
-from jaxiqa.runs.step_folders import best_of, find_steps, remove_unfinished
+from jaxiqa.runs.saved_steps import best_of, find_steps, remove_unfinished
 
 _POLICIES = ocp.training.preservation_policies
-_TRIES = 3  # saves that may fail in a row
-_PATIENCE = 1.0  # seconds that a save may wait for the one before it, without a word
+_TRIES = 3  # failed saves in a row that end the run
+_PATIENCE = 1.0  # seconds that a save may wait for the one before it, without a warning
 
 
 class Checkpoints:
-    """The checkpoints of one workdir: `WORKDIR/checkpoints/STEP`, for the run that writes them. A context manager.
+    """The checkpoints of one workdir, `WORKDIR/checkpoints/STEP`, for the run that writes them. A context manager.
 
-    The two latest steps are kept (so that there is one to fall back to), and the best one: that with the highest
-    validation metric named by `best_by`. An older one goes when the newer one is on disk. `meta` is stored with each of
-    them. What a killed run left half written is removed, and a step that can be seen to be damaged is set
-    aside in WORKDIR/quarantine. `check` is called before a save: it raises WorkdirInUse if another run has the workdir.
+    The two latest steps and the best one are kept, so that a damaged step has a predecessor. An older step is deleted
+    when the newer one is on disk. On opening, unfinished steps of a killed run are removed, and steps with damaged
+    small files are set aside in WORKDIR/quarantine.
+
+    Args:
+      workdir: folder of the run, on a disk or in a bucket.
+      meta: stored with each step.
+      best_by: the validation metric whose highest value makes a step the best.
+      check: called before each save; raises WorkdirInUse if another run has the workdir.
     """
 
     def __init__(
@@ -43,14 +48,14 @@ class Checkpoints:
         self._workdir = self._files.workdir
         self._meta, self._best_by = meta.to_dict(), best_by
         self._saving, self._began = None, 0.0  # the step in flight, and since when
-        self._failures, self._unsaved = 0, ""  # saves that failed, in a row, and what to say of the last
+        self._failures, self._unsaved = 0, ""  # failed saves in a row, and the message of the last
         self._bad: dict[int, str] = {}
         flawed = {s.step: s.flaw for s in find_steps(self._workdir) if s.flaw}
-        self._set_aside(flawed)  # Orbax would not open the folder
+        self._set_aside(flawed)  # Orbax would not open a folder with such a step
         self._listener = Listener()
         try:
             self._checkpointer = self._open()
-        except ValueError:  # of a small file that Orbax alone can judge
+        except ValueError:  # a small file that only Orbax can check is damaged
             self._set_aside(_unreadable(self._workdir))
             self._checkpointer = self._open()
 
@@ -76,19 +81,19 @@ class Checkpoints:
                 self._checkpointer.close()
 
     def read_latest_step(self) -> int | None:
-        """The newest step on disk."""
+        """The newest step on disk; None if there is none."""
         return max((s.step for s in find_steps(self._workdir)), default=None)
 
     def read_best_step(self) -> int | None:
-        """The step on disk with the highest validation metric, of equal ones the latest; None without an evaluation."""
+        """The step on disk with the highest validation metric (the latest of equal ones); None without evaluations."""
         return best_of(find_steps(self._workdir))
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
-        """Start saving; returns as soon as the arrays are copied. One save is in flight at most.
+        """Start a save. Returns as soon as the arrays are copied; at most one save is in flight.
 
         Raises:
-          DiskFull: three saves in a row have failed; one in a run of many processes.
-          WorkdirInUse: by `check`.
+          DiskFull: three saves in a row failed; with many processes, one save failed.
+          WorkdirInUse: raised by `check`.
         """
         due, previous, began = time.monotonic(), self._saving, self._began
         self._settle()
@@ -98,7 +103,7 @@ class Checkpoints:
                 f"after {due - began:.1f} s and waited; raise config.save_every",
                 flush=True,
             )
-        if metrics is not None:  # an undefined correlation (constant predictions) is worse than any other
+        if metrics is not None:  # an undefined correlation (constant predictions) ranks below all others
             best = metrics[self._best_by]
             metrics = {self._best_by: float(best) if math.isfinite(best) else -1.0}
         parts = {"state": state, digests.FOLDER: digests.Digests(state, [self._meta, metrics])}
@@ -113,13 +118,13 @@ class Checkpoints:
                     metrics=metrics,
                     custom_metadata=self._meta,
                     force=True,
-                    overwrite=self._files.in_place,  # of a damaged step in a bucket
+                    overwrite=self._files.in_place,  # a damaged step in a bucket may be in the way
                 )
         except Exception as error:  # Orbax raises bare ones too
             self._failed(error)
 
     def poll(self) -> None:
-        """Look whether the save in flight has ended, without waiting for it; warns where it has failed.
+        """Check, without waiting, whether the save in flight has ended. Warns if it failed.
 
         Raises:
           DiskFull: as save().
@@ -128,27 +133,27 @@ class Checkpoints:
             self._settle()
 
     def wait(self) -> None:
-        """Until the save in flight is on disk.
+        """Wait until the save in flight is on disk.
 
         Raises:
-          DiskFull: it could not be written.
+          DiskFull: the step could not be saved.
         """
         self._settle()
         if self._failures:
             raise DiskFull(self._unsaved)
 
     def resume(self, abstract_state: Any, allow_restart: bool = False) -> tuple[int, Any]:
-        """(step, state) of the newest step that is as it was saved; (0, None) where nothing has been saved yet.
+        """(step, state) of the newest step that is intact; (0, None) if nothing has been saved yet.
 
-        Steps that cannot be restored are set aside, with a line that says so.
+        Steps that cannot be restored are set aside, with a warning.
 
         Args:
           abstract_state: shapes, dtypes and shardings (ShapeDtypeStructs).
-          allow_restart: give (0, None) too where all steps are damaged.
+          allow_restart: return (0, None) also if all steps are damaged.
 
         Raises:
-          CheckpointError: all of them are damaged; or they hold another model's state, or cannot be read for want of
-        memory, rights or a network (and stay where they are).
+          CheckpointError: all steps are damaged; or the newest one holds the state of another model, or cannot be read
+            for lack of memory, permission or network (and stays in place).
         """
         state, step = None, from_first(self.read_latest_step())
         while step is not None:
@@ -161,16 +166,17 @@ class Checkpoints:
         if step is None and not allow_restart and (there := self._files.set_aside_before()):
             why = "; ".join(f"step {bad}: {reason}" for bad, reason in sorted(self._bad.items()))
             raise CheckpointError(
-                f"{self._workdir} has no checkpoint that can be restored ({why or 'found at an earlier start'}); "
-                f"{', '.join(p.name for p in there)} in {there[0].parent} can be looked at. --allow_restart trains "
-                "anew from step 0"
+                f"{self._workdir} has no intact checkpoint ({why or 'found at an earlier start'}); "
+                f"{', '.join(p.name for p in there)} are kept in {there[0].parent}. --allow_restart trains from step 0",
+                code="damaged",
+                key=self._workdir,
             )
         for bad, reason in sorted(self._bad.items()):
-            then = f"; going on from step {step}" if step else "; starting anew from step 0"
-            redone = f", {bad - (step or 0)} steps are redone" if bad > (step or 0) else ""
+            then = f"the run {'resumes from' if step else 'restarts at'} step {step or 0}"
+            again = f" and repeats {bad - (step or 0)} steps" if bad > (step or 0) else ""
             print(
-                f"warning: the checkpoint of step {bad} is damaged ({reason}) and set aside in "
-                f"{self._workdir / QUARANTINE}{then}{redone}",
+                f"warning: the checkpoint of step {bad} is damaged ({reason}) and is set aside in "
+                f"{self._workdir / QUARANTINE}; {then}{again}",
                 flush=True,
             )
         self._bad = {}
@@ -180,18 +186,20 @@ class Checkpoints:
         """The state at `step`, with the shapes, dtypes and shardings of `abstract_state` (ShapeDtypeStructs).
 
         Raises:
-          CheckpointError: the step cannot be read, is not as it was saved, or holds another model's state.
+          CheckpointError: the step cannot be read, is damaged, or holds the state of another model.
         """
         state, reason = _restore(self._workdir / FOLDER / str(step), abstract_state)
         if reason:
             raise CheckpointError(
-                f"checkpoint {self._workdir / FOLDER / str(step)} is damaged ({reason}); move it away to go on "
-                "without it"
+                f"checkpoint {self._workdir / FOLDER / str(step)} is damaged ({reason}); move it away to resume from "
+                "another step",
+                code="damaged",
+                key=self._workdir / FOLDER / str(step),
             )
         return state
 
     def _set_aside(self, bad: dict[int, str]) -> None:
-        meet()  # all know them
+        meet()  # all processes have read the steps before one is moved
         for step, reason in bad.items():
             if jax.process_index() == 0:
                 self._files.set_aside(step, reason)
@@ -199,7 +207,7 @@ class Checkpoints:
         self._bad |= bad
 
     def _settle(self) -> None:
-        """Wait for the save in flight, and note how it ended."""
+        """Wait for the save in flight, and record how it ended."""
         if self._saving is None:
             return
         while self._checkpointer.is_saving_in_progress() and not self._abandoned:
@@ -216,42 +224,48 @@ class Checkpoints:
 
     @property
     def _abandoned(self) -> bool:
-        """Whether Orbax, which waits for all processes to write their parts of a step, waits in vain."""
+        """Whether this process failed to write its part of a step. Orbax then waits for the other processes in vain."""
         return self._listener.heard is not None and jax.process_count() > 1
 
     def _failed(self, error: Exception) -> None:
         step, self._saving = self._saving, None
         self._failures += 1
         if jax.process_index() == 0:
-            remove_unfinished(self._workdir)  # they fill the disk
+            remove_unfinished(self._workdir)  # to free the disk
         latest = self.read_latest_step()
-        kept = "nothing is saved yet" if latest is None else f"step {latest} stays"
+        kept = "no earlier step is saved" if latest is None else f"step {latest} is kept"
         what = f"step {step} could not be saved ({cause_of(error)}); {kept}"
-        self._unsaved = f"{what}. Make room in {self._workdir}, then the same command goes on from there"
-        if self._failures == _TRIES or jax.process_count() > 1:  # where the others wait for this one's part of the step
+        self._unsaved = f"{what}. Make room in {self._workdir}, then the same command resumes"
+        if self._failures == _TRIES or jax.process_count() > 1:  # other processes would wait for this one's part
             raise DiskFull(self._unsaved) from error
         self._checkpointer.reload()
-        print(f"warning: {what}. Training goes on, and the next save tries again", flush=True)
+        print(f"warning: {what}. Training continues, and the next save tries again", flush=True)
 
 
 def _restore(path: epath.Path, wanted: Any, whole: bool = True) -> tuple[Any, str]:
-    """The arrays of one step, alike on all processes, which must all ask: (state, ""), or (None, what is damaged).
+    """The arrays of one step. All processes must call it, and all get the same answer.
 
     Args:
-      path: the step's folder.
+      path: folder of the step.
       wanted: ShapeDtypeStructs with shardings.
-      whole: whether `wanted` must be all of the step.
+      whole: whether `wanted` must be the whole step.
+
+    Returns:
+      (state, ""), or (None, what is damaged).
 
     Raises:
-      CheckpointError: it holds another model's state, or cannot be read for want of memory, rights or a network.
+      CheckpointError: the step holds the state of another model, or cannot be read for lack of memory, permission or
+        network.
     """
     state, reason, elsewhere, stored = None, "", "", {}
     try:
         stored = digests.read(path)
         if whole and stored and (other := digests.unlike(wanted, stored)):
             raise CheckpointError(
-                f"checkpoint {path} holds another model's state ({other}); use another --workdir, or the config.model "
-                "that it was trained with"
+                f"checkpoint {path} holds the state of another model ({other}); use another --workdir, or the "
+                "config.model of the checkpoint",
+                code="mismatch",
+                key=path,
             )
         context = ocp.Context()
         context.pytree.loading.partial_load = not whole
@@ -264,16 +278,20 @@ def _restore(path: epath.Path, wanted: Any, whole: bool = True) -> tuple[Any, st
         elsewhere = "" if is_damage(error) else reason
     reason, elsewhere = (next(filter(None, gather(why)), "") for why in (reason, elsewhere))
     if elsewhere:
-        raise CheckpointError(f"checkpoint {path} cannot be read now ({elsewhere}); it was left where it is")
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read now ({elsewhere}); the checkpoint is kept, so try again",
+            code="unreadable",
+            key=path,
+        )
     if not reason:
         names = gather(digests.differing(state, stored) if stored else "")
         if name := next(filter(None, names), ""):
-            state, reason = None, f"{name} is not what was saved"
+            state, reason = None, f"{name} differs from what was saved"
     return state, reason
 
 
 def _unreadable(workdir: epath.Path) -> dict[int, str]:
-    """{step: why} of steps whose description Orbax does not read."""
+    """{step: reason} of the steps whose description Orbax cannot read."""
     found = {}
     for one in find_steps(workdir):
         try:
@@ -285,10 +303,10 @@ def _unreadable(workdir: epath.Path) -> dict[int, str]:
 
 
 def save_once(workdir: epath.PathLike, state: Any, meta: CheckpointMeta) -> None:
-    """A workdir with one checkpoint, step 0, of a tree of NumPy arrays; as good as no further memory is used.
+    """Write a workdir with one checkpoint, step 0, of a tree of NumPy arrays. It needs almost no additional memory.
 
     Raises:
-      DiskFull: it could not be written.
+      DiskFull: the checkpoint could not be written.
     """
     context = ocp.Context()
     context.memory.deepcopy_host_arrays = False
@@ -299,20 +317,20 @@ def save_once(workdir: epath.PathLike, state: Any, meta: CheckpointMeta) -> None
 
 
 class Saved:
-    """One step that is on disk, for reading: nothing is moved or removed.
+    """One saved step, for reading: nothing is moved or removed.
 
     Args:
-      path: a workdir (its best step is taken, without evaluations its latest) or one step's folder in
-        WORKDIR/checkpoints.
-      step: this step of the workdir instead.
+      path: a workdir, or the folder of one step in WORKDIR/checkpoints. Of a workdir the best step is read, or the
+        latest one if there are no evaluations.
+      step: read this step of the workdir instead.
 
     Attributes:
-      workdir, step: where it is.
-      meta: what was stored with it.
+      workdir, step: of the step that is read.
+      meta: the CheckpointMeta that is stored with it.
 
     Raises:
-      CheckpointError: there is no such step, it is damaged, or (without `step`) another one is, so that it is not known
-        which is the best.
+      CheckpointError: there is no such step or it is damaged. Without `step`, also if any other step is damaged: it
+        could be the best one.
     """
 
     def __init__(self, path: epath.PathLike, step: int | None = None):
@@ -323,19 +341,25 @@ class Saved:
             if path.is_file():
                 raise CheckpointError(
                     f"checkpoint {path} is a file; convert it first: python -m jaxiqa.convert --model NAME --source "
-                    f"{path} --output DIR (--help names the models)"
+                    f"{path} --output DIR (--help names the models)",
+                    code="format",
+                    key=path,
                 )
             there = "has no checkpoints" if path.is_dir() else "does not exist"
-            raise CheckpointError(f"checkpoint {path} {there}; name the --workdir of a training run")
+            raise CheckpointError(
+                f"checkpoint {path} {there}; name the --workdir of a training run", code="not_found", key=path
+            )
         found = find_steps(path)
-        if any(one.flaw for one in found):  # or half deleted just now, by the run that writes here
+        if any(one.flaw for one in found):  # the run that writes here may be deleting it right now
             time.sleep(1.0)
             found = find_steps(path)
         steps = [s.step for s in found]
         if not found or step not in (None, *steps):
-            has = f"it has {', '.join(map(str, steps))}" if found else "it has none yet"
+            has = f"name one of {', '.join(map(str, steps))}" if found else "wait until the run has saved one"
             raise CheckpointError(
-                f"checkpoint {path} has no {'finished step' if step is None else f'step {step}'}; {has}"
+                f"checkpoint {path} has no {'finished step' if step is None else f'step {step}'}; {has}",
+                code="not_found",
+                key=path,
             )
         self.workdir = path
         self._others = steps
@@ -358,12 +382,12 @@ class Saved:
         self.meta = CheckpointMeta.from_dict(described.custom_metadata or {}, self._path)
 
     def load(self, parts: tuple[str, ...], sharding) -> dict[str, Any]:
-        """Some parts of the state ("params", "batch_stats", ...), every array with `sharding`; {} for absent ones.
+        """Some parts of the state ("params", "batch_stats", ...), every array with `sharding`; {} for absent parts.
 
-        Of a run's many processes all must ask.
+        In a run of many processes, all must call it.
 
         Raises:
-          CheckpointError: it cannot be read, or is not as it was saved.
+          CheckpointError: the step cannot be read or is damaged.
         """
         wanted = {part: self._shapes[part] for part in parts if self._shapes.get(part)}
         wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), wanted)
@@ -376,5 +400,7 @@ class Saved:
         others = ", ".join(str(s) for s in self._others if s != step)
         raise CheckpointError(
             f"checkpoint {self.workdir / FOLDER / str(step)} is damaged ({reason}); "
-            + (f"name another --step: {others}" if others else "there is no other step")
+            + (f"name another --step: {others}" if others else "there is no other step"),
+            code="damaged",
+            key=self.workdir / FOLDER / str(step),
         ) from error

@@ -1,10 +1,11 @@
-"""SHA-256 of every array of a state: what is restored can be compared with what was saved.
+"""SHA-256 of every array of a state, to compare what is restored with what was saved.
 
-Orbax does not notice a flipped byte (of 8 flips 8 came back as wrong numbers). The digests of a step lie inside it, in
-`STEP/digests/process_N.json`, and are written before it counts as finished: {"arrays": {"params/conv/kernel": {"dtype",
-"shape", "sha256": {"": hex}}}, "about": hex, "processes": n, "sha256": hex of this file without it}. They are of the
-whole array if it lies whole on a device, else of its shards, keyed by their slices, "0:128,0:64". A step may be
-restored on other devices: each process checks the saved pieces that its own shards cover, and no host gathers an array.
+Orbax does not detect a flipped byte (of 8 flips, 8 were restored as wrong numbers). The digests of a step are inside
+it, in `STEP/digests/process_N.json`, and are written before the step counts as finished: {"arrays":
+{"params/conv/kernel": {"dtype", "shape", "sha256": {"": hex}}}, "about": hex, "processes": n, "sha256": hex of this
+file without this entry}. A digest is of the whole array if one device holds it whole, else of a shard, with its slices
+as the key, "0:128,0:64". A step may be restored on other devices: each process checks the saved pieces that its own
+shards cover, and no host gathers an array.
 """
 
 import asyncio
@@ -24,14 +25,14 @@ FOLDER = "digests"
 
 
 class Digests:
-    """The digests of a state that is being saved. Orbax writes them beside it, in the background.
+    """The digests of a state that is being saved. Orbax writes them beside the state, in the background.
 
-    The arrays are copied to the host here, because the next step may overwrite them: until the save is finished the
-    state is in host memory once more.
+    The arrays are copied to the host here, because the next step may overwrite them. Until the save is finished, the
+    state is in host memory a second time.
 
     Args:
       state: a tree of arrays.
-      about: what is stored with it, anything that is JSON.
+      about: what is stored with the state; anything that is JSON.
     """
 
     def __init__(self, state: Any, about: Any):
@@ -43,7 +44,7 @@ class Digests:
         self._copies = {name: (leaf.dtype, leaf.shape, _own(leaf)) for name, leaf in leaves.items()}
 
     async def save(self, directory):
-        """What Orbax calls: returns what is still to do, in the background."""
+        """Called by Orbax. Returns the coroutine that writes the digests in the background."""
 
         async def write():
             path = await directory.await_creation()
@@ -52,7 +53,7 @@ class Digests:
         return write()
 
     async def load(self, directory):
-        """Orbax's protocol has it; digests are read before the arrays are, by `read`."""
+        """Required by Orbax's protocol, but never called: `read` reads the digests before the arrays."""
         raise NotImplementedError
 
     def _write(self, folder: epath.Path) -> None:
@@ -71,15 +72,15 @@ class Digests:
 
 
 def read(step: epath.Path, about: Any = None) -> dict[str, dict]:
-    """{array: {"dtype", "shape", "sha256"}} of a step's folder; {} for one that was saved without digests.
+    """{array: {"dtype", "shape", "sha256"}} of a step; {} if it was saved without digests.
 
     Args:
-      step: the folder.
-      about: what was found beside the arrays, to be compared; None is not.
+      step: folder of the step.
+      about: what was found beside the arrays, to be compared with its digest. None is not compared.
 
     Raises:
-      ValueError: what is there is damaged; says what.
-      OSError: it cannot be read now.
+      ValueError: something is damaged; the message says what.
+      OSError: a file cannot be read now.
     """
     folder = step / FOLDER
     if not folder.is_dir():
@@ -96,7 +97,7 @@ def read(step: epath.Path, about: Any = None) -> dict[str, dict]:
         except (ValueError, KeyError, AttributeError) as error:
             raise ValueError(f"{FOLDER}/{name} cannot be read") from error
         if about is not None and found["about"] != of_json(about):
-            raise ValueError("what is stored beside the arrays is not what was saved")
+            raise ValueError("what is stored beside the arrays differs from what was saved")
         for array, entry in found["arrays"].items():
             arrays.setdefault(array, {**entry, "sha256": {}})["sha256"] |= entry["sha256"]
         number += 1
@@ -104,26 +105,32 @@ def read(step: epath.Path, about: Any = None) -> dict[str, dict]:
 
 
 def unlike(state: Any, stored: dict[str, dict]) -> str:
-    """Where another state was saved than `state` (arrays or ShapeDtypeStructs; dtypes may differ), or ""."""
+    """The first difference in names or shapes between `state` and the stored arrays, in words; "" if there is none.
+
+    Args:
+      state: a tree of arrays or ShapeDtypeStructs. Their dtypes may differ from the stored ones.
+      stored: from `read`.
+    """
     ours = {name: list(leaf.shape) for name, leaf in _leaves(state).items()}
     theirs = {name: entry["shape"] for name, entry in stored.items()}
     for name in ours.keys() | theirs.keys():
         if ours.get(name) != theirs.get(name):
-            return f"{name} is {theirs.get(name, 'absent')} there, {ours.get(name, 'absent')} here"
+            return f"{name} is {theirs.get(name, 'absent')} in the checkpoint, {ours.get(name, 'absent')} in this model"
     return ""
 
 
 def differing(state: Any, stored: dict[str, dict]) -> str:
-    """Name of the first array of `state` that is not the one of the digests, or "".
+    """Name of the first array of `state` whose digest differs from the stored one; "" if there is none.
 
-    Of many processes all must ask, for the same arrays: a saved piece that no process holds whole is copied to all.
+    With many processes, all must call it for the same arrays: a saved piece that no process holds whole is copied to
+    all of them.
     """
     found = []
     for name, leaf in _leaves(state).items():
         entry = stored.get(name)
         if entry is None:
             found.append(name)
-        elif leaf.dtype.name == entry["dtype"]:  # else it was cast on the way, as was asked for
+        elif leaf.dtype.name == entry["dtype"]:  # else the restore has cast it, as requested
             pieces = {where: _piece(leaf, _slices(where, leaf.shape)) for where in entry["sha256"]}
             saved = entry["sha256"]
             if not pieces or any(piece is not None and sha256(piece) != saved[k] for k, piece in pieces.items()):
@@ -132,12 +139,12 @@ def differing(state: Any, stored: dict[str, dict]) -> str:
 
 
 def of_json(value: Any) -> str:
-    """SHA-256 of a value that is JSON."""
+    """SHA-256 of a JSON value, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def sha256(array: np.ndarray) -> str:
-    """Of the array's bytes in row-major order, hexadecimal."""
+    """SHA-256 of the bytes of an array in row-major order, in hexadecimal."""
     return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
 
 
@@ -147,10 +154,10 @@ def _leaves(state) -> dict[str, Any]:
 
 
 def _own(leaf) -> dict[str, np.ndarray]:
-    """{where: copy on the host} of what this process digests of an array."""
+    """{slices: copy on the host} of the parts of an array that this process digests."""
     if not isinstance(leaf, jax.Array):
         return {"": np.asarray(leaf)} if jax.process_index() == 0 else {}
-    copy = True if jax.default_backend() == "cpu" else None  # on a CPU asarray is a view of what will be overwritten
+    copy = True if jax.default_backend() == "cpu" else None  # on a CPU, asarray is a view, which will be overwritten
     if leaf.is_fully_replicated:
         return {"": np.array(leaf.addressable_data(0), copy=copy)} if jax.process_index() == 0 else {}
     first = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
@@ -158,10 +165,10 @@ def _own(leaf) -> dict[str, np.ndarray]:
 
 
 def _piece(leaf, piece: tuple[slice, ...]) -> np.ndarray | None:
-    """A piece of an array, put together from this process's shards; None if another process has to look at it."""
+    """A piece of an array, assembled from the shards of this process; None if another process must check it."""
     if not isinstance(leaf, jax.Array) or not leaf.size:
         return np.asarray(leaf)[piece]
-    places = {}  # of every process, the parts of the piece that it holds
+    places = {}  # the parts of the piece that each process holds
     for device, index in leaf.sharding.devices_indices_map(leaf.shape).items():
         if (overlap := _overlap(piece, index, leaf.shape)) is not None:
             places.setdefault(device.process_index, {})[str(overlap)] = overlap
@@ -173,7 +180,7 @@ def _piece(leaf, piece: tuple[slice, ...]) -> np.ndarray | None:
     if jax.process_index() not in whole:
         return None
     found = np.empty([s.stop - s.start for s in piece], leaf.dtype)
-    for shard in {str(shard.index): shard for shard in leaf.addressable_shards}.values():  # each place once
+    for shard in {str(shard.index): shard for shard in leaf.addressable_shards}.values():  # without replicas
         if (overlap := _overlap(piece, shard.index, leaf.shape)) is not None:
             here, there = (
                 tuple(slice(o.start - base, o.stop - base) for o, base in zip(overlap, bases, strict=True))
@@ -187,7 +194,7 @@ def _piece(leaf, piece: tuple[slice, ...]) -> np.ndarray | None:
 
 
 def _overlap(piece: tuple[slice, ...], index: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...] | None:
-    """What two places in an array have in common; None if that is nothing. () is all of a scalar."""
+    """The intersection of two places in an array; None if it is empty. () is the whole of a scalar."""
     bounds = [s.indices(n)[:2] for s, n in zip(index, shape, strict=True)]
     both = tuple(slice(max(p.start, a), min(p.stop, b)) for p, (a, b) in zip(piece, bounds, strict=True))
     return both if all(s.start < s.stop for s in both) else None

@@ -1,4 +1,4 @@
-"""Where a run writes what it measures: metrics.jsonl, TensorBoard event files, and one progress line."""
+"""The metrics of a run: metrics.jsonl, TensorBoard event files, and progress lines."""
 
 import contextlib
 import json
@@ -12,45 +12,44 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from jaxiqa.errors import NonFiniteError
+from jaxiqa.files import write_bytes
 
-_LOOK = 1000  # steps whose metrics wait on the device at most
+_MAX_WAITING = 1000  # steps whose metrics may stay on the device
 
 
 class MetricLog:
-    """Writes metrics of a run; a resumed run continues the file as if it had never stopped.
+    """Writes the metrics of a run. A resumed run continues the file as if it had never stopped.
 
-    A full disk does not stop it: lines that cannot be written wait in memory for the next one.
+    A full disk does not end the run: lines that cannot be written wait in memory until the next line is written.
 
     Args:
-      workdir: metrics.jsonl goes here, event files into `tensorboard/`.
-      start: the step that the run starts from; lines of later steps (written after the last save) are dropped.
-      total: the step it ends at, for the time that is left.
+      workdir: folder of metrics.jsonl, and of the event files in `tensorboard/`.
+      start: the step that the run starts from. Lines of later steps (written after the last save) are dropped.
+      total: the step that the run ends at, to estimate the remaining time.
       batch_size: images in a step.
 
     Attributes:
-      skipped: steps that changed nothing, because their loss or gradient was NaN or infinite (config.skip_nonfinite)
-        or their gradient too large (config.optimizer.grad_skip_norm).
+      skipped: number of steps that changed nothing, because their loss or gradient was NaN or infinite
+        (config.skip_nonfinite) or their gradient too large (config.optimizer.grad_skip_norm).
     """
 
     def __init__(self, workdir: epath.PathLike, start: int, total: int, batch_size: int):
         self._path = epath.Path(workdir) / "metrics.jsonl"
         self._total, self._batch_size = total, batch_size
         kept = [line for line in read_metrics(workdir) if line["step"] <= start] if start else []
-        scratch = self._path.with_name(self._path.name + ".tmp")
-        scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        scratch.replace(self._path)
+        write_bytes(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = self._path.open("a")
         (epath.Path(workdir) / "tensorboard").mkdir(exist_ok=True)
         self._board = EventsWriter(str(epath.Path(workdir) / "tensorboard" / "events"), f".{start}")
-        if start:  # what an earlier run drew of the steps from here on is not shown
+        if start:  # TensorBoard then hides the later steps that were written before
             self._board.write_event(Event(step=start, session_log=SessionLog(status=SessionLog.START)))
-        self._waiting = []  # (step, metrics) that nobody has looked at, on the device
+        self._waiting = []  # (step, metrics) on the device that are not checked yet
         self.skipped = self._written = sum(line.get("skipped", 0) for line in kept)
         self._full = False
         self._mark = (start, time.monotonic())
 
     def write(self, step: int, **metrics: float) -> None:
-        """One line of metrics.jsonl. Floats are written so that they read back bit for bit."""
+        """Write one line of metrics.jsonl. Floats are written so that they are read back bit for bit."""
         try:
             self._file.write(json.dumps({"step": step, **metrics}) + "\n")
             for name, value in metrics.items():
@@ -58,28 +57,28 @@ class MetricLog:
             self._file.flush()
             self._board.flush()
             self._full = False
-        except OSError as error:  # what is in the buffers stays there
+        except OSError as error:  # the buffers keep what is not written
             if not self._full:
                 print(f"warning: {self._path} cannot be written ({error.strerror}); the next line tries again")
             self._full = True
 
     def write_step(self, last, every: int, must_be_finite: bool = False) -> None:
-        """Write a step's metrics where they are due (every `every` steps), with a progress line.
+        """Write the metrics of every `every`-th step, with a progress line.
 
-        Call it for each step: those in between stay on the device until then, and are looked at together.
+        Call it for each step. The metrics of the steps in between stay on the device and are checked together.
 
         Args:
-          last: (step, {"loss", "learning_rate", "grad_norm", ...}), still on the device; None is nothing to write.
-          every: steps.
-          must_be_finite: look at them even where no line is due, because a checkpoint follows.
+          last: (step, {"loss", "learning_rate", "grad_norm", ...}) on the device; None for nothing.
+          every: steps between two lines.
+          must_be_finite: check the metrics even if no line is due, because a checkpoint follows.
 
         Raises:
-          NonFiniteError: one of them is NaN or infinite; names the first step of which that is true.
+          NonFiniteError: a metric is NaN or infinite. It names the first such step.
         """
         if last is None:
             return
         self._waiting.append(last)
-        if not (must_be_finite or last[0] % every == 0 or len(self._waiting) >= _LOOK):
+        if not (must_be_finite or last[0] % every == 0 or len(self._waiting) >= _MAX_WAITING):
             return
         waiting, self._waiting = self._waiting, []
         for (step, _), values in zip(waiting, jax.device_get([metrics for _, metrics in waiting]), strict=True):
@@ -87,8 +86,8 @@ class MetricLog:
             self.skipped += int(metrics.pop("skipped", 0))
             if not all(map(math.isfinite, metrics.values())) and not values.get("skipped"):
                 raise NonFiniteError(
-                    f"step {step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}; the checkpoint before "
-                    "it is kept. Lower config.optimizer.learning_rate or look for a bad label",
+                    f"step {step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}; the last checkpoint "
+                    "is kept. Lower config.optimizer.learning_rate or look for a bad label",
                     step,
                 )
         if step % every == 0:
@@ -99,7 +98,7 @@ class MetricLog:
             self.progress(step, metrics["loss"], metrics["learning_rate"])
 
     def progress(self, step: int, loss: float, learning_rate: float) -> None:
-        """The progress line; the rate is over the time since the last one."""
+        """Print the progress line. Its rate is the mean since the last progress line."""
         (last_step, last_time), now = self._mark, time.monotonic()
         self._mark = (step, now)
         rate = (step - last_step) / max(now - last_time, 1e-9)
@@ -112,7 +111,7 @@ class MetricLog:
 
     @contextlib.contextmanager
     def paused(self):
-        """Leave the time inside (of an evaluation, a save) out of the training rate."""
+        """Exclude the time inside (an evaluation, a save) from the training rate."""
         paused_at = time.monotonic()
         yield
         step, mark = self._mark
@@ -126,7 +125,7 @@ class MetricLog:
 
 
 def read_metrics(workdir: epath.PathLike) -> list[dict]:
-    """The lines of a workdir's metrics.jsonl; a last line cut off by a crash is left out."""
+    """The lines of metrics.jsonl of a workdir, without a last line that a crash cut off."""
     path = epath.Path(workdir) / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     metrics = []
@@ -139,7 +138,7 @@ def read_metrics(workdir: epath.PathLike) -> list[dict]:
 
 
 def curve(workdir: epath.PathLike, score: str) -> tuple[list[int], list[float], list[tuple[int, float]]]:
-    """What a workdir's metrics.jsonl draws: steps, their losses, and (step, value) of the metric `score`."""
+    """The curves in metrics.jsonl of a workdir: steps, their losses, and (step, value) of the metric `score`."""
     lines = read_metrics(workdir)
     logged = [line for line in lines if "loss" in line]
     scores = [(line["step"], line[score]) for line in lines if score in line]

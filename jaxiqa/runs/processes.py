@@ -1,4 +1,4 @@
-"""Many processes as one run, by JAX's own runtime: how they start, what they tell one another, how they end."""
+"""One run in many processes, on JAX's own runtime: start, exchange of values, and end."""
 
 import contextlib
 import json
@@ -13,8 +13,8 @@ from jax.experimental import multihost_utils
 
 from jaxiqa.errors import ConfigError, PeerLost, Stopped, exit_code_of, is_out_of_memory
 
-_SHUTDOWN = 30  # seconds that a process which is done waits for the others
-_SILENCE = 60  # seconds without a sign of life after which JAX counts a process as dead, and ends the others
+_SHUTDOWN = 30  # seconds that a finished process waits for the others
+_SILENCE = 60  # seconds without a heartbeat after which JAX considers a process dead and ends the others
 
 
 @contextlib.contextmanager
@@ -28,21 +28,23 @@ def start(
     preemption: bool = True,
     report: Callable[[BaseException], int] = exit_code_of,
 ):
-    """The run of a program, in one process or in many; before anything asks for devices.
+    """Run a program in one process or in many. A context manager, entered before anything asks for devices.
 
-    A run is of many processes only if it is told so: by the arguments, by $JAXIQA_COORDINATOR, $JAXIQA_NUM_PROCESSES
-    and $JAXIQA_PROCESS_ID, or by `multihost`. Only the first process prints what follows.
+    A run has many processes only if the arguments say so, or $JAXIQA_COORDINATOR, $JAXIQA_NUM_PROCESSES and
+    $JAXIQA_PROCESS_ID, or `multihost`. Inside, only the first process prints.
 
     Args:
-      workdir: to say where the run is.
-      coordinator, num_processes, process_id: HOST:PORT of process 0, how many there are, and which this is.
-      peer_timeout: seconds to wait for the others; JAX aborts this process (134) after that.
+      workdir: folder of the run, which is printed.
+      coordinator, num_processes, process_id: HOST:PORT of process 0, number of processes, and number of this process.
+      peer_timeout: seconds to wait for the others. After that, JAX aborts this process (exit code 134).
       multihost: JAX finds the cluster (Slurm, Open MPI, a Cloud TPU slice).
-      preemption: SIGTERM is JAX's, which tells all processes; see Run.stop_at. Without it, it ends this process.
-      report: prints an error that ends this process of many, and gives its exit code (program.report).
+      preemption: whether JAX handles SIGTERM and tells all processes; see Run.stop_at. If not, SIGTERM ends this
+        process.
+      report: function that prints an error that ends this process, and returns the exit code (program.report). Only
+        used in a run of many processes.
 
     Raises:
-      ConfigError: half of it is given, or what cannot be, or there is no cluster.
+      ConfigError: an argument is missing or not possible, or there is no cluster.
       PeerLost: a process of the run has ended or cannot be reached.
     """
     given = _given(coordinator, num_processes, process_id)
@@ -62,24 +64,29 @@ def start(
         )
     except ValueError as error:
         raise ConfigError(
-            f"--multihost: JAX finds no cluster here ({error}); give --coordinator HOST:PORT, --num_processes and "
-            "--process_id"
+            f"--multihost: JAX finds no cluster here ({error}); set --coordinator HOST:PORT, --num_processes and "
+            "--process_id",
+            code="missing",
+            key="--coordinator",
         ) from error
     except jax.errors.JaxRuntimeError as error:
-        raise PeerLost(f"{where} did not meet ({_first_line(error)}); start all of them again") from error
+        raise PeerLost(f"{where} did not connect ({_first_line(error)}); start all processes again") from error
     try:
-        meet()  # the first exchange of devices has to begin within 30 s on all of them
+        meet()  # all processes must begin the first exchange between devices within 30 s
         _introduce(workdir)
         with contextlib.ExitStack() as stack:
             if not is_first():
                 stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
             yield
-    except Stopped:  # all of them, at one step
+    except Stopped:  # all processes stop at the same step
         raise
     except jax.errors.JaxRuntimeError as error:
         if is_out_of_memory(error):
             _end(report(error))
-        gone = PeerLost(f"a process of this run has ended or cannot be reached ({_first_line(error)}; see --debug)")
+        gone = PeerLost(
+            f"a process of this run has ended or cannot be reached ({_first_line(error)}); start all processes again "
+            "(--debug prints the full error)"
+        )
         gone.__cause__ = error
         _end(report(gone))
     except BaseException as error:
@@ -87,7 +94,7 @@ def start(
 
 
 def _given(coordinator, num_processes, process_id) -> dict[str, Any]:
-    """Arguments of jax.distributed.initialize, of flags or the environment; {} for a process of its own."""
+    """Arguments of jax.distributed.initialize, from flags or the environment; {} for a run of one process."""
     given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     given = {name: os.environ.get(f"JAXIQA_{name.upper()}") if v is None else v for name, v in given.items()}
     given = {name: value for name, value in given.items() if value not in (None, "")}
@@ -96,7 +103,9 @@ def _given(coordinator, num_processes, process_id) -> dict[str, Any]:
     if absent := [name for name in ("coordinator", "num_processes", "process_id") if name not in given]:
         raise ConfigError(
             f"--{absent[0]} is missing; a run of many processes needs --coordinator HOST:PORT, --num_processes and "
-            "--process_id (or JAXIQA_COORDINATOR, ... in the environment)"
+            "--process_id (or JAXIQA_COORDINATOR, JAXIQA_NUM_PROCESSES and JAXIQA_PROCESS_ID)",
+            code="missing",
+            key=f"--{absent[0]}",
         )
     host, _, port = given["coordinator"].rpartition(":")
     try:
@@ -106,7 +115,10 @@ def _given(coordinator, num_processes, process_id) -> dict[str, Any]:
     if not host or not 0 < port < 65536 or not 0 <= index < count:
         raise ConfigError(
             f"--coordinator {given['coordinator']} --num_processes {given['num_processes']} --process_id "
-            f"{given['process_id']}: write HOST:PORT of process 0, and a number from 0 to num_processes - 1"
+            f"{given['process_id']}: --coordinator must be HOST:PORT of process 0, and --process_id a number from 0 to "
+            "num_processes - 1",
+            code="value",
+            key="--coordinator",
         )
     about = {"coordinator_address": given["coordinator"], "num_processes": count, "process_id": index}
     return about | {"cluster_detection_method": "deactivate"} if count > 1 else {}
@@ -126,10 +138,10 @@ def _first_line(error: BaseException) -> str:
 
 
 def _end(code: int) -> None:
-    """End this process of many with `code`, now.
+    """End this process of a run of many with the exit code `code`, at once.
 
-    Threads of Orbax and JAX's own exit handler wait for the other processes, and JAX then aborts (134): the launcher
-    would not learn the code. So the process becomes one that has nothing to wait for.
+    Threads of Orbax and JAX's exit handler would wait for the other processes until JAX aborts (134), and the launcher
+    would not get the code. So this process is replaced by one that has nothing to wait for.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -137,18 +149,18 @@ def _end(code: int) -> None:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and prints."""
+    """Whether this is the process that writes and prints."""
     return jax.process_index() == 0
 
 
 def meet() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have called this."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("jaxiqa")
 
 
 def gather(value: Any) -> list[Any]:
-    """What every process gives, in their order; anything that is JSON, floats bit for bit, nan included."""
+    """The values of all processes, in their order: any JSON. Floats are kept bit for bit, NaN included."""
     if jax.process_count() == 1:
         return [value]
     data = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -160,12 +172,16 @@ def gather(value: Any) -> list[Any]:
 
 
 def from_first(value: Any) -> Any:
-    """The first process's value, on all of them: what decides must not differ in a last bit."""
+    """The value of the first process, on all processes, so that a decision cannot differ by rounding."""
     return gather(value)[0]
 
 
 def check_same(**values: Any) -> None:
-    """Refuse to continue if processes were started with different things; ConfigError that names them."""
+    """Raise ConfigError if a value differs between processes; it names the value."""
     for name, seen in ((name, gather(value)) for name, value in values.items()):
         if others := [i for i, value in enumerate(seen) if value != seen[0]]:
-            raise ConfigError(f"process {others[0]} has another {name} than process 0; start all of them alike")
+            raise ConfigError(
+                f"process {others[0]} has another {name} than process 0; start all processes with the same arguments",
+                code="mismatch",
+                key=name,
+            )

@@ -1,4 +1,4 @@
-"""A run on machines: its workdir, lease, signals, checkpoints, log and timing, in one process or in many."""
+"""A run: its workdir, lease, signals, checkpoints, log and timing, with one process or many."""
 
 import contextlib
 import json
@@ -15,30 +15,32 @@ from jaxiqa.errors import NonFiniteError, Stopped, full_disk
 from jaxiqa.runs import compile_cache, processes
 from jaxiqa.runs.bucket import files_of
 from jaxiqa.runs.checkpoint import Checkpoints
-from jaxiqa.runs.lock import WorkdirLease
+from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 from jaxiqa.runs.log import MetricLog
-from jaxiqa.runs.meta import CheckpointMeta
 from jaxiqa.runs.signals import as_sigterm, stop_signals
 from jaxiqa.runs.timing import Timing
 from jaxiqa.runs.workdir import open_workdir, save_config
+from jaxiqa.runs.workdir_lease import WorkdirLease
 
 
 class Run:
-    """One run in one workdir, from its first file to its last. A context manager, within processes.start().
+    """One run in one workdir. It is a context manager; enter it inside the block of processes.start().
 
     Args:
       workdir: folder of the run, on a disk or in a bucket (gs://...).
       override: whether a resumed run may have another optimizer, schedule, loss or total.
-      allow_restart: whether it may start from step 0 if every checkpoint is damaged.
+      allow_restart: whether the run may restart at step 0 if every checkpoint is damaged.
 
     Attributes:
-      workdir: of the run.
-      is_first: whether this process writes and prints.
-      timing: where the time goes.
-      path, checkpoints, log: where to write small files, the steps, the metrics; of open().
+      workdir: folder of the run.
+      is_first: whether this is the process that writes and prints.
+      timing: the Timing of the run.
+      path: folder for small files; set by open().
+      checkpoints: the Checkpoints of the run; set by open().
+      log: the MetricLog of the run; set by open().
 
     Raises:
-      WorkdirInUse, ConfigError, DiskFull: as WorkdirLease, on entering.
+      WorkdirInUse, ConfigError, DiskFull: when it is entered, as for WorkdirLease.
     """
 
     def __init__(self, workdir: epath.PathLike, override: bool = False, allow_restart: bool = False):
@@ -67,24 +69,26 @@ class Run:
 
     @contextlib.contextmanager
     def open(self, meta: dict, best_by: str, config, total: int, batch_size: int, same: dict, abstract: Any):
-        """What a signal ends in order: gives (start, state) of the newest step, (0, None) of a new run.
+        """Open the checkpoints and the log. A signal in the block stops the run after a step and a save.
+
+        Yields (start, state): the newest step and its state, or (0, None) for a new run.
 
         Args:
-          meta: stored with each step beside the config: fields of CheckpointMeta.
-          best_by: the metric of evaluations that picks the best step.
-          config: of the run; what it must not change is compared with what it began with.
-          total: the step it ends at.
-          batch_size: images in a step.
-          same: {name: JSON} that must be alike on all processes; its first value is stored with the config.
-          abstract: the state's shapes, dtypes and shardings.
+          meta: fields of CheckpointMeta that are stored with each step, besides the config.
+          best_by: name of a metric of the evaluations; the best step has its highest value.
+          config: config of the run. The config of a resumed run is compared with the one it began with.
+          total: the number of the last step.
+          batch_size: number of images in a step.
+          same: {name: fingerprint}, equal on all processes. The first fingerprint is stored with the config.
+          abstract: shapes, dtypes and shardings of the state.
 
         Raises:
-          ConfigError, CheckpointError, DiskFull: as save_config and Checkpoints.resume.
+          ConfigError, CheckpointError, DiskFull: as for save_config and Checkpoints.resume.
         """
         about = CheckpointMeta(config=config.to_dict(), **meta)
         with contextlib.ExitStack() as stack:
             self.checkpoints = stack.enter_context(Checkpoints(self.workdir, about, best_by, self._lease.check))
-            if jax.process_count() == 1:  # with many, SIGTERM is JAX's
+            if jax.process_count() == 1:  # with many processes, JAX handles SIGTERM
                 self._received = stack.enter_context(stop_signals())
             folder = stack.enter_context(files_of(self.workdir).run_folder(self.is_first))
             self.path, self._push = folder.path, folder.push
@@ -99,9 +103,9 @@ class Run:
             yield start, state
 
     def compiled_together(self, function: Callable) -> Callable:
-        """A jitted function of one set of shapes; of many processes all have compiled it before any runs it.
+        """Returns a jitted function for one set of shapes. All processes compile it before any of them runs it.
 
-        The devices of processes that begin an exchange more than 30 s apart do not find one another.
+        Devices cannot communicate if their processes start the communication more than 30 s apart.
         """
         if jax.process_count() == 1:
             return function
@@ -116,9 +120,10 @@ class Run:
         return call
 
     def stop_at(self, step: int) -> int | None:
-        """The signal by which the run stops before this step, alike on all processes; ask once for each step.
+        """Returns the number of a signal if the run must stop before this step, else None; the same on all processes.
 
-        One process stops as soon as it has received a signal, many at a step that none of them has passed.
+        Call it once for each step. A run of one process stops as soon as it has received a signal. A run of many
+        processes stops at a step that none of them has passed.
 
         Raises:
           WorkdirInUse: the lease on the workdir is lost.
@@ -126,11 +131,11 @@ class Run:
         self._lease.check()
         if jax.process_count() == 1:
             return self._received[0] if self._received else None
-        self._asked += 1  # JAX counts from 0, a resumed run does not
+        self._asked += 1  # not the step: JAX counts from 0, also in a resumed run
         return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(self._asked) else None
 
     def save(self, step: int, state: Any, scores: dict[str, float] | None) -> None:
-        """Start to save a step, and push small files to the bucket; DiskFull as Checkpoints.save."""
+        """Start to save a step, and push small files to the bucket. Raises the errors of Checkpoints.save."""
         with self.timing.timed("save"):
             self.checkpoints.save(step, state, scores)
         self._push()
@@ -141,23 +146,23 @@ class Run:
         raise Stopped(f"stopped at step {step} of {total}; the same command resumes", number)
 
     def wait(self) -> None:
-        """Until the save in flight is on disk; DiskFull."""
+        """Wait until the save in flight is on disk. Raises the errors of Checkpoints.wait."""
         with self.timing.timed("save"):
             self.checkpoints.wait()
 
     def from_first(self, value: Any) -> Any:
-        """The first process's value, on all of them."""
+        """Returns the value of the first process, on all processes."""
         return processes.from_first(value)
 
     @contextlib.contextmanager
     def naming_batch(self, rows_of: Callable[[int], list[dict]]):
-        """Write WORKDIR/nonfinite_STEP.json if a step's loss is NaN or infinite, and name it in the error.
+        """Write WORKDIR/nonfinite_STEP.json if the loss of a step is NaN or infinite, and name the file in the error.
 
         Args:
-          rows_of: rows that say what a step saw, {"id", "label", ...} each. Each process writes its own.
+          rows_of: returns {"id", "label", ...} for each image of a step. Each process writes its own file.
 
         Raises:
-          NonFiniteError: as raised inside.
+          NonFiniteError: the error of the block, with the name of the file added.
         """
         try:
             yield
@@ -169,4 +174,4 @@ class Run:
                 for row in rows_of(error.step)
             ]
             path.write_text(json.dumps({"step": error.step, "error": str(error), "batch": rows}, indent=1) + "\n")
-            raise NonFiniteError(f"{error}: its images are in {path}", error.step) from error
+            raise NonFiniteError(f"{error}; the images of this batch are listed in {path}", error.step) from error

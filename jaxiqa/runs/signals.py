@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that receives the signal that asks the run to stop (SIGTERM or Ctrl-C); the third one ends it at once.
+    """Yields a list that collects the signals that ask the run to stop: SIGTERM and Ctrl-C.
 
-    A hang-up of the terminal or of ssh counts as SIGTERM, but not beside one: systemd sends both. A thread other than
-    the main one receives none.
+    The third signal ends the process at once. A hang-up (SIGHUP of a terminal or of ssh) counts as SIGTERM, but not
+    after another signal, because systemd sends both. Outside the main thread, the list stays empty.
     """
     received = []
 
@@ -21,7 +21,7 @@ def stop_signals() -> Iterator[list[int]]:
                 return
             number = signal.SIGTERM
         received.append(number)
-        if len(received) == 2:  # the third must not find a handler that waits for a save
+        if len(received) == 2:  # the third signal ends the process, even if it waits for a save
             for s in before:
                 signal.signal(s, signal.SIG_DFL)
 
@@ -31,7 +31,7 @@ def stop_signals() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def as_sigterm() -> Iterator[None]:
-    """Ctrl-C and hang-ups become SIGTERM, which JAX tells all processes of a run; the third one ends this process."""
+    """Turn Ctrl-C and hang-ups into SIGTERM, which JAX passes on to all processes. The third one ends this process."""
     count = 0
 
     def note(*_):
@@ -46,7 +46,7 @@ def as_sigterm() -> Iterator[None]:
 
 
 def hang_ups() -> list[int]:
-    """SIGHUP, if a hang-up is not to be ignored, as nohup wants it."""
+    """[SIGHUP], or [] if it is ignored, as under nohup."""
     return [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
 
 

@@ -1,4 +1,4 @@
-"""Where the time of a run went: training, data, saves, evaluations, compilation; and the memory it took."""
+"""The time of a run by purpose (training, data, saves, evaluations, compilation), and its memory."""
 
 import collections
 import contextlib
@@ -18,11 +18,10 @@ _STEP = "jit(train_step)"  # what JAX calls the training step
 
 
 class Timing:
-    """Time of a run in this process, from here on. A context manager. All of it is the host's own: the device is never
-    waited for.
+    """The time of a run in this process, from the construction on. A context manager.
 
-    The host runs ahead of the device, so that waiting for data is lost time only in part: while the host waits, the
-    device may still be busy with the step before.
+    All times are measured on the host, which never waits for the device. The host runs ahead: while it waits for data,
+    the device may still be busy with the step before. So only a part of that time is lost.
     """
 
     def __init__(self):
@@ -51,12 +50,12 @@ class Timing:
         return time.monotonic() - self._began
 
     def start_loop(self) -> None:
-        """The loop begins; what comes before is preparation."""
+        """Mark the beginning of the loop. The time before counts as preparation."""
         self._loop, self._in_loop = time.monotonic(), self._seconds.total()
 
     @contextlib.contextmanager
     def timed(self, what: str):
-        """Count the time inside as "data", "save" or "evaluation"; without what is compiled there."""
+        """Count the time inside as "data", "save" or "evaluation", without compilation."""
         began, compiled = time.monotonic(), self._seconds.total()
         try:
             yield
@@ -65,13 +64,13 @@ class Timing:
             self.steps += what == "data"
 
     def summary(self) -> dict[str, float]:
-        """Seconds, counts and bytes; "goodput" is the share of the wall time that went into training steps."""
+        """Seconds, counts and bytes. "goodput" is the share of the wall time that training steps took."""
         now = time.monotonic()
         wall, loop = now - self._began, now - (self._loop or now)
         compiled = self._seconds.total()
         inside = compiled - self._in_loop if self._loop else 0.0
         training = max(0.0, loop - self._spent.total() - inside)
-        # Linux tells kB, macOS bytes.
+        # ru_maxrss is in KiB on Linux and in bytes on macOS.
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         peaks = [(d.memory_stats() or {}).get("peak_bytes_in_use") for d in jax.local_devices()]
         return {
@@ -90,18 +89,18 @@ class Timing:
         }
 
     def write(self, workdir: epath.Path, skipped: int = 0) -> None:
-        """ledger.json, and a line of it; `skipped` says how many steps changed nothing."""
+        """Write ledger.json and print its summary. `skipped` is the number of steps that changed nothing."""
         found = self.summary() | ({"skipped_steps": skipped} if skipped else {})
         if jax.process_index() == 0:
-            with contextlib.suppress(OSError):  # a full disk has been reported
+            with contextlib.suppress(OSError):  # a full disk is reported elsewhere
                 files_of(workdir).write(workdir / "ledger.json", json.dumps(found, indent=1) + "\n")
         parts = [
             f"{self.steps} steps in {found['wall_seconds']:.1f} s: {found['goodput']:.0%} training",
             *(f"{what} {found[f'{name}_seconds']:.1f} s" for what, name in _SHOWN.items()),
         ]
         print(
-            f"{', '.join(parts)}; the step was compiled again {found['step_recompiled']} times; memory "
-            f"{found['peak_memory_bytes'] / 2**30:.2f} GiB at most",
+            f"{', '.join(parts)}; step recompilations: {found['step_recompiled']}; peak memory "
+            f"{found['peak_memory_bytes'] / 2**30:.2f} GiB",
             flush=True,
         )
         if skipped:

@@ -1,31 +1,24 @@
-"""The folder of a run: made at its start, and never shared by two runs that differ."""
+"""The folder of a run: it is created at the start, and never shared by two different runs."""
 
 import json
-import re
 
 from etils import epath
 from flax import traverse_util
 from ml_collections import ConfigDict
 
+from jaxiqa.config import default_of, may_change
 from jaxiqa.errors import ConfigError
 from jaxiqa.runs.bucket import files_of, unwritable
 
-# Keys that a resumed run may change: they say when it reports and where it runs, not what it learns.
-_HARMLESS = {"log_every", "eval_every", "save_every", "eval_batch_size", "cache_gb", "mesh.data", "mesh.fsdp"}
-# What --override allows: how it goes on learning. The data, their order and the model stay those of the checkpoint.
-_OVERRIDABLE = re.compile(
-    r"(optimizer\.(?!name$)|schedule\.|(loss|total|accumulate|dtype|ema|temperature|skip_nonfinite|test_crops)$)"
-)
-_CHANGES = "changes"  # in config.json: what was changed at which step
-_YOUNGER = {"frozen": [], "ema": 0.0}  # keys that configs of jaxiqa 0.1.0 may lack, and what it did
+_CHANGES = "changes"  # key in config.json: which keys changed at which step
 
 
 def open_workdir(workdir: epath.Path) -> None:
-    """Make the folder, and make sure that files can be written there.
+    """Create the folder, and make sure that files can be written there.
 
     Raises:
-      ConfigError: they cannot.
-      DiskFull: there is no room.
+      ConfigError: files cannot be written there.
+      DiskFull: the disk is full.
     """
     try:
         files_of(workdir).make("metrics.jsonl")
@@ -36,38 +29,43 @@ def open_workdir(workdir: epath.Path) -> None:
 def save_config(
     config: ConfigDict, fingerprint: str, workdir: epath.Path, step: int | None, override: bool = False
 ) -> None:
-    """Write config.json; before resuming, make sure that the run in this workdir had the same config and data.
+    """Write config.json. Before a run resumes, make sure that its config and data are the same as before.
+
+    Every allowed change is recorded in config.json, as {"step", "changed": {key: [before, after]}}.
 
     Args:
-      config, fingerprint: of the run and its split.
-      workdir: of the run.
-      step: of the checkpoint that it goes on from, None for a new run.
-      override: whether it may go on with another optimizer, schedule, loss or length.
-
-    Every change is kept in config.json, as {"step", "changed": {key: [before, after]}}.
+      config: config of the run.
+      fingerprint: of its split.
+      workdir: folder of the run.
+      step: of the checkpoint that the run resumes from; None for a new run.
+      override: whether a resumed run may have another optimizer, schedule, loss or length.
 
     Raises:
-      ConfigError: something differs that changes the training; all of it is named. Or config.json cannot be read.
-      DiskFull: there is no room.
+      ConfigError: keys differ that must not change; it names all of them. Or config.json cannot be read.
+      DiskFull: the disk is full.
     """
     path = workdir / "config.json"
     ours = json.loads(json.dumps({**config.to_dict(), "split_fingerprint": fingerprint}))
     if step is not None and path.exists():
         theirs = _read(path)
         changes = theirs.pop(_CHANGES, [])
-        flat, old = (_YOUNGER | traverse_util.flatten_dict(c, sep=".") for c in (ours, theirs))
-        changed = [k for k in sorted(flat.keys() | old.keys()) if flat.get(k) != old.get(k)]
-        refused = [k for k in changed if k not in _HARMLESS and not (override and _OVERRIDABLE.match(k))]
+        flat, old = (traverse_util.flatten_dict(c, sep=".") for c in (ours, theirs))
+        defaults = {key: default_of(key) for key in flat.keys() | old.keys()}  # an older version has fewer keys
+        flat, old = defaults | flat, defaults | old
+        changed = [key for key in sorted(defaults) if flat[key] != old[key]]
+        refused = [key for key in changed if not may_change(key, override)]
         if refused:
-            diff = "; ".join(f"{k}: {old.get(k)!r} there, {flat.get(k)!r} now" for k in refused)
-            may = not override and all(map(_OVERRIDABLE.match, refused))
+            diff = "; ".join(f"{k}: {old[k]!r} before, {flat[k]!r} now" for k in refused)
+            may = not override and all(may_change(key, override=True) for key in refused)
             raise ConfigError(
                 f"{workdir} holds a run with another config ({diff}); use another --workdir"
-                + (", or --override to go on with what is new" if may else "")
+                + (", or --override to resume with the new values" if may else ""),
+                code="changed",
+                key=workdir,
             )
         if changed:
-            print(f"config changed at step {step}: " + "; ".join(f"{k} {old.get(k)} -> {flat.get(k)}" for k in changed))
-            changes.append({"step": step, "changed": {k: [old.get(k), flat.get(k)] for k in changed}})
+            print(f"config changed at step {step}: " + "; ".join(f"{k} {old[k]} -> {flat[k]}" for k in changed))
+            changes.append({"step": step, "changed": {k: [old[k], flat[k]] for k in changed}})
         if changes:
             ours[_CHANGES] = changes
     try:
@@ -83,7 +81,9 @@ def _read(path: epath.Path) -> dict:
             raise ValueError("not a config")
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{path} cannot be read ({error}); put a copy of it back, or remove it: then the run goes on with the "
-            "config that is given, whatever it began with"
+            f"{path} cannot be read ({error}); put a copy of it back, or remove it to resume with the given config, "
+            "unchecked",
+            code="damaged",
+            key=path,
         ) from error
     return found

@@ -1,59 +1,66 @@
-"""Where a model looks at a picture: positions of square crops, by one of three policies.
+"""Positions of the square crops that a model scores, by one of three policies.
 
-grid      the fewest evenly spaced crops that together see every pixel
-random:N  N uniformly random crops, always the same ones for the same picture
-whole     a patch model's own grid: every `stride` pixels, as far as whole crops fit
+grid      the fewest evenly spaced crops that cover every pixel
+random:N  N uniformly random crops, always the same ones for the same image
+whole     a patch model's own grid: a crop every `stride` pixels, if all of it is inside the image
 """
 
-import difflib
+import dataclasses
 import re
 import zlib
-from typing import NamedTuple
 
 import numpy as np
 
-from jaxiqa.errors import ConfigError
+from jaxiqa.errors import ConfigError, nearest
 
 
-class Policy(NamedTuple):
-    """How many crops are taken and where; str() gives back the text it was parsed from."""
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """How many crops are taken, and how they are placed; str() returns the text of parse_policy."""
 
     kind: str  # "grid", "random" or "whole"
-    count: int = 0  # crops per picture of "random"
+    count: int = 0  # crops per image of "random"
 
     def __str__(self) -> str:
         return f"random:{self.count}" if self.kind == "random" else self.kind
 
 
 def parse_policy(text: str) -> Policy:
-    """The policy that a flag or a model names: "grid", "random:N" with N >= 1, or "whole".
+    """Parses a policy: "grid", "random:N" with N >= 1, or "whole".
 
-    Raises ConfigError, with the nearest thing that would have worked, for any other text.
+    Raises:
+      ConfigError: any other text; the message names the nearest valid policy.
     """
     if text in ("grid", "whole"):
         return Policy(text)
     if found := re.fullmatch(r"random:([1-9][0-9]{0,5})", text):
         return Policy("random", int(found[1]))
     word, digits = re.sub(r"[^a-z]", "", text.lower()), re.sub(r"[^0-9]", "", text).lstrip("0")[:6]
-    (nearest, *_) = difflib.get_close_matches(word, ["grid", "random", "whole"], cutoff=0.5) or ["grid"]
-    suggestion = Policy(nearest, int(digits or 25) if nearest == "random" else 0)
+    near = nearest(word, ["grid", "random", "whole"], 0.5) or "grid"
+    suggestion = Policy(near, int(digits or 25) if near == "random" else 0)
     raise ConfigError(
-        f"{text!r} are no crops (--crops, config.test_crops: grid, random:N, whole); did you mean {str(suggestion)!r}?"
+        f"{text!r} is not a crop policy (--crops, config.test_crops: grid, random:N, whole); did you mean "
+        f"{str(suggestion)!r}?",
+        code="value",
+        key="crops",
     )
 
 
 def positions(policy: Policy, image_HWC: np.ndarray, crop: int, stride: int = 0) -> np.ndarray:
-    """Upper left corners of the crops of one picture.
+    """Upper left corners of the crops of one image.
 
     Args:
-      policy: of parse_policy.
+      policy: from parse_policy.
       image_HWC: uint8 (H, W, 3), both sides at least `crop`.
       crop: side of a crop in pixels.
-      stride: of the grid of "whole", in pixels.
+      stride: distance between the crops of "whole", in pixels.
 
     Returns:
-      int64 (n, 2) of (top, left). Random ones are seeded by the pixels, so a picture has the same crops under any name,
-      in any order, alone and among others.
+      int64 (n, 2) of (top, left). The pixels are the seed of random crops, so an image has the same crops under any
+      name and in any list of images.
+
+    Raises:
+      ValueError: the image is smaller than a crop.
     """
     height, width = image_HWC.shape[:2]
     if policy.kind == "whole":
@@ -62,14 +69,14 @@ def positions(policy: Policy, image_HWC: np.ndarray, crop: int, stride: int = 0)
         return np.stack(np.meshgrid(tops, lefts, indexing="ij"), -1).reshape(-1, 2).astype(np.int64)
     if policy.kind == "grid":
         return grid(height, width, crop)
-    return random_positions(height, width, crop, policy.count, zlib.crc32(np.ascontiguousarray(image_HWC)))
+    return random_positions(height, width, crop, policy.count, zlib.crc32(image_HWC.tobytes()))
 
 
 def grid(height: int, width: int, crop: int) -> np.ndarray:
-    """The fewest crops that see every pixel, evenly spaced from edge to edge; rows first.
+    """The fewest crops that cover every pixel, evenly spaced from edge to edge, row by row.
 
-    Returns int64 (n, 2) of (top, left) with n = ceil(height / crop) * ceil(width / crop). Raises ValueError where the
-    picture is smaller than a crop.
+    Returns int64 (n, 2) of (top, left) with n = ceil(height / crop) * ceil(width / crop). Raises ValueError if the
+    image is smaller than a crop.
     """
     _check(height, width, crop)
     tops, lefts = (np.arange(n := -(-side // crop)) * (side - crop) // max(n - 1, 1) for side in (height, width))
@@ -77,9 +84,9 @@ def grid(height: int, width: int, crop: int) -> np.ndarray:
 
 
 def random_positions(height: int, width: int, crop: int, n: int, seed: int) -> np.ndarray:
-    """n crops, each uniform over all places inside the picture: int64 (n, 2) of (top, left).
+    """n crops, each uniform over all positions inside the image: int64 (n, 2) of (top, left).
 
-    Raises ValueError where the picture is smaller than a crop.
+    Raises ValueError if the image is smaller than a crop.
     """
     _check(height, width, crop)
     return np.random.default_rng(seed).integers([height - crop + 1, width - crop + 1], size=(n, 2))
@@ -87,4 +94,4 @@ def random_positions(height: int, width: int, crop: int, n: int, seed: int) -> n
 
 def _check(height: int, width: int, crop: int) -> None:
     if not 0 < crop <= min(height, width):
-        raise ValueError(f"no crop of {crop} pixels fits in a picture of {width} x {height}; enlarge it first")
+        raise ValueError(f"no crop of {crop} pixels fits in an image of {width} x {height}; enlarge it first")

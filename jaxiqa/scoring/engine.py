@@ -1,7 +1,8 @@
-"""Images through one compiled function: read by threads, put into batches of few shapes, results in the images' order.
+"""Runs images through one compiled function. Threads read them, batches have few shapes, results keep their order.
 
-Scores (predict.py) and semantic features (retrieval/features.py) are computed here. An image becomes one or more tiles:
-crops of one size for a score, the whole image for a feature. B tiles in a batch of sides H W, F outputs of each tile.
+Scores (scoring/predict.py) and semantic features (saqt/features.py) are computed here. An image becomes one or more
+tiles: crops of one size for a score, the whole image for a feature. A batch has B tiles of sides H W; each tile has F
+outputs.
 """
 
 import collections
@@ -21,27 +22,30 @@ def stream_outputs(
     read: Callable[..., np.ndarray] | None = None,
     threads: int = 2,
 ) -> Iterator[np.ndarray | DataError]:
-    """The outputs of each image, (tiles, F), or the DataError in its place: in order, each as soon as it is known.
+    """Yields the outputs (tiles, F) of each image, or its DataError, in order, each as soon as it is known.
 
     Args:
-      images: `images[i]` is what `read` takes; without `read` it is uint8 (H, W, 3), or a DataError in its place.
-      tiles_of: an image to one or more tiles, uint8 (h, w, 3); the sides (H, W) of their batch, h <= H and w <= W; and
-        how many tiles a batch of these sides may have, ascending: a full one the largest number, one that ends before
-        it is full the smallest that holds its tiles. Tiles of other sides begin another batch.
-      forward: uint8 (B, H, W, 3) and int32 (B, 2) to (B, F). Tiles are in the upper left corner of their place, beyond
-        them are zeros; the integers are h and w, zeros for a place without a tile.
-      read: gives uint8 (H, W, 3), or raises DataError.
-      threads: that read. A few images more than that are in memory, and an image may take half a gigabyte.
+      images: `images[i]` is the argument of `read`; without `read` it is uint8 (H, W, 3) or a DataError.
+      tiles_of: function of an image that returns three values: one or more tiles, uint8 (h, w, 3); the sides (H, W) of
+        their batch, h <= H and w <= W; and the allowed numbers of tiles in a batch of these sides, ascending. A full
+        batch has the largest number; a batch that ends early has the smallest number that holds its tiles. Tiles of
+        other sides begin a new batch.
+      forward: function of uint8 (B, H, W, 3) and int32 (B, 2) that returns (B, F). A tile lies in the upper left corner
+        of its row of the batch, padded with zeros. The integers are h and w of the tile; they are 0 in a row without a
+        tile.
+      read: returns uint8 (H, W, 3), or raises DataError.
+      threads: number of reading threads. A few more images than threads are in memory at a time, and an image may take
+        half a gigabyte.
     """
-    waiting: collections.deque = collections.deque()  # of each image how many outputs it gets, and those so far
+    waiting: collections.deque = collections.deque()  # for each image: its number of outputs, and the outputs so far
     in_flight: collections.deque = collections.deque()
 
     def collect():
         owners, outputs = in_flight.popleft()
-        for owner, output in zip(owners, jax.device_get(outputs), strict=False):  # the padding has no owner
+        for owner, output in zip(owners, jax.device_get(outputs), strict=False):  # padding has no owner
             owner.append(output)
 
-    def known():
+    def finished():
         while waiting and len(waiting[0][1]) == waiting[0][0]:
             _, outputs = waiting.popleft()
             yield outputs[0] if isinstance(outputs[0], DataError) else np.stack(outputs)
@@ -50,10 +54,10 @@ def stream_outputs(
         in_flight.append((owners, forward(*batch)))
         if len(in_flight) > 2:
             collect()
-        yield from known()
+        yield from finished()
     while in_flight:
         collect()
-    yield from known()
+    yield from finished()
 
 
 def _read(images: Sequence, read: Callable | None, threads: int) -> grain.DatasetIterator:
@@ -69,7 +73,10 @@ def _read(images: Sequence, read: Callable | None, threads: int) -> grain.Datase
 
 
 def _batches(images, tiles_of, waiting):
-    """(the list that the output of each tile goes to, uint8 (B, H, W, 3), int32 (B, 2)); `waiting` gets each image."""
+    """Yields (owners, uint8 (B, H, W, 3), int32 (B, 2)) and appends each image to `waiting`.
+
+    owners: for each tile, the list that its output is appended to.
+    """
     owners, batch = [], None
 
     def cut():

@@ -1,8 +1,8 @@
-"""Images to predictions: the model's output for crops of each image, and its mean over them."""
+"""Predicts a value for each image: the mean of a model's outputs over the crops of the image."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,17 +17,18 @@ from jaxiqa.scoring.engine import stream_outputs
 
 
 class Prediction(NamedTuple):
-    """What a model says about one image."""
+    """The output of a model for one image."""
 
-    output: float  # mean over the crops, on the scale that the model was trained on; nan if there is none
+    output: float  # mean over the crops, on the scale that the model was trained on; nan if there is no prediction
     error: float  # standard error of that mean; nan with fewer than two crops
-    crops: int  # how many were scored
-    reason: str = ""  # why there is none
-    explanation: tuple[float, ...] = ()  # the explainer's values, means over the crops
+    crops: int  # number of scored crops
+    reason: str = ""  # why there is no prediction
+    explanation: tuple[float, ...] = ()  # means of the explainer's values over the crops
+    code: str = ""  # the code of the reason, from jaxiqa.errors.CODES
 
 
-def jit_scores(model: nn.Module, explain: Callable | None = None) -> Callable:
-    """(variables, uint8 crops (B, H, W, 3)) -> (B, 1 + F), what Predictor runs, compiled for each B; see there."""
+def jit_scores(model: nn.Module, explain: Callable | None = None) -> Any:  # a jitted function, which counts its shapes
+    """Returns the jitted function of Predictor: (variables, uint8 crops (B, H, W, 3)) -> (B, 1 + F)."""
 
     def scores(variables, images_BHWC):
         images_BHWC = normalise(images_BHWC, model.mean, model.std, model.dtype)
@@ -38,15 +39,20 @@ def jit_scores(model: nn.Module, explain: Callable | None = None) -> Callable:
 
 
 class Predictor:
-    """Scores images with one model under one test policy.
+    """Scores images with one model and one crop policy.
 
     Args:
       model: from create_model.
-      policy: which crops of an image are scored, e.g. "grid" (every pixel is seen) or "random:25".
-      sharding: of a batch of crops over the devices.
-      batch_sizes: crops in a batch, each a multiple of the number of devices; full batches have the largest size, the
-        last one the smallest that holds it. Each size is compiled once, whatever the sizes of the images.
-      explain: function of the model's `out` that gives (B, F) more values for each crop (scoring/explain.py).
+      policy: which crops of an image are scored, e.g. "grid" (covers every pixel) or "random:25".
+      sharding: sharding of a batch of crops over the devices.
+      batch_sizes: allowed numbers of crops in a batch, each a multiple of the number of devices. Full batches have the
+        largest size, the last batch has the smallest size that holds it. Each size is compiled once, whatever the sizes
+        of the images.
+      explain: function of the model's second output that returns F more values for each crop, (B, F); see
+        scoring/explain.py.
+
+    Raises:
+      ConfigError: policy is not a policy, or does not fit the model.
     """
 
     def __init__(
@@ -61,7 +67,9 @@ class Predictor:
         self._stride = getattr(model, "stride", 0)
         if self.policy.kind == "whole" and not self._stride:
             raise ConfigError(
-                f'crops="whole": this model scores crops of {model.crop_size} pixels; take grid or random:N'
+                f'crops="whole": this model scores crops of {model.crop_size} pixels; use grid or random:N',
+                code="conflict",
+                key="crops",
             )
         self._sharding, self._batch_sizes, self._crop = sharding, sorted(batch_sizes), model.crop_size
 
@@ -69,27 +77,27 @@ class Predictor:
 
     @property
     def compiled_shapes(self) -> int:
-        """How many shapes have been compiled so far."""
+        """The number of shapes that have been compiled so far."""
         return self._forward._cache_size()
 
-    def __call__(self, variables, pictures: Sequence) -> list[Prediction]:
-        """All predictions of stream()."""
-        return list(self.stream(variables, pictures))
+    def __call__(self, variables, images: Sequence) -> list[Prediction]:
+        """Returns all predictions of stream() as a list."""
+        return list(self.stream(variables, images))
 
-    def stream(self, variables, pictures: Sequence, read: Callable | None = None) -> Iterator[Prediction]:
-        """Predictions in the order of the images, each as soon as it is known.
+    def stream(self, variables, images: Sequence, read: Callable | None = None) -> Iterator[Prediction]:
+        """Yields predictions in the order of the images, each as soon as it is known.
 
         Args:
-          variables: of the model.
-          pictures: `pictures[i]` is uint8 (H, W, 3) with sides of at least the model's crop, or a DataError, which
-            becomes a prediction with a reason.
-          read: makes such an image of `pictures[i]`, if that is something else; may raise DataError.
+          variables: the model's variables.
+          images: `images[i]` is uint8 (H, W, 3) with sides of at least the model's crop size, or a DataError, which
+            becomes a prediction with a reason. With `read` it may be anything that `read` takes.
+          read: function of `images[i]` that returns such an image, or raises DataError.
         """
 
         def forward(crops_BHWC, _):
             return self._forward(variables, jax.device_put(crops_BHWC, self._sharding))
 
-        for outputs_NF in stream_outputs(pictures, self._crops, forward, read):
+        for outputs_NF in stream_outputs(images, self._crops, forward, read):
             yield _predict(outputs_NF)
 
     def _crops(self, image_HWC: np.ndarray):
@@ -100,12 +108,12 @@ class Predictor:
 
 
 def _predict(outputs_NF: np.ndarray | DataError) -> Prediction:
-    """The prediction from what the model returned for the N crops of an image."""
+    """The prediction for an image from the model's outputs for its N crops."""
     if isinstance(outputs_NF, DataError):
-        return Prediction(math.nan, math.nan, 0, str(outputs_NF))
+        return Prediction(math.nan, math.nan, 0, str(outputs_NF), code=outputs_NF.code)
     outputs_NF, crops = outputs_NF.astype(np.float64), len(outputs_NF)
     mean, *explanation = outputs_NF.mean(0).tolist()
     if not math.isfinite(mean):
-        return Prediction(math.nan, math.nan, crops, "the model's output is not a finite number")
+        return Prediction(math.nan, math.nan, crops, "the model's output is NaN or infinite", code="non_finite")
     error = float(outputs_NF[:, 0].std(ddof=1)) / math.sqrt(crops) if crops > 1 else math.nan
     return Prediction(mean, error, crops, "", tuple(explanation))

@@ -1,17 +1,15 @@
-"""A checkpoint, ready to score images in whatever form they come."""
+"""A loaded checkpoint that scores images: files, bytes, Pillow images and arrays."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from jaxiqa.errors import CheckpointError, ConfigError
-from jaxiqa.inputs.pictures import pixels
+from jaxiqa.errors import CheckpointError
+from jaxiqa.inputs.image_source import pixels
 from jaxiqa.inputs.transforms import fit
-from jaxiqa.models import create_model
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.scoring.card import Card, Score
 from jaxiqa.scoring.explain import Explainer
@@ -19,7 +17,7 @@ from jaxiqa.scoring.predict import Prediction, Predictor
 from jaxiqa.training import sharding
 from jaxiqa.training.state import scoring_variables
 
-_BATCH_PIXELS = 2**20  # of a full batch, but at least 64 crops
+_BATCH_PIXELS = 2**20  # pixels in a full batch, but at least 64 crops
 
 
 class Scorer:
@@ -27,20 +25,23 @@ class Scorer:
 
     Args:
       checkpoint: a workdir (its best step, else its latest) or one step's folder.
-      step: this step instead.
-      crops: test policy, e.g. "grid" or "random:25"; default: the checkpoint's own.
+      step: the step to load, instead of the best one.
+      crops: crop policy, e.g. "grid" or "random:25"; default: the checkpoint's own.
       batch_size: crops in a full batch; default: 64, more if crops are small. The last batch may be smaller.
-      resize: shorter side in pixels that images are resized to; default: the checkpoint's own.
-      explain: whether predictions say which kinds of distortion the model sees.
+      resize: shorter side in pixels to which images are resized; default: the checkpoint's own.
+      explain: whether each prediction has an explanation: probabilities of the kinds of distortion.
+      allow: packages outside jaxiqa from which the checkpoint may import its model.
 
     Attributes:
-      card: what the checkpoint says about itself, with the `crops` and `resize` given here.
-      workdir, step, meta: of the checkpoint.
-      model, predictor, variables: what it holds, on the devices.
+      card: card of the checkpoint, with the `crops` and `resize` given here.
+      workdir, step, meta: from the checkpoint.
+      model, predictor, variables: the model; its variables are on the devices.
       families: names of the values of a prediction's explanation.
 
     Raises:
-      CheckpointError: nothing there that can be read, or nothing to explain with. ConfigError: crops is not a policy.
+      CheckpointError: the checkpoint cannot be read, its model is from outside and not installed or not allowed, or it
+        has no probe to explain with.
+      ConfigError: crops is not a policy.
     """
 
     def __init__(
@@ -51,19 +52,23 @@ class Scorer:
         batch_size: int | None = None,
         resize: int | None = None,
         explain: bool = False,
+        allow: Iterable[str] = (),
     ):
         saved = Saved(checkpoint, step)
         self.workdir, self.step, self.meta = saved.workdir, saved.step, saved.meta
-        given = {name: value for name, value in (("crops", crops), ("resize", resize)) if value is not None}
-        self.card = dataclasses.replace(Card.from_dict(saved.meta.card, saved.workdir), **given)
-        try:
-            self.model = create_model(**self.card.model, dtype=jnp.dtype(self.card.dtype))
-        except ConfigError as error:
-            raise CheckpointError(f"checkpoint {saved.workdir} is of a model this version lacks: {error}") from error
+        card = Card.from_dict(saved.meta.card, saved.workdir)
+        self.card = dataclasses.replace(
+            card,
+            crops=card.crops if crops is None else crops,
+            resize=card.resize if resize is None else resize,
+        )
+        self.model = self.card.create_model(saved.workdir, allow)
         if hasattr(self.model, "num_classes"):
             raise CheckpointError(
-                f"checkpoint {saved.workdir} holds the backbone {self.card.model['name']}, which gives no scores; a "
-                "training run starts from it by config.init"
+                f"checkpoint {saved.workdir} holds the backbone {self.card.model['name']}, which gives no scores; "
+                "train a model from it by config.init",
+                code="mismatch",
+                key=saved.workdir,
             )
         mesh = sharding.make_mesh()
         self.variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), sharding.replicated(mesh)))
@@ -75,17 +80,17 @@ class Scorer:
         batches = sharding.batch_sharding(mesh)
         self.predictor = Predictor(self.model, self.card.crops, batches, sorted(sizes), explainer)
 
-    def stream(self, pictures: Sequence) -> Iterator[Prediction]:
-        """Predictions in the order of the images, each as soon as it is known.
+    def stream(self, images: Sequence) -> Iterator[Prediction]:
+        """Yields predictions in the order of the images, each as soon as it is known.
 
-        An image is a path, the bytes of a file, a Pillow image or an array (see inputs.pictures.pixels). One that
-        cannot be read gives a prediction with a reason.
+        An image is a path, the bytes of a file, a Pillow image or an array (see inputs.image_source.pixels). If it
+        cannot be read, its prediction has a reason.
         """
-        return self.predictor.stream(self.variables, pictures, self._read)
+        return self.predictor.stream(self.variables, images, self._read)
 
-    def scores(self, pictures: Sequence) -> Iterator[Score]:
-        """What people see of the predictions of stream()."""
-        return self.card.scores(self.stream(pictures))
+    def scores(self, images: Sequence) -> Iterator[Score]:
+        """Yields the scores of the predictions of stream()."""
+        return self.card.scores(self.stream(images))
 
-    def _read(self, picture) -> np.ndarray:
-        return fit(pixels(picture), self.model.crop_size, self.card.resize)
+    def _read(self, image) -> np.ndarray:
+        return fit(pixels(image), self.model.crop_size, self.card.resize)

@@ -1,4 +1,4 @@
-"""Contrastive pretraining: an encoder that tells distortions apart."""
+"""Contrastive pretraining of an encoder that distinguishes distortions."""
 
 import contextlib
 import functools
@@ -10,23 +10,24 @@ from flax import traverse_util
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxiqa.config import check, complete
+from jaxiqa.datasets.file_sizes import data_fingerprint
 from jaxiqa.datasets.records import Dataset
-from jaxiqa.datasets.sizes import data_fingerprint
-from jaxiqa.distortions import label_classes
+from jaxiqa.distortions import label_classes, load_bank
 from jaxiqa.distortions.draw import LABEL_MODES
 from jaxiqa.errors import ConfigError
 from jaxiqa.evaluation import probe as probes
-from jaxiqa.evaluation import report
-from jaxiqa.inputs.contrastive import make_views, region_side, split_pictures, with_distortions
-from jaxiqa.inputs.pictures import Pictures
+from jaxiqa.figures import report
+from jaxiqa.files import write_json
+from jaxiqa.inputs.contrastive import make_views, region_side, split_images, with_distortions
+from jaxiqa.inputs.image_source import Images
 from jaxiqa.inputs.pipeline import rows_of, train_batches
 from jaxiqa.inputs.probe_set import CLASSES, FAMILIES, PARTS, make_probe_set
-from jaxiqa.inputs.transforms import normalise
+from jaxiqa.inputs.transforms import augment_of, normalise
 from jaxiqa.models import create_model, find_model, frozen_options
-from jaxiqa.models.contrastive import Contrastive
+from jaxiqa.models.blocks.projector import Contrastive
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.runs.log import clock, curve, read_metrics
-from jaxiqa.tasks.values import check_values
 from jaxiqa.training import sharding
 from jaxiqa.training.loop import Task
 from jaxiqa.training.losses import supervised_contrastive
@@ -39,28 +40,30 @@ class Pretraining(Task):
     """The task of jaxiqa.pretrain.
 
     Args:
-      config: of the run; see configs/dan_folder.py.
-      mesh: of all devices.
+      config: config of the run. Missing keys have their defaults (jaxiqa.config).
+      mesh: mesh of all devices.
 
     Raises:
-      ConfigError: a value that cannot work, before anything is read or compiled.
+      ConfigError: a value is not valid. No file has been read and nothing has been compiled by then.
     """
 
     best_by = "probe_accuracy"
 
     def __init__(self, config: ConfigDict, mesh: Mesh):
-        super().__init__(config, mesh)
+        config = complete(config, "contrastive")
         check_config(config)
-        self._alone = sharding.local_mesh(mesh)  # each process makes the probe by itself: it is small
+        super().__init__(config, mesh)
+        self._alone = sharding.local_mesh(mesh)  # each process computes the whole probe, which is small
         options = dict(config.model, num_classes=0, dtype=jnp.dtype(config.dtype))
         self._encoder = create_model(**options, **frozen_options(config.model.name, self.frozen))
         self.model = Contrastive(self._encoder, find_model(config.model.name).POOLED, **config.projector)
         self.crop_size = self._encoder.crop_size
         self._instance = config.label_mode == "instance"
-        self._classes = label_classes(config.label_mode)
+        bank, identity = load_bank(config.bank)
+        self._classes = label_classes(config.label_mode, bank, identity)
         self._region = region_side(self.crop_size, self._instance)
-        self.batch_size //= 2 if self._instance else 1  # two crops are cut out of each image
-        self.prepare = make_views(self._encoder, self._instance, mesh)
+        self.batch_size //= 2 if self._instance else 1  # each image gives two crops
+        self.prepare = make_views(self._encoder, self._instance, mesh, bank)
         self.loss = contrastive_loss(self.model, config.temperature)
 
     def batch_spec(self):
@@ -70,18 +73,18 @@ class Pretraining(Task):
     def open(self):
         config = self.config
         check_batches(config, self.mesh.size)
-        self._records, self._probed = split_pictures(config.pictures, config.probe_pictures)
-        labels = "every picture a label" if self._instance else f"{len(self._classes)} labels"
+        self._records, self._probed = split_images(config.pictures, config.probe_pictures)
+        labels = "one label per image" if self._instance else f"{len(self._classes)} labels"
         print(
-            f"{len(self._records)} pristine pictures train, {len(self._probed)} probe; {labels} "
+            f"{len(self._records)} pristine images for training, {len(self._probed)} for the probe; {labels} "
             f"(label_mode {config.label_mode})"
         )
         return len(self._records)
 
     def render(self):
         config = self.config
-        self._pictures = Pictures(self._records, self._region, 0, config.cache_gb)
-        probed = Pictures(self._probed, self.crop_size)
+        self._images = Images(self._records, self._region, 0, config.cache_gb)
+        probed = Images(self._probed, self.crop_size)
         self._probe_set = make_probe_set(probed, self.crop_size, config.eval_batch_size, self._alone)
 
     def same(self):
@@ -98,20 +101,20 @@ class Pretraining(Task):
         untrained = self._probe(sharding.local_copy(make({}).variables, self.mesh))[2]
         self._untrained = run.from_first(untrained)
         run.log.write(0, **{f"untrained_{part}_accuracy": value for part, value in self._untrained.items()})
-        self._say_untrained()
+        self._print_untrained()
         return make(self._initial(shapes))
 
     def resume(self, run):
         first = read_metrics(run.workdir)[0]
         self._untrained = {part: first[f"untrained_{part}_accuracy"] for part in ("val", "test")}
-        self._say_untrained()
+        self._print_untrained()
 
-    def _say_untrained(self) -> None:
+    def _print_untrained(self) -> None:
         accuracy = self._untrained["val"]
         print(f"linear probe of {len(CLASSES) - 1} types, untrained encoder: val accuracy {accuracy:.4f}")
 
     def _initial(self, shapes) -> dict[str, np.ndarray]:
-        """{"params/encoder/...": array} of the converted backbone that config.init.encoder names."""
+        """{"params/encoder/...": array} of the converted backbone in config.init.encoder; {} if it is empty."""
         config = self.config
         if not config.init.encoder:
             return {}
@@ -125,12 +128,13 @@ class Pretraining(Task):
 
     def _crops(self, start: int):
         return train_batches(
-            self._pictures,
-            np.zeros(len(self._pictures)),
+            self._images,
+            np.zeros(len(self._images)),
             crop=self._region,
             batch_size=self.batch_size,
             seed=self.config.seed,
             start=start,
+            augment=augment_of(self.config),
         )
 
     def batches(self, start):
@@ -154,7 +158,7 @@ class Pretraining(Task):
         return jax.jit(pooled)
 
     def _probe(self, variables) -> tuple[probes.Probe, dict[str, np.ndarray], dict[str, float]]:
-        """A probe fitted on the encoder, what it predicts for each part, and its accuracy over the types."""
+        """Returns a probe of the encoder, its predictions for each part, and its accuracy over the types."""
         size, found = self.config.eval_batch_size, self._probe_set
         images, here = found.images, sharding.batch_sharding(self._alone)
         batches = [images[np.arange(i, i + size) % len(images)] for i in range(0, len(images), size)]
@@ -163,7 +167,7 @@ class Pretraining(Task):
         part = {name: found.parts == i for i, name in enumerate(PARTS)}
         probe = probes.fit_probe(features[part["fit"]], found.labels[part["fit"]], CLASSES, FAMILIES)
         predicted = {name: probe.predict(features[part[name]]) for name in PARTS}
-        # Over the distorted crops; the pristine ones are one more class to err into.
+        # The accuracy is over the distorted crops. Pristine is one more class that the probe may predict wrongly.
         correct = {name: predicted[name] == found.labels[part[name]] for name in PARTS}
         return probe, predicted, {n: float(correct[n][found.labels[part[n]] > 0].mean()) for n in PARTS}
 
@@ -174,7 +178,7 @@ class Pretraining(Task):
         return f"probe: val accuracy {scores['probe_accuracy']:.4f} (untrained {self._untrained['val']:.4f})"
 
     def finish(self, run, variables, step):
-        """Write the probe, its confusion matrix, the loss curve and the report; gives the accuracies of all parts."""
+        """Write the probe, its confusion matrix, the loss curve and the report. Returns the accuracy for each part."""
         probe, predicted, accuracy = self._probe(variables)
         accuracy, config, workdir = run.from_first(accuracy), self.config, run.workdir
         if not run.is_first:
@@ -184,7 +188,7 @@ class Pretraining(Task):
         counts = probes.confusion(predicted["test"], tested, len(CLASSES))
         name = f"{config.model.name} ({config.model.variant})"
         title = f"{name}, step {step}: accuracy {accuracy['test']:.3f} over the types"
-        probes.draw_confusion(workdir / "confusion_matrix.png", counts, CLASSES, title)
+        report.draw_confusion(workdir / "confusion_matrix.png", counts, CLASSES, title)
         report.loss_curve(workdir / "loss_curve.png", *curve(workdir, "probe_accuracy"), "probe accuracy")
         result = {
             **self._about(),
@@ -197,10 +201,10 @@ class Pretraining(Task):
             "confusion": counts,
             "jaxiqa": __version__,
         }
-        report.write_json(workdir / "report.json", result)
+        write_json(workdir / "report.json", result)
         print(
-            f"probe of {len(CLASSES) - 1} types on {len(self._probed) // 4} pictures never seen: accuracy "
-            f"{accuracy['test']:.4f}, untrained encoder {self._untrained['test']:.4f} (step {step}, picked on others)\n"
+            f"linear probe of {len(CLASSES) - 1} types on {len(self._probed) // 4} test images: accuracy "
+            f"{accuracy['test']:.4f}, untrained encoder {self._untrained['test']:.4f} (step {step}, best on val)\n"
             f"confusion matrix, loss curve, probe_{step}.npz and report.json are in {workdir} "
             f"(took {clock(run.timing.elapsed)})"
         )
@@ -208,7 +212,7 @@ class Pretraining(Task):
 
 
 def contrastive_loss(model: Contrastive, temperature: float):
-    """A task's loss(params, batch_stats, batch, key), of batches (normalised images, labels)."""
+    """Returns the function Task.loss. Its batches are (normalised images, labels)."""
 
     def loss(params, batch_stats, batch, key):
         images, label = batch
@@ -220,30 +224,46 @@ def contrastive_loss(model: Contrastive, temperature: float):
 
 
 def check_config(config: ConfigDict) -> None:
-    """Refuse values that cannot work, before anything is read or compiled.
+    """Refuse values that are not valid, before a file is read or anything is compiled.
 
     Raises:
-      ConfigError: with the key and what to write instead.
+      ConfigError: the message names the key and what to write instead.
     """
-    check_values(config)
+    check(config)
     if config.label_mode not in LABEL_MODES:
-        raise ConfigError(f'config.label_mode="{config.label_mode}" must be one of {", ".join(LABEL_MODES)}')
-    if config.get("accumulate", 1) != 1:
         raise ConfigError(
-            f"config.accumulate={config.accumulate}: a contrastive loss compares all crops of a batch, and its parts "
-            "would have fewer negatives; leave it at 1 and take a smaller batch or a larger config.mesh.fsdp"
+            f'config.label_mode="{config.label_mode}" must be one of {", ".join(LABEL_MODES)}',
+            code="value",
+            key="config.label_mode",
+        )
+    if config.accumulate != 1:
+        raise ConfigError(
+            f"config.accumulate={config.accumulate} must be 1: a contrastive loss compares all crops of a batch, and "
+            "parts of a batch have fewer negatives; use a smaller batch or a larger config.mesh.fsdp",
+            code="conflict",
+            key="config.accumulate",
         )
     if not hasattr(find_model(config.model.name), "POOLED"):
-        raise ConfigError(f'config.model.name="{config.model.name}" must be a backbone with four stages, e.g. resnet50')
+        raise ConfigError(
+            f'config.model.name="{config.model.name}" must be a backbone with four stages, e.g. resnet50',
+            code="value",
+            key="config.model.name",
+        )
 
 
 def check_batches(config: ConfigDict, devices: int) -> None:
-    """ConfigError for batches that do not divide over the devices."""
+    """Raise ConfigError if the batch sizes cannot be divided over the devices."""
     unit = devices * (2 if config.label_mode == "instance" else 1)
     if config.batch_size < 8 or config.batch_size % unit:
         near = -(-max(8, config.batch_size) // unit) * unit
         raise ConfigError(
-            f"config.batch_size={config.batch_size} must be 8 or more and a multiple of {unit}; take {near}"
+            f"config.batch_size={config.batch_size} must be 8 or more and a multiple of {unit}; use {near}",
+            code="value",
+            key="config.batch_size",
         )
     if config.eval_batch_size < 1 or config.eval_batch_size % devices:
-        raise ConfigError(f"config.eval_batch_size={config.eval_batch_size} must be a multiple of {devices} device(s)")
+        raise ConfigError(
+            f"config.eval_batch_size={config.eval_batch_size} must be a multiple of {devices} device(s)",
+            code="value",
+            key="config.eval_batch_size",
+        )

@@ -1,7 +1,7 @@
-"""The data of a quality run: a dataset with its split and labels, batches from any step, and who is in them."""
+"""The data of a quality run: a dataset with its split and labels, and batches from any step."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,65 +9,88 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxiqa import datasets
-from jaxiqa.datasets.leaks import lent_scores, refuse_leak
-from jaxiqa.datasets.sizes import data_fingerprint
-from jaxiqa.datasets.split_files import refuse_other_data, write_split
+from jaxiqa.datasets.file_sizes import data_fingerprint
+from jaxiqa.datasets.formats.split_files import refuse_other_data, write_split
+from jaxiqa.datasets.leakage import lent_scores, refuse_leak
 from jaxiqa.datasets.splits import make_split
-from jaxiqa.inputs.pictures import Pictures
+from jaxiqa.errors import ConfigError
+from jaxiqa.inputs.image_source import Images
 from jaxiqa.inputs.pipeline import rows_of, train_batches
 from jaxiqa.inputs.render import render
-from jaxiqa.inputs.transferred import Sources, batch_columns, make_crops
+from jaxiqa.inputs.saqt import PoolImages, batch_columns, make_crops
+from jaxiqa.inputs.transforms import augment_of
 
 
 class TrainingData:
-    """What a run trains, validates and tests on. The images of some datasets are distorted inside the step, again in
-    every epoch: then batches hold whole clean images, and `prepare` makes crops of them.
+    """The images and labels that a run trains, validates and tests on.
+
+    For some datasets the training step distorts the images, in another way in each epoch. Batches of such a dataset
+    hold whole clean images, and `prepare` distorts and crops them.
 
     Args:
-      config: of the run; read are dataset, split, labels, resize, cache_gb, batch_size and seed.
+      config: config of the run. This class reads dataset, split, labels, resize, cache_gb, crop, flip_horizontal,
+        flip_vertical, batch_size and seed.
       crop: side of a crop in pixels.
-      mesh: that a batch is spread over.
+      mesh: mesh that a batch is spread over.
+      columns: names from training.losses.COLUMNS that a batch needs beside images and labels.
 
     Attributes:
-      dataset, split: of open().
-      pictures: {"train", "val", "test": Pictures}; of render().
+      dataset, split: set by open().
+      transferred: dataset and references whose scores are the transferred labels; set by open().
+      images: {"train", "val", "test": Images}; set by render().
     """
 
-    def __init__(self, config: ConfigDict, crop: int, mesh: Mesh):
+    def __init__(self, config: ConfigDict, crop: int, mesh: Mesh, columns: Sequence[str] = ()):
         self._config, self._crop, self._mesh = config, crop, mesh
         self._cells = datasets.distorted_cells(config.dataset)
-        self._sources = None
+        self._pool = None
+        self._columns = columns
 
     @property
     def prepare(self):
-        """(batch, key) -> crops, for images that the step distorts; None for others."""
+        """The function (batch, key) -> crops if the step distorts the images, else None."""
         return None if self._cells is None else make_crops(self._cells, self._crop, self._mesh)
 
     def batch_spec(self) -> dict:
-        """{name: (shape of one row, dtype)} of a batch."""
+        """Returns {name: (shape of one row, dtype)} of a batch."""
         columns = {
             "image": ((self._crop, self._crop, 3), jnp.uint8),
             "label": ((), jnp.float32),
             "index": ((), jnp.int32),
         }
+        for name in self._columns:
+            columns[name] = ((), jnp.float32) if name == "std" else ((self._categories(),), jnp.float32)
         return columns | (batch_columns() if self._cells else {})
 
+    def _categories(self) -> int:
+        """The number of rating categories of the dataset, without reading it."""
+        options = self._config.dataset
+        found = options.get("categories") or datasets.fact(datasets.find(options.name), "CATEGORIES")
+        if not found:
+            raise ConfigError(
+                f"dataset {options.name} has no histograms of ratings, which config.loss needs",
+                code="missing",
+                key="config.loss",
+            )
+        return len(found)
+
     def open(self) -> int:
-        """Read labels and split; the number of images that train.
+        """Read labels and split. Returns the number of training images.
 
         Raises:
-          DataError, ConfigError: what datasets.load and make_split refuse.
+          DataError, ConfigError: as for datasets.load and make_split.
         """
         config = self._config
         self.dataset = dataset = datasets.load(**config.dataset)
         self.split = split = make_split(dataset, **config.split)
         self._fingerprint = data_fingerprint(dataset)
         self.transferred = lent_scores(dataset, split)
+        self._more = dataset.spread(split.train, self._columns, config.labels == "native")
         if dataset.transferred:
-            self._sources = Sources(dataset, split.train, config.labels == "native", config.cache_gb, config.resize)
-            self._cells = self._sources.cells
+            self._pool = PoolImages(dataset, split.train, config.labels == "native", config.cache_gb, config.resize)
+            self._cells = self._pool.cells
         print(
-            f"{dataset.name}: {len(split.train)} pictures train, {len(split.val)} validate, {len(split.test)} test "
+            f"{dataset.name}: {len(split.train)} images train, {len(split.val)} validate, {len(split.test)} test "
             f"({split.name}, round {split.round}, selection {split.selection}, split {split.fingerprint})"
         )
         if dataset.note:
@@ -75,41 +98,41 @@ class TrainingData:
         return len(split.train)
 
     def render(self) -> None:
-        """Write the distorted images that are needed as files, which may take minutes."""
+        """Write the distorted images of the dataset that must exist as files. This may take minutes."""
         config, split = self._config, self.split
-        needed = {*split.val, *split.test} if self._sources else None
+        needed = {*split.val, *split.test} if self._pool else None
         self.dataset = render(self.dataset, config.dataset.data_dir, needed)
-        self.pictures = {
-            part: Pictures(
+        self.images = {
+            part: Images(
                 [self.dataset.records[i] for i in getattr(split, part)], self._crop, config.resize, config.cache_gb
             )
             for part in ("train", "val", "test")
         }
 
     def same(self) -> dict[str, str]:
-        """Fingerprints of what all processes must have alike."""
+        """Returns fingerprints, which must be equal on all processes."""
         return {"split": self.split.fingerprint, "data": self._fingerprint}
 
     def write_split(self, folder, resumed: bool) -> None:
-        """split.json; DataError if a resumed run had other images or labels."""
+        """Write split.json. Raise ConfigError if a resumed run began with other images or labels."""
         if resumed:
             refuse_other_data(folder / "split.json", self._fingerprint)
         write_split(folder / "split.json", self.split, self.dataset, self._fingerprint)
 
     def refuse_leak(self, meta, path: str) -> None:
-        """ConfigError if the checkpoint at `path` has seen scores of references that this run tests."""
+        """Raise ConfigError if the checkpoint at `path` was trained on scores of references that this run tests."""
         refuse_leak(
             meta.transferred, meta.config.get("dataset", {}), path, self.dataset, self._config.dataset, self.split
         )
 
     def batches(self, start: int) -> Iterator[dict]:
-        """This process's share of the batches from number `start` on; close it."""
-        if self._sources:
-            images, labels, draw = self._sources, self._sources.labels, self._sources.draw
+        """Returns the batches from number `start` on: this process's share of each. The caller closes the iterator."""
+        if self._pool:
+            images, labels, draw = self._pool, self._pool.labels, self._pool.draw
         else:
             mos = np.array([self.dataset.records[i].mos for i in self.split.train])
             native = self._config.labels == "native"
-            images, draw = self.pictures["train"], None
+            images, draw = self.images["train"], None
             labels = mos if native else self.dataset.scale.to_score01(mos)
         return train_batches(
             images,
@@ -118,10 +141,12 @@ class TrainingData:
             batch_size=self._config.batch_size,
             seed=self._config.seed,
             start=start,
+            augment=augment_of(self._config),
             draw=draw,
+            more=self._more,
         )
 
     def rows(self, step: int) -> list[dict]:
-        """{"id", "path", "label", ...} of each image in this process's share of the batch that led to `step`."""
+        """Returns {"id", "path", "label", ...} for each image of this process in the batch that led to `step`."""
         with contextlib.closing(self.batches(step - 1)) as again:
-            return rows_of(next(again), (self._sources or self.pictures["train"]).records)
+            return rows_of(next(again), (self._pool or self.images["train"]).records)

@@ -1,4 +1,4 @@
-"""Training a quality model on images with opinion scores."""
+"""Training of a quality model on images with opinion scores."""
 
 from collections.abc import Mapping
 
@@ -9,23 +9,25 @@ from flax import traverse_util
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxiqa import plugins
+from jaxiqa.config import check, complete
 from jaxiqa.errors import ConfigError
-from jaxiqa.evaluation import report
+from jaxiqa.evaluation.metrics import BEST, HEADLINES
+from jaxiqa.figures import report
 from jaxiqa.inputs.transforms import images_of
 from jaxiqa.models import create_model, frozen_options, pretrainable
-from jaxiqa.models.contrastive import encoder_variables
+from jaxiqa.models.blocks.projector import encoder_variables
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.runs.log import clock, curve
 from jaxiqa.runs.processes import gather
 from jaxiqa.scoring.card import Card
 from jaxiqa.scoring.crops import parse_policy
-from jaxiqa.scoring.evaluate import Results, describe, evaluate, provenance
 from jaxiqa.scoring.explain import keep_probe
 from jaxiqa.scoring.predict import Predictor
-from jaxiqa.scoring.results import write_results
-from jaxiqa.scoring.shares import predict_shares
+from jaxiqa.scoring.process_shares import predict_shares
+from jaxiqa.scoring.rated import Results, describe, evaluate, provenance
+from jaxiqa.scoring.rated_report import write_results
 from jaxiqa.tasks.data import TrainingData
-from jaxiqa.tasks.values import check_values
 from jaxiqa.training import optim, sharding
 from jaxiqa.training.loop import Task
 from jaxiqa.training.losses import parse_loss
@@ -37,19 +39,21 @@ class Quality(Task):
     """The task of jaxiqa.train.
 
     Args:
-      config: of the run; see configs/.
-      mesh: of all devices.
+      config: config of the run. Missing keys have their defaults (jaxiqa.config).
+      mesh: mesh of all devices.
 
     Raises:
-      ConfigError: a value that cannot work, before anything is read or compiled.
+      ConfigError: a value is not valid. No file has been read and nothing has been compiled by then.
     """
 
-    best_by = "srcc"
+    best_by = BEST
     logged_as = "val_"
 
     def __init__(self, config: ConfigDict, mesh: Mesh):
+        config = complete(config, "quality")
+        check(config)
         super().__init__(config, mesh)
-        check_values(config)
+        loss = parse_loss(config.loss)
         parse_policy(config.test_crops)
         check_init(config.model.name, config.init)
         options = dict(config.model, dtype=jnp.dtype(config.dtype))
@@ -57,9 +61,9 @@ class Quality(Task):
             options |= frozen_options(config.model.name, config.frozen)
         self.model = create_model(**options)
         self.crop_size = self.model.crop_size
-        self.frozen += tuple(getattr(self.model, "frozen", ()))  # the model's own: what it runs as a fixed extractor
-        self.loss = quality_loss(self.model, parse_loss(config.loss), images_of(self.model))
-        self.data = TrainingData(config, self.crop_size, mesh)
+        self.frozen += tuple(getattr(self.model, "frozen", ()))  # parts that the model declares as frozen
+        self.loss = quality_loss(self.model, loss, images_of(self.model))
+        self.data = TrainingData(config, self.crop_size, mesh, loss.columns)
 
     @property
     def prepare(self):
@@ -83,7 +87,7 @@ class Quality(Task):
 
     @property
     def card(self) -> Card:
-        """What a checkpoint of this run says of its scores."""
+        """The description of the scores, for the checkpoints of this run."""
         config, dataset = self.config, self.data.dataset
         return Card(
             model=config.model.to_dict(),
@@ -94,6 +98,7 @@ class Quality(Task):
             crops=config.test_crops,
             resize=config.resize,
             note=dataset.note,
+            package=plugins.package_of(config.model.name, plugins.MODELS),
         )
 
     def meta(self):
@@ -126,22 +131,22 @@ class Quality(Task):
         return self.data.rows(step)
 
     def _results(self, variables, part: str) -> Results:
-        pictures = self.data.pictures[part]
-        predictions = predict_shares(self._predictor, variables, pictures, gather)
-        return evaluate(predictions, pictures.records, self.data.dataset, self.card)
+        images = self.data.images[part]
+        predictions = predict_shares(self._predictor, variables, images, gather)
+        return evaluate(predictions, images.records, self.data.dataset, self.card)
 
     def evaluate(self, variables, part="val"):
         return self._results(variables, part).metrics
 
     def describe(self, scores):
-        return f"val srcc {scores['srcc']:.4f}  plcc {scores['plcc']:.4f}"
+        return "val " + "  ".join(f"{name} {scores[name]:.4f}" for name in HEADLINES)
 
     def finish(self, run, variables, step):
-        """Test, and write report, curves and predictions into the workdir."""
+        """Test, and write the report, figures and predictions into the workdir. Returns the metrics."""
         results, workdir = self._results(variables, "test"), run.workdir
         if not run.is_first:
             return results.metrics
-        report.loss_curve(workdir / "loss_curve.png", *curve(workdir, "val_srcc"))
+        report.loss_curve(workdir / "loss_curve.png", *curve(workdir, f"val_{BEST}"))
         summary = provenance(self.data.dataset, "test", self.data.split, self.card)
         summary |= {"step": step, "seed": self.config.seed}
         print(describe(write_results(workdir, "test", results, summary)))
@@ -151,10 +156,16 @@ class Quality(Task):
 
 
 def initial_weights(config: ConfigDict, sources: Mapping[str, Saved], shapes) -> dict[str, np.ndarray]:
-    """{"params/...": array} of {part of the model: what config.init names for it}; `shapes` are of a TrainState.
+    """Returns the weights that config.init loads, as {"params/...": array}.
+
+    Args:
+      config: config of the run.
+      sources: {part of the model: its checkpoint, which config.init names}.
+      shapes: a TrainState with shapes and dtypes in place of arrays.
 
     Raises:
-      ConfigError: a pretrained encoder is not for this part. CheckpointError: it does not fit.
+      ConfigError: a pretrained encoder cannot be used for this part.
+      CheckpointError: a checkpoint does not fit the model.
     """
     name, device = config.model.name, jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     leaves = traverse_util.flatten_dict({"params": shapes.params, "batch_stats": shapes.batch_stats}, sep="/")
@@ -164,8 +175,12 @@ def initial_weights(config: ConfigDict, sources: Mapping[str, Saved], shapes) ->
         variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), device))
         if saved.meta.pretrained:
             if part not in pretrainable(name):
-                instead = "".join(f"; it can be config.init.{other}" for other in pretrainable(name))
-                raise ConfigError(f"config.init.{part}: {path} is a run of jaxiqa.pretrain{instead}")
+                instead = "".join(f"; use it as config.init.{other}" for other in pretrainable(name))
+                raise ConfigError(
+                    f"config.init.{part}: {path} is an encoder of jaxiqa.pretrain, which this part cannot use{instead}",
+                    code="format",
+                    key=f"config.init.{part}",
+                )
             variables = encoder_variables(variables)
         arrays, line = place(part, variables, leaves, name, path)
         loaded |= arrays
@@ -174,19 +189,24 @@ def initial_weights(config: ConfigDict, sources: Mapping[str, Saved], shapes) ->
 
 
 def quality_loss(model, loss_fn, images):
-    """A task's loss(params, batch_stats, batch, key): `loss_fn` of the model's scores and the batch's labels.
+    """Returns the function Task.loss, which applies `loss_fn` to the scores and labels of a batch.
 
-    `images` gives what the model takes, of a batch {"image", "label", ...}.
+    Args:
+      model: Flax module that returns (scores, out).
+      loss_fn: from parse_loss, or any function of scores and labels.
+      images: function from a batch {"image", "label", ...} to the input of the model.
     """
+    needs = getattr(loss_fn, "needs", ())
 
     def loss(params, batch_stats, batch, key):
-        (score_B, _), updated = model.apply(
+        (score_B, out), updated = model.apply(
             {"params": params, "batch_stats": batch_stats},
             images(batch),
             train=True,
             rngs={"dropout": key},
             mutable=["batch_stats"],
         )
-        return loss_fn(score_B, batch["label"]), updated.get("batch_stats", {})
+        more = {name: out if name == "out" else batch[name] for name in needs}
+        return loss_fn(score_B, batch["label"], **more), updated.get("batch_stats", {})
 
     return loss

@@ -1,4 +1,4 @@
-"""The loop of every training run, whatever it trains: evaluate, save, next batch, step, log the step before."""
+"""The loop of every training run: evaluate, save, take the next batch, run the step, log the previous step."""
 
 import contextlib
 import functools
@@ -9,24 +9,24 @@ import jax
 from jax.sharding import Mesh
 
 from jaxiqa.training import optim, sharding
-from jaxiqa.training.durations import to_steps
+from jaxiqa.training.durations import parse_duration, to_steps
 from jaxiqa.training.state import jit_once, make_init
 from jaxiqa.training.step import jit_step, make_train_step
 
 
 class Task:
-    """What is trained: the step's loss, the data, the evaluation. A base class; what raises must be given.
+    """Base class of what is trained: loss, data and evaluation. Subclasses define what raises NotImplementedError here.
 
     Attributes:
-      config: of the run. Its keys are read here: seed, mesh, total, *_every, optimizer, schedule, and if they are there
-        frozen, ema, accumulate, skip_nonfinite.
-      mesh: of all devices.
-      model: the Flax module that trains.
-      crop_size: side in pixels of the images that initialise it.
-      frozen: patterns of the parameters that do not train.
-      batch_size: images that a step draws, of which durations count.
-      best_by: the metric of evaluate() whose highest value picks the best step.
-      logged_as: what metrics.jsonl puts before the names of metrics.
+      config: config of the run. The loop reads seed, batch_size, total, *_every, model, optimizer, schedule,
+        skip_nonfinite and, if present, frozen, ema and accumulate.
+      mesh: mesh of all devices.
+      model: the Flax module that is trained.
+      crop_size: side in pixels of the image that initialises the model.
+      frozen: regular expressions of the parameters that are not trained.
+      batch_size: number of images in a step, for durations in epochs and examples.
+      best_by: name of a metric of evaluate(); the best step has its highest value.
+      logged_as: prefix of the names of metrics in metrics.jsonl.
     """
 
     model: Any
@@ -35,71 +35,73 @@ class Task:
     logged_as = ""
 
     def __init__(self, config, mesh: Mesh):
+        check_training(config)
         self.config, self.mesh = config, mesh
         self.frozen = tuple(config.get("frozen", ()))
         self.batch_size = config.batch_size
 
     def loss(self, params, batch_stats, batch, key):
-        """(loss, batch_stats) of what prepare() gives, differentiated by the parameters that train."""
+        """Returns (loss, batch_stats) of a prepared batch. The loss is differentiated by the trainable parameters."""
         raise NotImplementedError
 
-    prepare = None  # or a method (batch, key) -> batch: what the device does to a batch first
+    prepare = None  # or a method (batch, key) -> batch, which runs on the device before the loss
 
     def batch_spec(self) -> dict:
-        """{name: (shape of one row, dtype)} of a batch, so that a step can be compiled without data."""
+        """Returns {name: (shape of one row, dtype)} of a batch, to compile a step without data."""
         raise NotImplementedError
 
     def open(self) -> int:
-        """Read labels and splits, refuse what cannot work, and say how many images train."""
+        """Read labels and splits, and check them. Returns the number of training images."""
         raise NotImplementedError
 
     def render(self) -> None:
-        """What takes minutes, once nothing is left to refuse."""
+        """Prepare the images, which may take minutes. Called after all checks."""
 
     def meta(self) -> dict:
-        """What is stored with each step beside the config: fields of runs.meta.CheckpointMeta."""
+        """Returns fields of runs.checkpoint_meta.CheckpointMeta that are stored with each step, besides the config."""
         return {}
 
     def same(self) -> dict[str, str]:
-        """{name: fingerprint} of what all processes must share; the first is stored with the config."""
+        """Returns {name: fingerprint}, equal on all processes. The first fingerprint is stored with the config."""
         return {"data": ""}
 
     def begin(self, run, make, shapes) -> Any:
-        """The state of a new run: make({"params/...": array}) replaces what the model starts with."""
+        """Returns the state of a new run. make({"params/...": array}) returns an initial state with these values."""
         return make({})
 
     def resume(self, run) -> None:
-        """What a resumed run checks."""
+        """Check a resumed run."""
 
     def batches(self, start: int) -> Iterator[dict]:
-        """This process's share of the batches from number `start` on, each a function of (seed, number)."""
+        """Yields this process's share of the batches from number `start` on. Each depends on seed and number only."""
         raise NotImplementedError
 
     def rows(self, step: int) -> list[dict]:
-        """What the batch that led to `step` held, a row for each image: {"id": ..., "label": ...}."""
+        """Returns {"id": ..., "label": ...} for each image of the batch that led to `step`."""
         return []
 
     def evaluate(self, variables, part: str = "val") -> dict[str, float]:
-        """Metrics of variables that lie whole on each device of this process; all processes ask."""
+        """Returns metrics of these variables, which each device of this process holds whole. All processes call it."""
         raise NotImplementedError
 
     def describe(self, scores: dict[str, float]) -> str:
-        """The metrics for the progress line."""
+        """The metrics as text for the progress line."""
         return "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
 
     def finish(self, run, variables, step: int) -> dict[str, float]:
-        """Test the best step, write results, return metrics."""
+        """Test the best step and write the results. Returns the test metrics."""
         return self.evaluate(variables, "test")
 
 
 class Plan(NamedTuple):
-    """What a run compiles, and when it does what.
+    """The functions that a run compiles, and its schedule.
 
     Attributes:
       init: (key, loaded) -> state.
-      abstract: the state's shapes, dtypes and shardings.
+      abstract: shapes, dtypes and shardings of the state.
       step: (state, batch, key) -> (state, metrics), jitted.
-      total, every: steps of the run, and {"log", "eval", "save"} between two of each.
+      total: steps of the run.
+      every: {"log", "eval", "save": number of steps between two logs, evaluations or saves}.
     """
 
     init: Any
@@ -109,11 +111,29 @@ class Plan(NamedTuple):
     every: dict[str, int]
 
 
-def make_plan(task: Task, examples: int) -> Plan:
-    """The Plan of a task with so many training images. Nothing is compiled yet; prints what trains.
+def check_training(config) -> None:
+    """Refuse durations, names and regular expressions that are not valid, before images are read.
 
     Raises:
-      ConfigError: a duration, schedule, optimiser or pattern that cannot be.
+      ConfigError: the message names the key and what it must be.
+    """
+    parse_duration(config.total, "total", least=1, percent=False)
+    for key in ("log_every", "eval_every", "save_every"):
+        parse_duration(config[key], key, least=1)
+    schedule = config.schedule
+    for key in ("warmup", "half_period"):
+        parse_duration(schedule.get(key, "0 steps"), f"schedule.{key}")
+    for duration in schedule.get("drops", ()):
+        parse_duration(duration, "schedule.drops")
+    optim.make_optimizer(config.optimizer, optim.make_schedule(schedule.name, config.optimizer.learning_rate, total=1))
+    optim.split_frozen({}, config.get("frozen", ()))
+
+
+def make_plan(task: Task, examples: int) -> Plan:
+    """The Plan of a task with `examples` training images. Prints what is trained; nothing is compiled yet.
+
+    Raises:
+      ConfigError: a duration, schedule, optimiser or regular expression is not valid.
     """
     config, mesh = task.config, task.mesh
     steps = functools.partial(to_steps, batch_size=task.batch_size, examples=examples)
@@ -143,7 +163,7 @@ def make_plan(task: Task, examples: int) -> Plan:
 
 
 def abstract_arguments(task: Task, plan: Plan) -> tuple:
-    """Shapes, dtypes and shardings of a step's state, batch and key."""
+    """Returns shapes, dtypes and shardings of the state, batch and key of a step."""
     rows = sharding.batch_sharding(task.mesh)
     batch = {
         name: jax.ShapeDtypeStruct((task.batch_size, *shape), dtype, sharding=rows)
@@ -155,14 +175,16 @@ def abstract_arguments(task: Task, plan: Plan) -> tuple:
 
 
 def fit(run, task: Task) -> dict[str, float]:
-    """Train, or resume, and return the test metrics.
+    """Start or resume a run, and return the test metrics.
 
     Args:
-      run: a runs.run.Run that is entered.
+      run: a runs.run.Run, inside its `with` block.
       task: what is trained.
 
     Raises:
-      UserError: whatever the run or the task refuses; Stopped after a signal; NonFiniteError.
+      Stopped: a signal stopped the run, after a save.
+      NonFiniteError: the loss is NaN or infinite.
+      UserError: the run or the task refuses something.
     """
     config = task.config
     plan = make_plan(task, task.open())
@@ -189,7 +211,7 @@ def fit(run, task: Task) -> dict[str, float]:
 def _loop(run, task: Task, plan: Plan, state, start: int, batches, key) -> None:
     step_on, total, every = run.compiled_together(plan.step), plan.total, plan.every
     run.timing.start_loop()
-    last = None  # number and metrics of the step before, still on the device, so that the host never waits
+    last = None  # number and metrics of the previous step; they are read late, so that the host does not wait
     for step in range(start, total + 1):
         stopping = run.stop_at(step)
         evaluates = step > start and (step == total or step % every["eval"] == 0)

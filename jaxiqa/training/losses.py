@@ -1,14 +1,29 @@
-"""Training losses, each a mean over one global batch, lower is better.
+"""Training losses. Each is a mean over one global batch; lower is better.
 
-Those on scores and labels, both (B,) and fp32, have names; the contrastive one is on features.
+Losses on scores and labels, both float32 (B,), have names. The contrastive loss is on features. A loss in another
+package is named by its path, "mylab.losses:emd".
+
+A loss takes scores and labels. The names of its other parameters say what else it needs; parameters with a default are
+its own. All are in the units of the labels (config.labels):
+  std: (B,) standard deviation of the ratings of each image. It is at least 1 % of the dataset's scale, so that an image
+    on which all raters agree does not outweigh all others.
+  histogram: (B, K) share of the ratings of each image in each of K categories, in the order of `categories`.
+  categories: (B, K) the labels of the categories, ascending, the same in each row.
+  out: the dict that the model returns beside the score.
 """
 
+import dataclasses
+import inspect
 import re
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from jaxiqa import plugins
 from jaxiqa.errors import ConfigError, suggest
+
+COLUMNS = ("std", "histogram", "categories")  # what a batch can hold beside images and labels
 
 
 def l1(score_B, label_B):
@@ -22,23 +37,23 @@ def l2(score_B, label_B):
 
 
 def huber(score_B, label_B, delta: float = 0.1):
-    """Huber loss divided by delta: |d| - delta/2 beyond delta (in label units), d^2 / (2 delta) within."""
+    """Huber loss divided by delta (in label units): d^2 / (2 delta) if |d| < delta, else |d| - delta/2."""
     d = jnp.abs(score_B - label_B)
     return jnp.where(d < delta, 0.5 * d * d / delta, d - 0.5 * delta).mean()
 
 
 def plcc(score_B, label_B):
-    """(1 - Pearson correlation) / 2 over the batch, 0..1; the scale and offset of the scores do not matter."""
+    """(1 - Pearson correlation) / 2 over the batch, 0..1. Scale and offset of the scores do not matter."""
     s, y = score_B - score_B.mean(), label_B - label_B.mean()
     r = (s * y).sum() / jnp.sqrt((s * s).sum() * (y * y).sum() + 1e-12)
     return 0.5 * (1.0 - r)
 
 
 def rank(score_B, label_B):
-    """How far pairs of pictures are in the wrong order: 0 where no pair is.
+    """Mean margin by which pairs of images are in the wrong order; 0 if no pair is.
 
-    The mean over pairs with different labels of max(0, s_worse - s_better), in standard deviations of the batch's
-    scores, so that shrinking all scores gains nothing. Scale and offset of scores and labels do not matter.
+    It is the mean of max(0, s_worse - s_better) over pairs with different labels, in standard deviations of the scores
+    of the batch, so that shrinking all scores does not lower it. Scale and offset of scores and labels do not matter.
     """
     s = (score_B - score_B.mean()) / jnp.sqrt(jnp.var(score_B) + 1e-12)
     better_BB = label_B[:, None] > label_B[None, :]
@@ -46,40 +61,121 @@ def rank(score_B, label_B):
     return wrong_BB.sum() / jnp.maximum(better_BB.sum(), 1)
 
 
-_LOSSES = {f.__name__: f for f in (l1, l2, huber, plcc, rank)}
+def gaussian(score_B, label_B, std):
+    """Gaussian negative log-likelihood with the spread of the ratings: mean of (score - label)^2 / (2 std^2).
+
+    It equals the divergence KL(N(label, std^2) || N(score, std^2)); the minimum is 0. An image on which raters disagree
+    has less weight. The term log(std) is left out, because no parameter changes it.
+
+    Source: Kendall and Gal, NeurIPS 2017, equation 5, with the variance of the ratings instead of a predicted one.
+    """
+    return 0.5 * jnp.square((score_B - label_B) / std).mean()
 
 
-def parse_loss(text: str):
-    """A loss from its name or a weighted sum of names: "l1", "l1+plcc", "huber+0.5*plcc".
+def emd(score_B, label_B, histogram, categories):
+    """Squared earth mover's distance between the histogram of the ratings and that of the score, 0..1.
 
-    Returns:
-      loss(score_B, label_B) -> scalar.
+    It is the mean over images and K categories of the squared difference of the cumulative distributions. A model gives
+    one score, so its histogram is a Gaussian around the score with the standard deviation of the ratings of the image
+    (at least that of the width of one category), cut half-way between neighbouring categories. So any model can be
+    trained. A score that is off by a few of these deviations has almost no gradient; emd+l1 adds one.
+
+    Source: NIMA (Talebi and Milanfar, IEEE TIP 27, 2018), equation 1 with r = 2, without its root, whose gradient is
+    infinite at 0 (Hou et al., arXiv 1611.05916). The Gaussian is our own; `label_B` is not used.
+    """
+    K = categories.shape[1]
+    mean_B1 = (histogram * categories).sum(1, keepdims=True)
+    width_B1 = (categories[:, -1:] - categories[:, :1]) / (K - 1)
+    variance_B1 = (histogram * jnp.square(categories - mean_B1)).sum(1, keepdims=True)
+    std_B1 = jnp.sqrt(jnp.maximum(variance_B1, jnp.square(width_B1) / 12))
+    edges = (categories[:, 1:] + categories[:, :-1]) / 2
+    ours = jax.scipy.stats.norm.cdf((edges - score_B[:, None]) / std_B1)
+    return (jnp.square(ours - jnp.cumsum(histogram, axis=1)[:, :-1]).sum(1) / K).mean()
+
+
+_LOSSES = {f.__name__: f for f in (l1, l2, huber, plcc, rank, gaussian, emd)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A weighted sum of losses. Called with scores, labels and, by name, the values in `needs`.
+
+    Attributes:
+      terms: (weight, function, names that the function needs beside scores and labels) of each loss.
+    """
+
+    terms: tuple[tuple[float, Callable, tuple[str, ...]], ...]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names that the terms need beside scores and labels: "out" and names in COLUMNS."""
+        return tuple(dict.fromkeys(name for _, _, needs in self.terms for name in needs))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names in COLUMNS that a batch must hold."""
+        return tuple(name for name in COLUMNS if name in self.needs)
+
+    def __call__(self, score_B, label_B, **more):
+        return sum(w * f(score_B, label_B, **{name: more[name] for name in needs}) for w, f, needs in self.terms)
+
+
+def parse_loss(text: str) -> Loss:
+    """The loss of a name, a path or a weighted sum of them: "l1", "l1+plcc", "huber+0.5*mylab.losses:emd".
 
     Raises:
-      ConfigError: an unknown name or a malformed sum.
+      ConfigError: an unknown name, a malformed sum, or a path that cannot be imported or whose function needs a value
+        that does not exist.
     """
     terms = []
     for term in text.replace(" ", "").split("+"):
-        match = re.fullmatch(r"(?:([0-9]*\.?[0-9]+)\*)?(\w+)", term)
+        match = re.fullmatch(r"(?:([0-9]*\.?[0-9]+)\*)?([\w.]+(?::\w+)?)", term)
         name = match[2] if match else term
-        if not match or name not in _LOSSES:
+        if match and (":" in name or "." in name):
+            function = plugins.load_object(name, f'loss "{name}"')
+        elif match and name in _LOSSES:
+            function = _LOSSES[name]
+        else:
             raise ConfigError(
-                f'config.loss: there is no loss "{term}"; {suggest(name, _LOSSES)}; sums are written huber+0.5*plcc'
+                f'config.loss: there is no loss "{term}"; {suggest(name, _LOSSES)}; write a sum as huber+0.5*plcc',
+                code="unknown",
+                key="config.loss",
             )
-        terms.append((float(match[1] or 1.0), _LOSSES[name]))
-    return lambda score_B, label_B: sum(weight * f(score_B, label_B) for weight, f in terms)
+        terms.append((float(match[1] or 1.0), function, _needs(function, name)))
+    return Loss(tuple(terms))
+
+
+def _needs(function: Callable, name: str) -> tuple[str, ...]:
+    """The names of the parameters of a loss that have no default, without scores and labels."""
+    try:
+        _score, _label, *others = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f'config.loss "{name}" must be a function of (score_B, label_B, ...)', code="format", key="config.loss"
+        ) from error
+    needs = tuple(p.name for p in others if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+    for need in needs:
+        if need not in (*COLUMNS, "out"):
+            there = ", ".join((*COLUMNS, "out"))
+            raise ConfigError(
+                f'config.loss "{name}" has the parameter "{need}", but a loss receives only {there}; give it a default',
+                code="format",
+                key="config.loss",
+            )
+    return needs
 
 
 def supervised_contrastive(z_BD, label_B, temperature: float):
-    """Supervised contrastive loss over the whole (global) batch, in fp32: a scalar.
+    """Supervised contrastive loss over the global batch, in float32: a scalar.
 
-    For a picture n with the others of its label P(n): log sum_{m != n} exp(z_n z_m / t) - mean_{p in P(n)} z_n z_p / t,
-    averaged over the pictures whose P(n) is not empty. z are made unit vectors here.
+    P(n) are the other images with the label of image n. The loss of n is
+    log sum_{m != n} exp(z_n z_m / t) - mean_{p in P(n)} z_n z_p / t, averaged over the images whose P(n) is not empty.
+    The function normalises the z to unit length.
 
     Args:
-      z_BD: projections; sharded over devices or not, the loss is the same.
-      label_B: int.
-      temperature: t, 0.1 in CONTRIQUE, SaTQA and ARNIQA.
+      z_BD: projections. The loss does not depend on how they are sharded over devices.
+      label_B: integer labels.
+      temperature: t; 0.1 in CONTRIQUE, SaTQA and ARNIQA.
 
     Source: Khosla et al., arXiv 2004.11362, equation 2; as in CONTRIQUE and SaTQA; ASSUMED for MFEN.
     """

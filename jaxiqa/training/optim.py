@@ -17,12 +17,12 @@ OPTIMIZERS = ("adam", "adamw")
 def make_schedule(
     name: str, learning_rate: float, *, total: int, warmup: int = 0, half_period: int = 30, drops: tuple[int, ...] = ()
 ):
-    """Learning rate as a function of the step.
+    """The learning rate as a function of the step.
 
     Args:
-      name: "constant"; "cosine": one decay to 0 over the run; "cosine_wave": between learning_rate and 0 for ever, with
-        a half-wave every `half_period` steps, which is what stepping PyTorch's CosineAnnealingLR each iteration does
-        (GlintIQA's public code: 30); "steps": a tenth of the rate before at each of `drops`.
+      name: "constant"; "cosine": one decay to 0 over the run; "cosine_wave": oscillates between learning_rate and 0,
+        with a half-wave every `half_period` steps, as PyTorch's CosineAnnealingLR does if it is stepped each iteration
+        (GlintIQA's public code: 30); "steps": divided by ten at each of `drops`.
       learning_rate: the peak.
       total: steps of the run.
       warmup: steps of linear warm-up from 0 (not with "cosine_wave").
@@ -30,16 +30,28 @@ def make_schedule(
       drops: see "steps".
 
     Raises:
-      ConfigError: unknown name, or a duration that cannot be.
+      ConfigError: an unknown name, or a duration that is not possible.
     """
     if name not in SCHEDULES:
-        raise ConfigError(f'config.schedule.name: there is no schedule "{name}"; {suggest(name, SCHEDULES)}')
+        raise ConfigError(
+            f'config.schedule.name: there is no schedule "{name}"; {suggest(name, SCHEDULES)}',
+            code="unknown",
+            key="config.schedule.name",
+        )
     if name == "cosine_wave":
         if warmup or half_period < 1:
-            raise ConfigError("config.schedule: cosine_wave takes no warm-up and a half_period of at least 1 step")
+            raise ConfigError(
+                "config.schedule: cosine_wave needs warmup=0 and a half_period of at least 1 step",
+                code="conflict",
+                key="config.schedule",
+            )
         return lambda step: 0.5 * learning_rate * (1 + jnp.cos(jnp.pi * step / half_period))
     if warmup >= total:
-        raise ConfigError(f"config.schedule.warmup: {warmup} steps of warm-up do not fit a run of {total}")
+        raise ConfigError(
+            f"config.schedule.warmup: {warmup} steps of warm-up do not fit into a run of {total} steps; use fewer",
+            code="conflict",
+            key="config.schedule.warmup",
+        )
     main = {
         "constant": lambda: optax.constant_schedule(learning_rate),
         "cosine": lambda: optax.cosine_decay_schedule(learning_rate, total - warmup),
@@ -51,7 +63,7 @@ def make_schedule(
 
 
 def schedule_of(config, total: int, steps):
-    """make_schedule() of what a config says; `steps` is to_steps() with the run's batch size and examples."""
+    """make_schedule() for a config. `steps` is to_steps() with the batch size and the examples of the run."""
     schedule = config.schedule
     return make_schedule(
         schedule.name,
@@ -64,18 +76,20 @@ def schedule_of(config, total: int, steps):
 
 
 def make_optimizer(config, schedule) -> optax.GradientTransformation:
-    """The optimiser of `config.optimizer`, over a flat {path: array} dict of trainable parameters.
+    """The optimiser of `config.optimizer`, for a flat {path: array} dict of trainable parameters.
 
     "adam" adds weight decay to the gradient (L2, as torch.optim.Adam does); "adamw" decouples it. Both decay only
     parameters whose path matches the regular expression `decay_on`. `lr_multipliers` are pairs of a regular expression
-    and a factor; the first that matches a path scales all of its steps, the decoupled decay included.
+    and a factor. The first one that matches a path scales all steps of the parameter, including decoupled decay.
 
     Raises:
-      ConfigError: unknown optimiser, or no regular expression.
+      ConfigError: an unknown optimiser, or an invalid regular expression.
     """
     if config.name not in OPTIMIZERS:
         raise ConfigError(
-            f'config.optimizer.name: there is no optimizer "{config.name}"; {suggest(config.name, OPTIMIZERS)}'
+            f'config.optimizer.name: there is no optimizer "{config.name}"; {suggest(config.name, OPTIMIZERS)}',
+            code="unknown",
+            key="config.optimizer.name",
         )
     decayed = _pattern(config.decay_on, "optimizer.decay_on")
     decay = optax.add_decayed_weights(
@@ -97,22 +111,28 @@ def _factor(path: str, multipliers) -> float:
 
 
 def lr_report(trainable: dict, multipliers) -> str:
-    """One line for people: how many of the flat dict's tensors each learning-rate multiplier scales; "" for none.
+    """One line of text: how many tensors of the flat dict each learning-rate multiplier scales; "" if there is none.
 
     Raises:
-      ConfigError: a malformed pair, or a pattern that no trainable parameter matches first.
+      ConfigError: a malformed pair, or a regular expression that is the first match of no trainable parameter.
     """
     found = []
     for pair in multipliers:
         if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], int | float) or pair[1] < 0:
-            raise ConfigError(f'config.optimizer.lr_multipliers: {pair!r} is no ("regular expression", factor >= 0)')
+            raise ConfigError(
+                f'config.optimizer.lr_multipliers: {pair!r} must be ("regular expression", factor >= 0)',
+                code="value",
+                key="config.optimizer.lr_multipliers",
+            )
         _pattern(pair[0], "optimizer.lr_multipliers")
         first = {path: next((m for m in multipliers if re.search(m[0], path)), None) for path in trainable}
         count = sum(m is pair for m in first.values())
         if not count:
             raise ConfigError(
-                f"config.optimizer.lr_multipliers: {pair[0]!r} matches no trainable parameter, or none that an earlier "
-                f"one does not; their paths begin with {', '.join(sorted({p.split('/')[0] for p in trainable}))}"
+                f"config.optimizer.lr_multipliers: {pair[0]!r} is not the first match of any trainable parameter; "
+                f"paths of trainable parameters begin with {', '.join(sorted({p.split('/')[0] for p in trainable}))}",
+                code="unknown",
+                key="config.optimizer.lr_multipliers",
             )
         found.append(f"{pair[1]:g} x for {count} tensors ({pair[0]})")
     return "learning rate: " + ", ".join(found) if found else ""
@@ -122,16 +142,18 @@ def _pattern(text: str, key: str) -> re.Pattern:
     try:
         return re.compile(text)
     except re.error as error:
-        raise ConfigError(f"config.{key}: {text!r} is no regular expression: {error}") from error
+        raise ConfigError(
+            f"config.{key}: {text!r} is not a regular expression: {error}", code="value", key=f"config.{key}"
+        ) from error
 
 
 def split_frozen(params: dict, frozen: tuple[str, ...]) -> tuple[dict, dict]:
-    """(trainable, frozen) flat {path: array} dicts; frozen are the paths that a regular expression in `frozen` matches.
+    """(trainable, frozen) flat {path: array} dicts. A path is frozen if a regular expression in `frozen` matches it.
 
-    Gradients are taken for the first only, so nothing is computed backwards that only frozen parameters need.
+    Gradients are taken for the trainable dict only, which saves the backward pass of frozen parts.
 
     Raises:
-      ConfigError: no regular expression.
+      ConfigError: an invalid regular expression.
     """
     flat = traverse_util.flatten_dict(params, sep="/")
     patterns = [_pattern(text, "frozen") for text in frozen]
@@ -140,24 +162,30 @@ def split_frozen(params: dict, frozen: tuple[str, ...]) -> tuple[dict, dict]:
 
 
 def merge(trainable: dict, frozen: dict) -> dict:
-    """The inverse of split_frozen: one tree of two flat dicts; what is in both is taken from the second."""
+    """The inverse of split_frozen: one tree from two flat dicts. The second one wins if both have a path."""
     return traverse_util.unflatten_dict({**trainable, **frozen}, sep="/")
 
 
 def freeze_report(params: dict, frozen: tuple[str, ...]) -> str:
-    """One line for people: how much trains and what each pattern freezes.
+    """One line of text: how many parameters are trained, and how many are frozen by which regular expressions.
 
     Raises:
-      ConfigError: a pattern that matches nothing, or nothing left to train.
+      ConfigError: a regular expression matches no parameter, or all parameters are frozen.
     """
     trainable, held = split_frozen(params, frozen)
     count = lambda tree: sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))  # noqa: E731
     for pattern in frozen:
         if not any(re.search(pattern, path) for path in held):
             paths = ", ".join(sorted(params))
-            raise ConfigError(f"config.frozen: {pattern!r} matches no parameter; their paths begin with {paths}")
+            raise ConfigError(
+                f"config.frozen: {pattern!r} matches no parameter; paths of parameters begin with {paths}",
+                code="unknown",
+                key="config.frozen",
+            )
     if not trainable:
-        raise ConfigError("config.frozen: nothing is left to train")
+        raise ConfigError(
+            "config.frozen: all parameters are frozen; leave some to train", code="empty", key="config.frozen"
+        )
     return f"{count(trainable):,} of {count(params):,} parameters train" + (
         f"; frozen: {count(held):,} in {len(held)} tensors ({', '.join(frozen)})" if held else ""
     )

@@ -1,4 +1,4 @@
-"""One sharding rule for the whole train state, the mesh it lives on, and batches on their way there."""
+"""The mesh, one sharding rule for the whole train state, and the transfer of batches to the devices."""
 
 import collections
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,14 +11,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxiqa.errors import ConfigError
 
 AXES = ("data", "fsdp")
-MIN_SHARDED_SIZE = 2**16  # elements; smaller arrays cost more to gather than they save
+MIN_SHARDED_SIZE = 2**16  # elements; gathering smaller arrays costs more than sharding saves
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh ("data", "fsdp") over all devices, or over those given; -1 takes what is left.
+    """A mesh ("data", "fsdp") over all devices, or over `devices`. An axis of -1 takes the remaining devices.
 
     Raises:
-      ConfigError: the axes do not multiply to the number of devices.
+      ConfigError: the product of the axes is not the number of devices.
     """
     devices = devices or jax.devices()
     count = len(devices)
@@ -28,33 +28,35 @@ def make_mesh(data: int = -1, fsdp: int = 1, devices: Sequence[jax.Device] | Non
         sizes[sizes.index(-1)] = count // rest if rest > 0 and count % rest == 0 else 0
     if sizes[0] * sizes[1] != count or min(sizes) < 1:
         raise ConfigError(
-            f"config.mesh: data={data}, fsdp={fsdp} does not fit {count} device(s); their product must be {count}"
+            f"config.mesh: data={data}, fsdp={fsdp} does not fit {count} device(s); their product must be {count}",
+            code="value",
+            key="config.mesh",
         )
     placed = np.array(in_order_of_hosts(devices)).reshape(sizes)
     return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * 2)  # Flax linen cannot train on Explicit axes
 
 
 def in_order_of_hosts(devices: Iterable) -> list:
-    """Devices host by host.
+    """The devices, host by host.
 
-    On a TPU slice the order of jax.make_mesh goes to and fro between hosts. Rows of a batch, which each host brings a
-    block of, would then stand elsewhere than on another number of hosts, with other dropout and other distortions.
+    On a TPU slice, jax.make_mesh orders devices back and forth between hosts. Each host provides a block of the rows of
+    a batch, so the order of rows, their dropout and their distortions would depend on the number of hosts.
     """
     return sorted(devices, key=lambda device: (device.process_index, device.id))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Leading axis over all devices."""
+    """The leading axis is split over all devices."""
     return NamedSharding(mesh, PartitionSpec(AXES))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same on every device."""
+    """Every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def local_mesh(mesh: Mesh) -> Mesh:
-    """A mesh of the same axes over this process's devices only."""
+    """A mesh with the same axes over the devices of this process."""
     if jax.process_count() == 1:
         return mesh
     devices = np.array(jax.local_devices()).reshape(-1, *[1] * (len(mesh.axis_names) - 1))
@@ -62,9 +64,9 @@ def local_mesh(mesh: Mesh) -> Mesh:
 
 
 def local_copy(tree: Any, mesh: Mesh) -> Any:
-    """The arrays of a tree on `mesh`, whole on every device of this process; all processes must ask.
+    """The arrays of a tree on `mesh`, whole on every device of this process. All processes must call it.
 
-    What this process then computes from them it computes by itself. On one process it is the tree itself.
+    This process can then compute with them alone. In a run of one process, it returns the tree itself.
     """
     if jax.process_count() == 1:
         return tree
@@ -76,7 +78,7 @@ def local_copy(tree: Any, mesh: Mesh) -> Any:
 
 
 def state_sharding(state, mesh: Mesh):
-    """A NamedSharding for every leaf: large arrays split along their largest divisible axis over "fsdp".
+    """A NamedSharding for every leaf: large arrays are split over "fsdp" along their largest divisible axis.
 
     Args:
       state: a tree of arrays or ShapeDtypeStructs (parameters, optimiser moments, batch statistics).
@@ -95,12 +97,12 @@ def state_sharding(state, mesh: Mesh):
 
 
 def abstract(state: Any, where: Any) -> Any:
-    """ShapeDtypeStructs of `state` with the matching tree of shardings."""
+    """ShapeDtypeStructs of `state` with the shardings of the tree `where`."""
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, where)
 
 
 def to_device(batches: Iterator[dict], where: NamedSharding, depth: int = 2) -> Iterator[dict]:
-    """The same batches as global device arrays, `depth` of them on their way while one is used."""
+    """Yields the batches as global device arrays. `depth` of them are in transfer while one is used."""
     queue = collections.deque()
     for batch in batches:
         queue.append({k: jax.make_array_from_process_local_data(where, v) for k, v in batch.items()})
@@ -110,20 +112,24 @@ def to_device(batches: Iterator[dict], where: NamedSharding, depth: int = 2) -> 
 
 
 def check_batches(config, devices: int) -> None:
-    """Refuse batches that do not divide over the devices.
+    """Refuse batch sizes that cannot be divided over the devices.
 
     Raises:
-      ConfigError: with the key and the nearest sizes that do.
+      ConfigError: names the key and the nearest sizes that can.
     """
     for key in ("batch_size", "eval_batch_size"):
         size = config[key]
         if size < 1 or size % devices:
             near = max(1, size // devices) * devices
             raise ConfigError(
-                f"config.{key}={size} does not divide over {devices} device(s); take {near} or {near + devices}"
+                f"config.{key}={size} must be a multiple of {devices} device(s); use {near} or {near + devices}",
+                code="value",
+                key=f"config.{key}",
             )
     if config.accumulate < 1 or config.batch_size % (devices * config.accumulate):
         raise ConfigError(
             f"config.accumulate={config.accumulate} must be 1 or more and divide config.batch_size="
-            f"{config.batch_size} into parts that divide over {devices} device(s)"
+            f"{config.batch_size} into parts that are multiples of {devices} device(s)",
+            code="value",
+            key="config.accumulate",
         )

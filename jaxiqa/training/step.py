@@ -1,4 +1,4 @@
-"""One optimiser step of any task, and how steps of training are compiled."""
+"""One optimiser step of any task, and its compilation."""
 
 from collections.abc import Callable
 
@@ -25,20 +25,22 @@ def make_train_step(
 ):
     """train_step(state, batch, key) -> (state, metrics): one optimiser step.
 
-    The key is that of the run, of dropout and distortions; it is folded with the step. As an argument it is not a
-    constant of the program, so that runs which differ in their seed share what is compiled.
+    The key of the run, for dropout and distortions, is folded with the step. It is an argument and not a constant of
+    the program, so that runs with different seeds share the compiled program.
 
     Args:
-      loss_of: (params, batch_stats, batch, key) -> (loss, batch_stats), differentiated by the parameters that train.
+      loss_of: (params, batch_stats, batch, key) -> (loss, batch_stats), differentiated with respect to the trainable
+        parameters.
       tx, schedule: from training.optim.
-      frozen: patterns of the parameters that do not train.
-      prepare: (batch, key) -> batch, what the device does to a whole batch first; no gradient goes through it.
-      parts: the gradient is accumulated over so many parts of the batch.
-      ema: decay of the averaged parameters, 0 for none.
+      frozen: regular expressions of the parameters that are not trained.
+      prepare: (batch, key) -> batch, applied to the whole batch first, without gradient.
+      parts: number of parts of the batch over which the gradient is accumulated.
+      ema: decay of the averaged parameters; 0 for none.
       skip_nonfinite: whether a step whose loss or gradient is NaN or infinite changes nothing but the step counter.
-      skip_above: norm of a gradient above which that is so too, 0 for none; NaN is not above it.
+      skip_above: gradient norm above which a step is skipped in the same way; 0 for no limit. NaN is not above it.
 
-    The metrics are loss, learning_rate, grad_norm and, if steps may be skipped, skipped (0 or 1).
+    Returns:
+      train_step. Its metrics are loss, learning_rate, grad_norm and, if steps may be skipped, skipped (0 or 1).
     """
 
     def train_step(state: TrainState, batch, key):
@@ -71,5 +73,5 @@ def make_train_step(
 
 
 def jit_step(step, state_sharding, mesh):
-    """The step, compiled at its first call: the state is donated and stays where it is, metrics are everywhere."""
+    """The step as a jitted function. The state is donated and keeps its sharding; metrics are on every device."""
     return jax.jit(step, donate_argnums=0, out_shardings=(state_sharding, sharding.replicated(mesh)))

@@ -1,4 +1,4 @@
-"""Foreign weight files to parameter trees and back."""
+"""Reads foreign weight files into parameter trees, and writes them back."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ __all__ = ["load_torch"]
 
 
 def load_torch(name: str, source: Mapping[str, np.ndarray] | str | os.PathLike, variant: str | None = None) -> dict:
-    """Variables of model `name` from PyTorch weights, without PyTorch.
+    """Reads PyTorch weights into the variables of model `name`; PyTorch is not needed.
 
     Args:
       name: as for create_model.
@@ -23,8 +23,8 @@ def load_torch(name: str, source: Mapping[str, np.ndarray] | str | os.PathLike, 
       {"params": ..., "batch_stats": ...}, fp32 NumPy arrays in our layout.
 
     Raises:
-      CheckpointError: a file that is none of these or tries to do anything but hold tensors; tensors that are unknown,
-        missing, there twice, of another shape or not finite, all of them listed.
+      CheckpointError: the file has another format or contains objects that weights never need; or tensors are unknown,
+        missing, duplicate, non-finite or of another shape. The message lists all of them.
     """
     tensors = read_tensors(source) if isinstance(source, str | os.PathLike) else source
     return import_tensors(name, tensors.items(), variant).variables

@@ -1,4 +1,4 @@
-"""Where a training run starts: parameters of converted backbones, or of a whole model, in place of random ones."""
+"""Initial parameters of a training run: from converted backbones or a whole model, instead of random ones."""
 
 from collections.abc import Mapping
 
@@ -12,31 +12,39 @@ from jaxiqa.weights.mapping import refuse
 
 
 def check_init(name: str, init: Mapping[str, str]) -> None:
-    """ConfigError for a key of config.init that names no part of model `name`."""
+    """Raises ConfigError if a key of config.init is not a part of model `name`."""
     parts = ["model", *getattr(find_model(name), "BACKBONES", {})]
     for key in init:
         if key not in parts:
-            raise ConfigError(f"config.init.{key}: {name} has no such part; {suggest(key, parts)}")
+            raise ConfigError(
+                f"config.init.{key}: {name} does not have this part; {suggest(key, parts)}",
+                code="unknown",
+                key=f"config.init.{key}",
+            )
     if init.get("model") and any(path for key, path in init.items() if key != "model"):
-        raise ConfigError("config.init.model starts the whole model; leave its other parts empty")
+        raise ConfigError(
+            "config.init.model loads the whole model; leave the other keys of config.init empty",
+            code="conflict",
+            key="config.init.model",
+        )
 
 
 def place(part: str, variables: dict, shapes: dict, name: str, path) -> tuple[dict[str, np.ndarray], str]:
-    """Loaded variables under the paths where a model has them.
+    """Assigns loaded variables to the paths that they have in a model.
 
     Args:
-      part: "model" for all of it, else a key of the model file's BACKBONES.
+      part: "model" for the whole model, else a key of the model file's BACKBONES.
       variables: {"params": ..., "batch_stats": ...} of the checkpoint at `path`.
       shapes: flat {"params/...": ShapeDtypeStruct} of the model.
       name: of the model.
       path: of the checkpoint, for messages.
 
     Returns:
-      ({path in the model: array}, what was loaded, skipped and resized, in a line). A position embedding for another
-      grid is resized, bicubically and with antialiasing, its class token's part left as it is.
+      ({path in the model: array}, a line that says what was loaded, skipped and resized). A position embedding for
+      another grid is resized (bicubic, antialiased); the part of the class token is not changed.
 
     Raises:
-      CheckpointError: the model needs parameters that the checkpoint lacks or has in another shape; all are listed.
+      CheckpointError: parameters are missing in the checkpoint or have another shape. The message lists all of them.
     """
     below = "" if part == "model" else find_model(name).BACKBONES[part] + "/"
     source = traverse_util.flatten_dict({k: v for k, v in variables.items() if v}, sep="/")
@@ -56,23 +64,31 @@ def place(part: str, variables: dict, shapes: dict, name: str, path) -> tuple[di
         if array.shape != leaf.shape:
             misshaped.append(f"{key} {array.shape} for {leaf.shape}")
         loaded[target] = array
-    problems = {"missing": missing, "of another shape": misshaped}
-    refuse(f"config.init.{part}: checkpoint {path} does not fit {name}", problems)
+    problems = {"missing": missing, "with another shape": misshaped}
+    refuse(f"config.init.{part}: checkpoint {path} does not fit {name}", problems, f"config.init.{part}")
     stems = ", ".join(sorted({path.split("/")[1] for path in source}))
-    skipped = f"; skipped {len(source)} it has no place for ({stems})" if source else ""
-    resized = f"; resized {', '.join(resized)}" if resized else ""
+    skipped = f"; skipped {len(source)} that are not in the model ({stems})" if source else ""
+    changed = f"; resized {', '.join(resized)}" if resized else ""
     rest = len(shapes) - len(loaded)
-    return loaded, f"init.{part}: {len(loaded)} tensors from {path}{skipped}{resized}; {rest} others as initialised"
+    return (
+        loaded,
+        f"init.{part}: {len(loaded)} tensors from {path}{skipped}{changed}; {rest} others keep their initial values",
+    )
 
 
 def resize_position_embedding(embedding_1ND: np.ndarray, tokens: int) -> np.ndarray:
-    """A ViT's position embedding (1, 1 + n*n, D) for another grid, (1, tokens, D).
+    """Resizes a ViT's position embedding (1, 1 + n*n, D) to another grid: (1, tokens, D).
 
-    Raises CheckpointError where one of the grids is not square.
+    Raises CheckpointError if one of the grids is not square.
     """
     old, new = (round((n - 1) ** 0.5) for n in (embedding_1ND.shape[1], tokens))
     if old * old + 1 != embedding_1ND.shape[1] or new * new + 1 != tokens:
-        raise CheckpointError(f"a position embedding of {embedding_1ND.shape[1]} tokens is of no square grid")
+        raise CheckpointError(
+            f"a position embedding of {embedding_1ND.shape[1]} tokens cannot be resized to {tokens}: both grids must "
+            "be square",
+            code="mismatch",
+            key="pos_embed",
+        )
     D = embedding_1ND.shape[2]
     grid = embedding_1ND[:, 1:].reshape(1, old, old, D)
     grid = jax.image.resize(grid, (1, new, new, D), "bicubic", antialias=True)

@@ -1,4 +1,4 @@
-"""Tensors under foreign names to a model's variables and back, with an account of every one of them: the manifest."""
+"""Maps tensors with foreign names to a model's variables and back; the manifest records what became of each tensor."""
 
 import collections
 import dataclasses
@@ -23,17 +23,17 @@ MANIFEST = "manifest.json"  # beside a converted checkpoint
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """What became of the tensors of a file."""
+    """The result of import_tensors."""
 
     variables: dict  # {"params": ..., "batch_stats": ...}, fp32 NumPy arrays in our layout
-    carried: dict[str, np.ndarray]  # {foreign name: array}, untouched: tensors that our graph has no use for
-    # One dict for each tensor of the file, in its order: name, as (the current name of a legacy one), ours (path,
+    carried: dict[str, np.ndarray]  # {foreign name: array}, unchanged: tensors that our graph does not use
+    # One dict for each tensor, in the file's order: name, as (the current name of a legacy tensor), ours (path,
     # "carried" or "ignored"), shape, dtype, transform, sha256 of its bytes.
     coverage: list[dict]
 
 
 def abstract_leaves(name: str, variant: str | None) -> dict[str, jax.ShapeDtypeStruct]:
-    """{"params/...": shape and type} of every variable of a model."""
+    """Returns {"params/...": shape and type} of every variable of a model."""
     model = create_model(name, variant)
     images = jax.ShapeDtypeStruct((1, model.crop_size, model.crop_size, 3), np.float32)
     return traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images), sep="/")
@@ -42,15 +42,15 @@ def abstract_leaves(name: str, variant: str | None) -> dict[str, jax.ShapeDtypeS
 def import_tensors(
     name: str, tensors: Iterable[tuple[str, np.ndarray]], variant: str | None = None, ignore: Sequence[str] = ()
 ) -> Imported:
-    """Variables of model `name` from tensors under PyTorch names.
+    """Converts tensors with PyTorch names to the variables of model `name`.
 
     Args:
       name, variant: as for create_model.
-      tensors: pairs of PyTorch name and array in PyTorch's layout; none is held longer than it takes to convert it.
-      ignore: regular expressions; a tensor whose whole name one of them matches is left out, and said to be.
+      tensors: pairs of PyTorch name and array in PyTorch's layout; each is released once it is converted.
+      ignore: regular expressions; a tensor is left out if one of them matches its whole name. The coverage lists it.
 
     Raises:
-      CheckpointError: tensors that are unknown, missing, there twice, of another shape or not finite; all are listed.
+      CheckpointError: tensors are unknown, missing, duplicate, non-finite or of another shape. The message lists all.
     """
     table = find_model(name).NAMES
     rules, expected = names.rules(table), abstract_leaves(name, variant)
@@ -62,14 +62,15 @@ def import_tensors(
         coverage.append(row)
         if any(re.fullmatch(pattern, foreign) for pattern in ignore):
             continue
-        rule, path = next(((r, p) for r in rules if (p := r.to_ours(current)) is not None), (None, None))
-        if path not in expected:
+        found = next(((r, p) for r in rules if (p := r.to_ours(current)) is not None), None)
+        if found is None or found[1] not in expected:
             if not names.is_carried(table, current):
                 unknown.append(foreign)
             elif current in carried:
                 twice.append(foreign)
             row["ours"], carried[current] = "carried", array
             continue
+        rule, path = found
         row |= {"ours": path, "transform": f"transpose {rule.axes}" if rule.axes else "none"}
         if path in loaded:
             twice.append(foreign)
@@ -82,47 +83,50 @@ def import_tensors(
     problems = {
         "unknown tensors": unknown,
         "missing tensors": [foreign_name(rules, path) for path in expected if path not in loaded],
-        "tensors that are there twice": twice,
-        "tensors of another shape": shapes,
-        "tensors that are not finite": infinite,
+        "duplicate tensors": twice,
+        "tensors with another shape": shapes,
+        "tensors with NaN or infinite values": infinite,
     }
-    refuse(f"these weights do not fit {name}", problems)
+    refuse(f"these weights do not fit {name}", problems, name)
     return Imported(traverse_util.unflatten_dict(loaded, sep="/"), carried, coverage)
 
 
 def export_tensors(
     name: str, variables: dict, variant: str, carried: Mapping[str, np.ndarray], coverage: Sequence[dict] = ()
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The inverse of import_tensors: ({PyTorch name: array}, names of carried tensors that had to be made up).
+    """Converts a model's variables to tensors with PyTorch names; the inverse of import_tensors.
 
     Args:
       name, variant: of the model.
       variables: of the model, arrays of any kind.
-      carried, coverage: of the import, for the file's own order, types and untouched tensors; where the model was
-        trained here there are none, and the carried tensors become zeros, so that PyTorch loads the file strictly.
+      carried, coverage: of the import; they give the file's order, types and unchanged tensors. A model that was
+        trained here has none: its carried tensors become zeros, so that PyTorch loads the file with strict=True.
+
+    Returns:
+      ({PyTorch name: array}, names of the carried tensors that were filled with zeros).
 
     Raises:
-      CheckpointError: tensors of the coverage that are neither in the variables nor carried; all are listed.
+      CheckpointError: tensors of the coverage are neither in the variables nor carried. The message lists all of them.
     """
     rules, tensors = names.rules(find_model(name).NAMES), {}
     flat = traverse_util.flatten_dict({k: v for k, v in variables.items() if v}, sep="/")
     for path, array in flat.items():
-        rule = next(r for r in rules if r.to_foreign(path) is not None)
-        tensors[rule.to_foreign(path)] = rule.export_array(np.asarray(array))
+        rule, foreign = next((r, f) for r in rules if (f := r.to_foreign(path)) is not None)
+        tensors[foreign] = rule.export_array(np.asarray(array))
     if not coverage:
         zeros = {k: v for k, v in _unbuilt(name, variant, flat, rules).items() if k not in tensors}
         return tensors | zeros, sorted(zeros)
     tensors |= carried
     rows = {row["as"]: row for row in coverage if row["ours"] != "ignored"}
     absent = [k for k in rows if k not in tensors]
-    refuse("convert the weights again", {"tensors that the manifest lists are absent": absent})
+    refuse("convert the weights again", {"tensors of the manifest are missing": absent}, name)
     dtypes = {k: jax.numpy.dtype(row["dtype"]) for k, row in rows.items()}  # JAX's knows bfloat16
     ordered = {k: np.asarray(tensors.pop(k), order="C").astype(dtypes[k], copy=False) for k in rows}
     return ordered | tensors, []
 
 
 def _unbuilt(name: str, variant: str, flat: dict, rules) -> dict[str, np.ndarray]:
-    """Zeros for the tensors that the public files have and our graph has not."""
+    """Returns zeros for the tensors that the public files have and our graph does not."""
     zeros = {}
     for path in flat:
         if path.startswith("batch_stats/") and path.endswith("/mean"):
@@ -131,28 +135,28 @@ def _unbuilt(name: str, variant: str, flat: dict, rules) -> dict[str, np.ndarray
     for prefix, backbone in find_model(name).NAMES.get("unbuilt", {}).get(variant, {}).items():
         own = names.rules(find_model(backbone).NAMES)
         for path, leaf in abstract_leaves(backbone, None).items():
-            rule = next(r for r in own if r.to_foreign(path) is not None)
-            zeros[prefix + rule.to_foreign(path)] = rule.export_array(np.zeros(leaf.shape, leaf.dtype))
+            rule, foreign = next((r, f) for r in own if (f := r.to_foreign(path)) is not None)
+            zeros[prefix + foreign] = rule.export_array(np.zeros(leaf.shape, leaf.dtype))
     return zeros
 
 
 def foreign_name(rules: list[names.Rule], path: str) -> str:
-    """The PyTorch name of a path; the path itself where no rule has one."""
+    """Returns the PyTorch name of a path; the path itself if no rule applies."""
     return next((f for rule in rules if (f := rule.to_foreign(path)) is not None), path)
 
 
 def _sha256(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
 
 
-def refuse(what: str, problems: Mapping[str, Sequence[str]]) -> None:
-    """CheckpointError with all items of {title: items}, if there are any."""
+def refuse(what: str, problems: Mapping[str, Sequence[str]], key: str) -> None:
+    """Raises CheckpointError about `key` with all items of {title: items}; does nothing if there are none."""
     if found := [f"{len(items)} {title}: {', '.join(items)}" for title, items in problems.items() if items]:
-        raise CheckpointError(f"{what}: {'; '.join(found)}")
+        raise CheckpointError(f"{what}: {'; '.join(found)}", code="mismatch", key=key)
 
 
 def make_manifest(source: str | os.PathLike, sha256: str, name: str, variant: str, licence: str, coverage) -> dict:
-    """What MANIFEST holds: where the weights come from, and Imported.coverage."""
+    """Returns the content of MANIFEST: where the weights come from, and Imported.coverage."""
     model, module = create_model(name, variant), find_model(name)
     kinds = (row["ours"] if row["ours"] in ("carried", "ignored") else "mapped" for row in coverage)
     keys = {"mean": module.MEAN, "std": module.STD, "crop_size": model.crop_size, "crops": module.TEST_CROPS}
@@ -170,9 +174,14 @@ def make_manifest(source: str | os.PathLike, sha256: str, name: str, variant: st
 
 
 def read_manifest(folder: epath.Path) -> dict:
-    """The manifest in a converted checkpoint's folder; {} if there is none (a model trained here)."""
+    """Reads the manifest of a converted checkpoint; {} if there is none (the model was trained here).
+
+    Raises CheckpointError if the file is damaged.
+    """
     path = epath.Path(folder) / MANIFEST
     try:
         return json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
-        raise CheckpointError(f"{path} is damaged ({error}); convert the weights again") from error
+        raise CheckpointError(
+            f"{path} is damaged ({error}); convert the weights again", code="damaged", key=path
+        ) from error

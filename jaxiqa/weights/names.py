@@ -1,8 +1,8 @@
 """Name tables: how the tensors of a foreign weight file correspond to our parameter trees.
 
-A table lives beside its model as `NAMES = {"mapped": ((foreign, ours, kind), ...), "carried": (regex, ...)}`. `foreign`
-and `ours` are templates that share placeholders ("blocks.{i}.norm1" <-> "block{i}/norm1"); the kind says which tensors
-a layer has and how each is laid out:
+A model's file holds its table as `NAMES = {"mapped": ((foreign, ours, kind), ...), "carried": (regex, ...)}`. `foreign`
+and `ours` are templates that share placeholders ("blocks.{i}.norm1" <-> "block{i}/norm1"). The kind says which tensors
+a layer has and the layout of each:
 
   same        one tensor, unchanged
   linear      weight (out, in) -> kernel (in, out); bias
@@ -10,8 +10,8 @@ a layer has and how each is laid out:
   norm        weight -> scale; bias
   batch_norm  norm, and running_mean, running_var -> batch_stats mean, var; num_batches_tracked is carried
 
-A table may also have `"legacy": ((regex, replacement), ...)`, which make current names of those in older files, and
-`"unbuilt": {variant: {prefix: backbone}}`, the backbones of which public files have tensors that our graph has not.
+A table may also have `"legacy": ((regex, replacement), ...)`, which turns the names of older files into current ones,
+and `"unbuilt": {variant: {prefix: backbone}}`, backbones whose tensors are in public files but not in our graph.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ import re
 
 import numpy as np
 
-# kind -> (foreign suffix, our collection, our suffix, axes of the transpose that makes ours of the foreign tensor)
+# kind -> (foreign suffix, our collection, our suffix, axes of the transpose from the foreign tensor to ours)
 _KINDS = {
     "same": (("", "params", "", None),),
     "linear": ((".weight", "params", "/kernel", (1, 0)), (".bias", "params", "/bias", None)),
@@ -31,31 +31,31 @@ _KINDS["batch_norm"] = (
     (".running_mean", "batch_stats", "/mean", None),
     (".running_var", "batch_stats", "/var", None),
 )
-COUNTER = "num_batches_tracked"  # PyTorch's own bookkeeping, in no graph
+COUNTER = "num_batches_tracked"  # PyTorch's own bookkeeping; no graph uses it
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One tensor's correspondence, with placeholders."""
+    """The correspondence of one tensor, with placeholders."""
 
     foreign: str
     ours: str
     axes: tuple[int, ...] | None
 
     def to_ours(self, name: str) -> str | None:
-        """Our path ("params/...") of a foreign name; None where the rule does not apply."""
+        """Returns our path ("params/...") for a foreign name; None if the rule does not apply."""
         return _translate(self.foreign, self.ours, name)
 
     def to_foreign(self, path: str) -> str | None:
-        """The foreign name of our path; None where the rule does not apply."""
+        """Returns the foreign name for our path; None if the rule does not apply."""
         return _translate(self.ours, self.foreign, path)
 
     def import_array(self, array: np.ndarray) -> np.ndarray:
-        """The foreign tensor in our layout; as it is if its number of dimensions is another."""
+        """Returns the foreign tensor in our layout; unchanged if it has another number of dimensions."""
         return array.transpose(self.axes) if self.axes and array.ndim == len(self.axes) else array
 
     def export_array(self, array: np.ndarray) -> np.ndarray:
-        """Our array in the foreign layout."""
+        """Returns our array in the foreign layout."""
         return array if self.axes is None else array.transpose(np.argsort(self.axes))
 
 
@@ -66,7 +66,7 @@ def _translate(source: str, target: str, name: str) -> str | None:
 
 
 def current(table: dict, name: str) -> str:
-    """The current name of a tensor that an older file names in another way."""
+    """Returns the current name of a tensor that has another name in older files."""
     for pattern, replacement in table.get("legacy", ()):
         if re.match(pattern, name):
             return re.sub(pattern, replacement, name, count=1)
@@ -74,7 +74,7 @@ def current(table: dict, name: str) -> str:
 
 
 def rules(table: dict) -> list[Rule]:
-    """The rules of a NAMES table, one for each kind of tensor."""
+    """Returns the rules of a NAMES table, one for each tensor of each layer."""
     return [
         Rule(foreign + suffix, f"{collection}/{ours}{ours_suffix}", axes)
         for foreign, ours, kind in table["mapped"]
@@ -83,5 +83,5 @@ def rules(table: dict) -> list[Rule]:
 
 
 def is_carried(table: dict, name: str) -> bool:
-    """True for tensors that are kept beside the parameters because our graph has no use for them."""
+    """Whether a tensor is kept beside the parameters because our graph does not use it."""
     return name.split(".")[-1] == COUNTER or any(re.fullmatch(pattern, name) for pattern in table["carried"])

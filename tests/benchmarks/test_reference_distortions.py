@@ -1,4 +1,4 @@
-"""The benchmarks' references do run, and what they make is a picture."""
+"""The reference distortions of the benchmarks run, and their results are images."""
 
 import warnings
 

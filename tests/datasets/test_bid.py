@@ -1,11 +1,15 @@
 """BID: a workbook read by position, numbers with gaps, and the old format that is refused."""
 
 import pytest
+from faulty import faulty
+from owners_rows import owners_only
+from refused import refused
 
-from jaxiqa.datasets import load
+from jaxiqa.datasets import checks, load
 from jaxiqa.errors import DataError
 
 
+@owners_only
 def test_full_size(tree):
     d = load("bid", tree("bid"))
     by_id = {r.id: r.mos for r in d.records}
@@ -26,10 +30,10 @@ def test_pictures_beside_the_workbook(tree, tmp_path):
 def test_the_old_format_is_refused_with_what_to_do(tree, tmp_path):
     (tmp_path / "ImageDatabase").symlink_to(tree("bid") / "ImageDatabase")
     (tmp_path / "DatabaseGrades.xls").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
-    with pytest.raises(DataError, match=r"old \.xls format, which is not read; .* save it as DatabaseGrades\.xlsx"):
+    with refused(DataError, "format", tmp_path / "DatabaseGrades.xls", "DatabaseGrades.xlsx"):
         load("bid", tmp_path)
     (tmp_path / "DatabaseGrades.xls").rename(tmp_path / "DatabaseGrades.xlsx")
-    with pytest.raises(DataError, match=r"cannot be read as an \.xlsx workbook"):
+    with refused(DataError, "format", tmp_path / "DatabaseGrades.xlsx"):
         load("bid", tmp_path)
 
 
@@ -37,13 +41,12 @@ def test_bad_rows(tree, tmp_path, workbook):
     (tmp_path / "ImageDatabase").symlink_to(tree("bid") / "ImageDatabase")
     rows = [["Image Number", "Average Subjective Grade"], [1, 5.5], ["two", 3], [4.0, 3], [4, 3], ["", ""], ["", 2]]
     workbook(tmp_path / "DatabaseGrades.xlsx", {"Plan1": rows})
-    with pytest.raises(DataError) as e:
+    expected = {
+        checks.outside(0, 5): ["DatabaseGrades.xlsx:2 5.5"],
+        checks.incomplete_rows("the number of an image"): ["DatabaseGrades.xlsx:3 'two'", "DatabaseGrades.xlsx:7 ''"],
+        checks.REPEATED_ROWS: ["DatabaseGrades.xlsx:5 DatabaseImage0004.JPG"],
+        checks.EXTRA_IMAGES: 584,
+        checks.WRONG_COUNTS: ["2 rows instead of 586"],
+    }
+    with faulty(tmp_path, expected):
         load("bid", tmp_path)
-    for expected in [
-        "outside 0..5: DatabaseGrades.xlsx:2 5.5",
-        "without the number of a picture: DatabaseGrades.xlsx:3 'two', DatabaseGrades.xlsx:7 ''",
-        "has one already: DatabaseGrades.xlsx:5 DatabaseImage0004.JPG",
-        "584 extra pictures",
-        "2 rows instead of 586",
-    ]:
-        assert expected in str(e.value)

@@ -1,7 +1,6 @@
-"""Prepared sets: the same datasets and the same pictures, whatever is cut, damaged or full."""
+"""Prepared sets: the same dataset and the same images, in spite of interruptions, damage and full disks."""
 
 import dataclasses
-import errno
 import hashlib
 import importlib.util
 import io
@@ -13,8 +12,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from refused import refused
 
-from jaxiqa.datasets import builder, load, prepared
+from jaxiqa.datasets import load, prepared
+from jaxiqa.datasets.prepared import builder
 from jaxiqa.errors import ConfigError, DataError, DiskFull
 from jaxiqa.inputs.decode import image_size, read_file, read_image
 
@@ -23,7 +24,7 @@ OPTIONS = {"group_column": "content"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Nine pictures of five kinds, with names that are hard to write."""
+    """Nine images of five kinds, with names that are hard to write."""
     root, rng = tmp_path_factory.mktemp("mixed"), np.random.default_rng(0)
     (root / "sub").mkdir()
     lines = ["path,mos,content,distortion,level"]
@@ -61,7 +62,7 @@ def small_shards(monkeypatch):
 
 @pytest.fixture(scope="module")
 def whole(folder, tmp_path_factory):
-    """A prepared set of several shards that nothing interrupted; tests that change it use a copy."""
+    """A prepared set of several shards, written without interruption; tests that change it use a copy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builder, "SHARD_BYTES", 12_000)
         return write(plan_of(folder), tmp_path_factory.mktemp("prepared") / "set")
@@ -89,11 +90,11 @@ def test_everything_but_the_paths_is_the_same(folder, whole):
 
 def test_options_are_those_of_the_preparation(whole):
     assert load("folder", whole, group_column="content", score_range=(1, 5), csv="index.csv").name == "folder"
-    with pytest.raises(ConfigError, match=r"was prepared with group_column='content', not ''; leave the option out"):
+    with refused(ConfigError, "changed", "group_column", str(whole), "'content'", "''"):
         load("folder", whole, group_column="")
-    with pytest.raises(ConfigError, match="no option 'group'"):
+    with refused(ConfigError, "unknown", "group", "group_column"):
         load("folder", whole, group="content")
-    with pytest.raises(DataError, match="is a prepared folder, not kadid10k"):
+    with refused(DataError, "mismatch", whole, "folder", "kadid10k"):
         load("kadid10k", whole)
 
 
@@ -111,7 +112,7 @@ def test_pictures_that_are_yet_to_be_distorted_are_there_once(tmp_path, monkeypa
     plan = builder.make_plan(sample, "", {"types": [1, 10]}, False, os.path.getsize)
     ours = load("sample", write(plan, tmp_path / "set"), types=(1, 10))
     assert without_paths(ours) == without_paths(sample)
-    assert len(plan.pictures) == len({r.path for r in ours.records}) == len(sample) // 10
+    assert len(plan.images) == len({r.path for r in ours.records}) == len(sample) // 10
     np.testing.assert_array_equal(read_image(ours.records[-1].path), read_image(sample.records[-1].path))
 
 
@@ -138,7 +139,7 @@ def test_pixels_in_the_place_of_files(folder, tmp_path):
         np.testing.assert_array_equal(read_image(a.path), read_image(b.path))
 
 
-def test_a_cut_run_is_no_set_and_is_gone_on_with(folder, whole, tmp_path, small_shards):
+def test_an_interrupted_run_is_not_a_set_and_is_resumed(folder, whole, tmp_path, small_shards):
     def reading(path):
         if path.endswith("f.tif"):
             raise KeyboardInterrupt
@@ -148,7 +149,7 @@ def test_a_cut_run_is_no_set_and_is_gone_on_with(folder, whole, tmp_path, small_
     with pytest.raises(KeyboardInterrupt):
         write(plan, output, reading)
     assert not prepared.is_prepared(output) and not list(output.glob("*.tmp"))
-    with pytest.raises(DataError, match=r"has no index\.csv"):
+    with refused(DataError, "not_found", output / "index.csv"):
         load("folder", output)
     before = {p.name: p.stat().st_mtime_ns for p in shards(output)}
     assert 0 < len(before) < len(shards(whole))
@@ -169,16 +170,16 @@ def test_a_whole_set_is_left_alone(folder, whole, small_shards):
 def test_other_data_are_not_mixed_in(folder, whole, tmp_path, small_shards):
     labels = (folder / "index.csv").read_text(encoding="utf-8")
     (folder / "other.csv").write_text(labels.replace(",1.0,", ",1.5,"), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"holds another set \(fingerprint, options differ\)"):
+    with refused(ConfigError, "changed", "--output", str(whole), "fingerprint, options"):
         write(plan_of(folder, csv="other.csv"), whole)
-    with pytest.raises(ConfigError, match=r"decoded, shards, sources differ"):
+    with refused(ConfigError, "changed", "--output", "decoded, shards, sources"):
         write(plan_of(folder, decoded=True), whole)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ConfigError, match=r"holds other files \(notes\.txt\); name an empty or new folder"):
+    with refused(ConfigError, "conflict", "--output", str(tmp_path), "notes.txt"):
         write(plan_of(folder), tmp_path)
     (tmp_path / "notes.txt").unlink()
     (tmp_path / builder.UNFINISHED).write_text("{")
-    with pytest.raises(ConfigError, match="is damaged"):
+    with refused(ConfigError, "damaged", tmp_path / builder.UNFINISHED):
         write(plan_of(folder), tmp_path)
 
 
@@ -203,11 +204,11 @@ def test_flipped_bytes_never_give_another_picture_and_verify_finds_all(folder, w
                 assert read_file(record.path) == originals[record.id]
             except DataError as error:
                 wrong += 1
-                assert "damaged prepared set" in str(error) and "\n" not in str(error)
+                assert str(shard.parent) in str(error) and "\n" not in str(error)
         refused += wrong > 0
         (fault,) = faults(output)
-        assert shard.name in fault and "remove the file and prepare the set again" in fault
-    assert refused > 25, refused  # the others hit what no picture needs
+        assert shard.name in fault and "remove" in fault
+    assert refused > 25, refused  # the other flips are in bytes that no image needs
 
 
 def test_lost_cut_and_damaged_files_are_named_and_written_anew(folder, whole, tmp_path, small_shards):
@@ -217,7 +218,7 @@ def test_lost_cut_and_damaged_files_are_named_and_written_anew(folder, whole, tm
     first, second, *_ = shards(output)
     first.unlink()
     second.write_bytes(second.read_bytes()[:-1])
-    with pytest.raises(DataError, match=rf"missing or cut: {first.name}, {second.name}; prepare the set again"):
+    with refused(DataError, "damaged", output, f"{first.name}, {second.name}"):
         load("folder", output)
     assert len(faults(output)) == 2
     write(plan_of(folder), output)
@@ -225,10 +226,10 @@ def test_lost_cut_and_damaged_files_are_named_and_written_anew(folder, whole, tm
 
     records = output / prepared.RECORDS
     records.write_bytes(records.read_bytes().replace(b"1.0", b"5.0"))
-    with pytest.raises(DataError, match=r"records\.json: damaged"):
+    with refused(DataError, "damaged", records):
         load("folder", output)
     (output / prepared.MANIFEST).write_text("{}")
-    with pytest.raises(DataError, match=r"prepared\.json: damaged"):
+    with refused(DataError, "damaged", output / prepared.MANIFEST):
         load("folder", output)
 
 
@@ -240,9 +241,9 @@ def test_shards_of_another_set_are_noticed(folder, whole, tmp_path):
     first.write_bytes(second.read_bytes())
     second.write_bytes(content)
     address = f"{output}/{prepared.MANIFEST}#0/a.png"
-    with pytest.raises(DataError, match=r"its shards hold '.*' there"):
+    with refused(DataError, "damaged", address):
         read_image(address)
-    with pytest.raises(DataError, match="damaged prepared set"):
+    with pytest.raises(DataError, match=r"#99/a\.png"):
         read_image(address.replace("#0", "#99"))
 
 
@@ -251,30 +252,26 @@ def test_a_full_disk(folder, tmp_path, monkeypatch, small_shards):
     output.mkdir()
     # array_record writes the second shard to a device that is always full.
     (output / f"{plan.shard_file(1)}.{os.getpid()}.tmp").symlink_to("/dev/full")
-    with pytest.raises(DiskFull, match="no space left on device; make room") as e:
+    with refused(DiskFull, "disk_full", None, str(output)) as e:
         write(plan, output)
     assert e.value.exit_code == 75 and not prepared.is_prepared(output)
     assert [p.name for p in shards(output)] == [plan.shard_file(0)]
 
-    def no_space(self, text):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pathlib.Path, "write_text", no_space)
-        with pytest.raises(DiskFull):
-            write(plan, output)
+    (output / f"{builder.UNFINISHED}.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(DiskFull):
+        write(plan, output)
     write(plan, output)
     assert faults(output) == []
 
 
 def test_a_folder_that_cannot_be_written(folder, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"file/set cannot be written \(Not a directory\); name another folder"):
+    with refused(ConfigError, "unwritable", "--output", "file/set", "Not a directory"):
         write(plan_of(folder), tmp_path / "file" / "set")
 
 
 @pytest.mark.skipif(bool(importlib.util.find_spec("gcsfs")), reason="gcsfs is installed")
 def test_a_bucket_without_gcsfs_is_one_line(folder):
     for use in (lambda: load("folder", "gs://bucket/set"), lambda: write(plan_of(folder), "gs://bucket/set")):
-        with pytest.raises(ConfigError, match=r"gs://bucket/set: buckets need gcsfs"):
+        with pytest.raises(ConfigError, match=r"gs://bucket/set.*gcsfs"):
             use()

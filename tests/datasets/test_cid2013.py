@@ -3,14 +3,18 @@
 import collections
 
 import pytest
+from faulty import faulty
+from owners_rows import owners_only
+from refused import refused
 
-from jaxiqa.datasets import load
+from jaxiqa.datasets import checks, load
 from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import ConfigError, DataError
 
 TABLE = "CID2013 data - version 12112014.xlsx"
 
 
+@owners_only
 def test_full_size(tree):
     d = load("cid2013", tree("cid2013"))
     first = d.records[0]
@@ -29,9 +33,9 @@ def test_what_splits_keep_together(tree):
     assert [len({sets.records[i].reference for i in p}) for p in (s.train, s.val, s.test)] == [4, 1, 1]
     pictures = load("cid2013", tree("cid2013"), unit="picture")
     s = make_split(pictures, selection="legacy")
-    assert (len(s.train), len(s.test), s.name) == (379, 95, "80/20 by picture")
+    assert (len(s.train), len(s.test), s.name) == (379, 95, "80/20 by image")
     assert len({load("cid2013", tree("cid2013")).fingerprint, sets.fingerprint, pictures.fingerprint}) == 1
-    with pytest.raises(ConfigError, match="unit must be scene, image_set or picture, not 'camera'"):
+    with refused(ConfigError, "value", "unit", "scene", "image_set", "picture", "'camera'"):
         load("cid2013", tree("cid2013"), unit="camera")
 
 
@@ -40,16 +44,15 @@ def test_bad_rows(tree, tmp_path, workbook):
         (tmp_path / folder.name).symlink_to(folder)
     rows = [["Source_ID", "Realigned MOS"], ["IS_I_C01_D01", -10.5], ["IS_VII_C01_D01", 3], ["IS_I_C01_D02", 3]]
     workbook(tmp_path / TABLE, {"CID2013 MOS": [*rows, rows[-1]]})
-    with pytest.raises(DataError) as e:
+    expected = {
+        checks.outside(-10, 100): [f"{TABLE}:2 -10.5"],
+        "IS_I_C01_D01": [f"{TABLE}:3 'IS_VII_C01_D01'"],
+        checks.REPEATED_ROWS: [f"{TABLE}:5 IS_I_C01_D02.jpg"],
+        checks.EXTRA_IMAGES: 472,
+        checks.WRONG_COUNTS: ["2 rows instead of 474"],
+    }
+    with faulty(tmp_path, expected):
         load("cid2013", tmp_path)
-    for expected in [
-        f"outside -10..100: {TABLE}:2 -10.5",
-        f"not like IS_I_C01_D01: {TABLE}:3 'IS_VII_C01_D01'",
-        f"has one already: {TABLE}:5 IS_I_C01_D02.jpg",
-        "472 extra pictures",
-        "2 rows instead of 474",
-    ]:
-        assert expected in str(e.value)
     workbook(tmp_path / TABLE, {"About": rows})
-    with pytest.raises(DataError, match="has no sheet 'CID2013 MOS'; it has About"):
+    with refused(DataError, "not_found", tmp_path / TABLE, "'CID2013 MOS'", "About"):
         load("cid2013", tmp_path)

@@ -1,4 +1,4 @@
-"""What doctor says of labels, names and label files: whole datasets are clean, and known traps are named."""
+"""The doctor's findings on labels, names and label files: complete datasets have no faults, known traps are found."""
 
 import csv
 import shutil
@@ -6,10 +6,11 @@ import shutil
 import numpy as np
 import pytest
 import scipy.io
+from refused import refused
 
 from jaxiqa.datasets import facts, load
-from jaxiqa.datasets.diagnosis import by_levels, examine, look, read, recognise
-from jaxiqa.datasets.known import compare_labels
+from jaxiqa.datasets.doctor.diagnosis import by_levels, examine, look, read, recognise
+from jaxiqa.datasets.doctor.published import Known, compare_labels
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import DataError
 
@@ -17,7 +18,7 @@ KNOWN = facts("KNOWN")
 
 
 def diagnose(name, folder, **options):
-    """{(check, result): what is said, and what to do}."""
+    """The findings as {(check, result): text, places and fix}."""
     dataset, findings = read(name, folder, options)
     if dataset:
         findings = [*findings, *examine(dataset), *look(dataset, folder, options)]
@@ -43,30 +44,30 @@ def test_whole_datasets_are_recognised_and_clean(name, tree):
 
 
 def test_folders_without_known_labels(tmp_path, pictures):
-    with pytest.raises(DataError, match="has no label file that is known; name the dataset"):
+    with refused(DataError, "missing", tmp_path, "jaxiqa.doctor NAME"):
         recognise(tmp_path)
-    with pytest.raises(DataError, match="there is no folder"):
+    with refused(DataError, "not_found", tmp_path / "nowhere"):
         recognise(tmp_path / "nowhere")
     assert recognise(pictures) == "folder"
     (tmp_path / "dmos.csv").touch()
     (tmp_path / "labels_image.csv").touch()
-    with pytest.raises(DataError, match="has label files of flive and kadid10k"):
+    with refused(DataError, "missing", tmp_path, "flive and kadid10k"):
         recognise(tmp_path)
 
 
 def test_labels_of_the_owners_on_another_scale_or_turned_over():
     mos = np.random.default_rng(0).beta(4, 2, 1000) * 80 + 5
-    known = KNOWN["spaq"]._replace(least=f"{mos.min():.3f}", greatest=f"{mos.max():.3f}", mean=f"{mos.mean():.3f}")
+    known = Known(11_125, f"{mos.min():.3f}", f"{mos.max():.3f}", f"{mos.mean():.3f}")
     assert compare_labels(known, mos) == ""
     assert compare_labels(known, mos / 20 - 1).endswith("the owners' labels on another scale")
-    assert compare_labels(known, 100 - mos).endswith("the owners' labels turned over, best for worst")
+    assert compare_labels(known, 100 - mos).endswith("the owners' labels inverted (best and worst swapped)")
     other = compare_labels(known, np.sqrt(mos))
     assert f"mean {np.sqrt(mos).mean():.6g}, not {known.least}..{known.greatest}" in other and "owners" not in other
 
 
 @pytest.fixture
 def kadid10k(tree, tmp_path):
-    """A copy of the tree, and a function that writes its dmos.csv anew."""
+    """A function that rewrites dmos.csv in a copy of the tree, and returns its folder."""
     root = tmp_path / "kadid10k"
     root.mkdir()
     (root / "images").symlink_to(tree("kadid10k") / "images")
@@ -86,7 +87,7 @@ def kadid10k(tree, tmp_path):
 
 def test_kadid10k_turned_over(kadid10k):
     said = diagnose("kadid10k", kadid10k(dmos=lambda x: f"{5.93 - float(x):.2f}"))
-    assert "turned over" in said["labels", "fault"]
+    assert "inverted" in said["labels", "fault"]
     assert said["direction", "fault"].startswith("the levels contradict higher is better: mean label")
 
 
@@ -108,7 +109,7 @@ def test_live_before_its_realignment(tree, tmp_path):
     root = tmp_path / "live"
     shutil.copytree(tree("live"), root)
     said = diagnose("live", root)
-    assert "dmos.mat, from before the realignment, is there too" in said["labels", "note"] and not faults(said)
+    assert "dmos.mat" in said["labels", "note"] and not faults(said)
     old = scipy.io.loadmat(root / "dmos.mat")
     names = {"dmos_new": 90 * np.sqrt((50 + old["dmos"]) / 120), "dmos_std": old["dmos"], "orgs": old["orgs"]}
     scipy.io.savemat(root / "dmos_realigned.mat", names)
@@ -138,9 +139,9 @@ def test_the_readers_faults_come_with_their_counts_and_the_rest_is_looked_at(tre
         said = diagnose("csiq", tree("csiq"))
     finally:
         shutil.move(lost + "x.png", lost)
-    assert said["counts", "fault"].startswith("1 missing pictures") and "unpack the owners'" in said["counts", "fault"]
-    assert said["names", "fault"].startswith("1 extra pictures")
-    assert "865 of 866 pictures" in said["labels", "note"] and said["direction", "ok"].startswith("lower is better")
+    assert said["counts", "fault"].startswith("1 missing images") and "unpack the owners'" in said["counts", "fault"]
+    assert said["names", "fault"].startswith("1 extra images")
+    assert "865 of 866 images" in said["labels", "note"] and said["direction", "ok"].startswith("lower is better")
 
 
 def write_table(folder, name, header, rows):
@@ -155,7 +156,7 @@ def test_headings_of_pyiqa_mislead(tmp_path):
     live = write_table(tmp_path, "meta_info_LIVEIQADataset.csv", "ref_name,dist_name,mos", rows)
     assert recognise(live) == "pyiqa"
     said = diagnose("pyiqa", live, score_range=(0, 100), higher_is_better=True)
-    assert "set higher_is_better=False, whatever the heading mos says" in said["direction", "fault"]
+    assert "set higher_is_better=False" in said["direction", "fault"]
     said = diagnose("pyiqa", live, score_range=(0, 100), higher_is_better=False)
     assert not faults(said) and "before their realignment" in said["labels", "note"]
     (tmp_path / "meta_info_LIVEIQADataset.csv").unlink()
@@ -181,21 +182,21 @@ def test_columns_of_a_folder(tmp_path):
     options = {"label_column": "DMOS", "score_range": (0, 100)}
     said = faults(diagnose("folder", folder, **options))
     assert set(said) == {"contents", "direction"}
-    assert "column 'content' names 4 contents of 8 pictures" in said["contents"]
+    assert "column 'content' names 4 contents of 8 images" in said["contents"]
     assert "set group_column=content" in said["contents"] and "higher_is_better=False" in said["direction"]
     said = diagnose("folder", folder, **options, group_column="content", higher_is_better=False)
-    assert not faults(said) and "lower is better, as told" in said["direction", "note"]
+    assert not faults(said) and "lower is better, as set" in said["direction", "note"]
     (tmp_path / "stray.jpg").touch()
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/1.PNG").touch()
     said = diagnose("folder", folder, **options, group_column="content", higher_is_better=False)
-    assert "2 pictures have no row stray.jpg sub/1.PNG" in said["counts", "note"]
+    assert "2 images have no row stray.jpg sub/1.PNG" in said["counts", "note"]
 
 
 def test_practice_pictures(tmp_path):
     rows = [f"t{i}.bmp,{i}" for i in range(1, 8)] + [f"{i}.bmp,{i * 9}" for i in range(8)]
     said = diagnose("folder", write_table(tmp_path, "index.csv", "path,mos", rows), score_range=(0, 100))
-    assert "LIVE Challenge's practice pictures" in faults(said)["names"]
+    assert "LIVE Challenge's practice images" in faults(said)["names"]
 
 
 def rated(labels, levels=(), ids=(), higher_is_better=True):
@@ -218,10 +219,10 @@ def test_levels_tell_the_direction():
 def test_labels_and_names():
     found = {(f.check, f.result): f.what for f in examine(rated([3.0, 3.0, 3.0], ids=["a.png", "A.png", "b\n.png"]))}
     assert "less than a tenth of the scale" in found["labels", "fault"]
-    assert "1 names differ from another in case only" in found["names", "fault"]
+    assert "1 names differ from another one only in case" in found["names", "fault"]
     found = {(f.check, f.result): f.what for f in examine(rated([1.5, 4.0], ids=["a.png", "b\n.png"]))}
-    assert found["contents", "fault"] == "2 pictures, each of its own content"
-    assert found["names", "note"] == "1 names are hard to print"
+    assert found["contents", "fault"] == "2 images, each with its own content"
+    assert found["names", "note"] == "1 names have characters that cannot be printed"
 
 
 def test_pictures_that_nobody_rated():

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from refused import refused
 from some_pictures import assert_round_trip, pictures
 
 from jaxiqa.datasets import load
@@ -20,7 +21,7 @@ def halves(n, seed):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_pickled_row_numbers(tmp_path, protocol, tree):
-    d = load("livec", tree("livec"))  # its row numbers do not count the seven practice pictures
+    d = load("livec", tree("livec"))  # its row numbers do not count the seven practice images
     rounds = {r: halves(1162, r) for r in range(1, 11)}
     del rounds[2]["test"]
     (tmp_path / "livec_seed123.pkl").write_bytes(pickle.dumps(rounds, protocol))
@@ -29,7 +30,7 @@ def test_pickled_row_numbers(tmp_path, protocol, tree):
         assert (s.train, s.test, s.val) == (sorted(rounds[r]["train"]), *[sorted(rounds[r]["val"])] * 2)
         assert (s.name, s.round, s.seed) == ("split file livec_seed123.pkl", r, None)
     assert_round_trip(tmp_path, d, s)
-    with pytest.raises(ConfigError, match=r"livec_seed123\.pkl has no round 11; it has 1, 2, "):
+    with refused(ConfigError, "not_found", tmp_path / "livec_seed123.pkl", "round 11", "1, 2, 3"):
         make_split(d, 11, file=tmp_path / "livec_seed123.pkl")
 
 
@@ -61,39 +62,39 @@ class Gadget:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "code", "says"),
     [
-        (pickle.dumps(Gadget(os.system, ("touch canary",))), "its pickle asks for posix.system"),
-        (pickle.dumps({1: Gadget(eval, ("1",))}), "its pickle asks for builtins.eval"),
-        (pickle.dumps({1: np.arange(3)}), "its pickle asks for numpy"),
-        (pickle.dumps({1: {"train": [np.float64(1)]}}), "has NumPy values of type f8"),
-        (pickle.dumps({1: {"train": [0.5]}}), "uses opcode BINFLOAT"),
-        (pickle.dumps({(1, 2): []}), "has a tuple as the key of a dict"),
-        (pickle.dumps({1: {"train": [0]}}, 0), "uses opcode"),
-        (pickle.dumps({1: {"train": [True], "val": [1]}}), "not of the form"),
-        (pickle.dumps({1: {"train": [0], "rest": [1]}}), "not of the form"),
-        (pickle.dumps([[0], [1]]), "not of the form"),
-        (pickle.dumps({1: {"train": 3}}), "not of the form"),
-        (b"\x80\x04]\x94h\x00a.", "not of the form"),  # a list in itself
-        (b"\x80\x04c__main__\nX\n)\x81.", "its pickle asks for __main__.X"),
-        (b"\x80\x02cnumpy\ndtype\n(X\x02\x00\x00\x00i8tR.", "not of the form"),
-        (b"\x80\x02(K\x01ctorch\nload\nK\x02tR.", "its pickle asks for torch.load"),
-        (pickle.dumps({1: {"train": [0]}})[:-3], "not a pickle file, or a damaged one"),
-        (b"\x80\x02Nr\x00\x00\x00\x80.", "its pickle asks for 2147483648 places in a memo"),
-        (b"\x80\x02" + b"]" * 600 + b"a" * 599 + b".", "its pickle is nested over 500 deep"),
-        (b"\x80\x02}(K\x01}K\x01}u.", "has a dict in which 1 occurs twice"),
-        (b"\x80\x04B\xff\xff\xff\xff.", "not a pickle file, or a damaged one"),
-        (b"\x80\x02cnumpy\ndtype\n]\x85R.", "not of the form"),
-        (b"\x80\x02cnumpy.core.multiarray\nscalar\n]]\x86R.", "has NumPy values of type NoneType"),
-        (b"", "not a pickle file, or a damaged one"),
-        (b"\x80\x04}.junk"[:2], "not a pickle file, or a damaged one"),
-        (b"<html>not found</html>", "not a pickle file, or a damaged one|uses opcode"),
+        (pickle.dumps(Gadget(os.system, ("touch canary",))), "unsafe", "posix.system"),
+        (pickle.dumps({1: Gadget(eval, ("1",))}), "unsafe", "builtins.eval"),
+        (pickle.dumps({1: np.arange(3)}), "unsafe", "numpy"),
+        (pickle.dumps({1: {"train": [np.float64(1)]}}), "unsafe", "f8"),
+        (pickle.dumps({1: {"train": [0.5]}}), "unsafe", "BINFLOAT"),
+        (pickle.dumps({(1, 2): []}), "unsafe", "tuple"),
+        (pickle.dumps({1: {"train": [0]}}, 0), "unsafe", "opcode"),
+        (pickle.dumps({1: {"train": [True], "val": [1]}}), "format", ""),
+        (pickle.dumps({1: {"train": [0], "rest": [1]}}), "format", ""),
+        (pickle.dumps([[0], [1]]), "format", ""),
+        (pickle.dumps({1: {"train": 3}}), "format", ""),
+        (b"\x80\x04]\x94h\x00a.", "format", ""),  # a list in itself
+        (b"\x80\x04c__main__\nX\n)\x81.", "unsafe", "__main__.X"),
+        (b"\x80\x02cnumpy\ndtype\n(X\x02\x00\x00\x00i8tR.", "format", ""),
+        (b"\x80\x02(K\x01ctorch\nload\nK\x02tR.", "unsafe", "torch.load"),
+        (pickle.dumps({1: {"train": [0]}})[:-3], "format", ""),
+        (b"\x80\x02Nr\x00\x00\x00\x80.", "unsafe", "2147483648 places in a memo"),
+        (b"\x80\x02" + b"]" * 600 + b"a" * 599 + b".", "unsafe", "500"),
+        (b"\x80\x02}(K\x01}K\x01}u.", "unsafe", "1 occurs twice"),
+        (b"\x80\x04B\xff\xff\xff\xff.", "format", ""),
+        (b"\x80\x02cnumpy\ndtype\n]\x85R.", "format", ""),
+        (b"\x80\x02cnumpy.core.multiarray\nscalar\n]]\x86R.", "unsafe", "NoneType"),
+        (b"", "format", ""),
+        (b"\x80\x04}.junk"[:2], "format", ""),
+        (b"<html>not found</html>", "format", ""),
     ],
 )
-def test_pickles_that_are_refused(content, message, tmp_path, monkeypatch):
+def test_pickles_that_are_refused(content, code, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.pkl").write_bytes(content)
-    with pytest.raises(DataError) as e:
+    with refused(DataError, code, "x.pkl", says) as e:
         make_split(pictures(6), file="x.pkl")
-    assert any(part in str(e.value) for part in message.split("|")) and "\n" not in str(e.value)
+    assert "\n" not in str(e.value)
     assert [p.name for p in tmp_path.iterdir()] == ["x.pkl"]

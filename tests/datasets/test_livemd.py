@@ -1,4 +1,4 @@
-"""LIVE Multiply Distorted: two parts with pictures of the same names, references that both share."""
+"""LIVE Multiply Distorted: two parts with images of the same names, references that both share."""
 
 import collections
 import csv
@@ -6,11 +6,13 @@ import csv
 import numpy as np
 import pytest
 import scipy.io
+from faulty import faulty
+from owners_rows import owners_only
 
-from jaxiqa.datasets import load
-from jaxiqa.errors import DataError
+from jaxiqa.datasets import checks, load
 
 
+@owners_only
 def test_scores_stay_with_their_pictures(tree, shared):
     d = load("livemd", tree("livemd"))
     with open(shared / "data/labels/icbcbicc_IQA-Dataset/LIVE_MD.txt") as f:
@@ -36,11 +38,12 @@ def test_types_and_levels(tree):
 
 
 def test_pictures_of_one_name_have_scores_of_their_own(tree):
-    by_id = {r.id: r for r in load("livemd", tree("livemd")).records}
-    first, second = by_id["blurjpeg/babygirl_blur1.bmp"], by_id["blurnoise/babygirl_blur1.bmp"]
-    assert first.mos != second.mos and first.reference == second.reference == "babygirl"
-    assert first.path == str(tree("livemd") / "Part 1/blurjpeg/babygirl_blur1.bmp")
-    assert second.path == str(tree("livemd") / "Part 2/blurnoise/babygirl_blur1.bmp")
+    d = load("livemd", tree("livemd"))
+    by_id, reference = {r.id: r for r in d.records}, d.records[0].reference
+    first, second = by_id[f"blurjpeg/{reference}_blur1.bmp"], by_id[f"blurnoise/{reference}_blur1.bmp"]
+    assert first.mos != second.mos and first.reference == second.reference == reference
+    assert first.path == str(tree("livemd") / f"Part 1/blurjpeg/{reference}_blur1.bmp")
+    assert second.path == str(tree("livemd") / f"Part 2/blurnoise/{reference}_blur1.bmp")
 
 
 def test_references_are_in_order_and_units_of_both_parts(tree):
@@ -63,16 +66,16 @@ def test_bad_labels(tree, tmp_path):
     scores = scipy.io.loadmat(tree("livemd") / "Part 2/Scores.mat")["DMOSscores"]
     names = scipy.io.loadmat(tree("livemd") / "Part 2/Imagelists.mat")["distimgs"]
     scores[0, 0], scores[0, 1] = np.nan, 101
+    twice = names[5, 0].item()
     names[4, 0], names[6, 0] = np.array(["babygirl_jpeg1.bmp"]), names[5, 0]
     scipy.io.savemat(home / "Scores.mat", {"DMOSscores": scores[:, :224]})
     scipy.io.savemat(home / "Imagelists.mat", {"distimgs": names})
-    with pytest.raises(DataError) as e:
+    expected = {
+        checks.NON_FINITE_LABELS: ["Part 2/Scores.mat entry 1 'nan'"],
+        checks.outside(0, 100): ["Part 2/Scores.mat entry 2 101.0"],
+        "blur1_noise1.bmp": ["Part 2/Imagelists.mat entry 5 babygirl_jpeg1.bmp"],
+        checks.REPEATED_ROWS: [f"Part 2/Imagelists.mat entry 7 {twice}"],
+        checks.WRONG_COUNTS: {"224 scores in Part 2/Scores.mat instead of 225"},
+    }
+    with faulty(tmp_path, expected):
         load("livemd", tmp_path)
-    for expected in [
-        "NaN or infinite: Part 2/Scores.mat entry 1 'nan'",
-        "outside 0..100: Part 2/Scores.mat entry 2 101.0",
-        "blur1_noise1.bmp: Part 2/Imagelists.mat entry 5 babygirl_jpeg1.bmp",
-        "has one already: Part 2/Imagelists.mat entry 7 babygirl_blur2_noise1.bmp",
-        "224 scores in Part 2/Scores.mat instead of 225",
-    ]:
-        assert expected in str(e.value)

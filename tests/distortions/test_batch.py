@@ -1,4 +1,4 @@
-"""Mixed batches: the same as picture by picture, one compile, any device count; and the host's draws."""
+"""Mixed batches equal single images, compile once and run on any number of devices; and the draws on the host."""
 
 import itertools
 
@@ -17,12 +17,12 @@ KEYS = jax.random.split(jax.random.key(0), BATCH)
 
 
 def assert_nearly_equal(a, b):
-    """A last bit may decide between two steps of a quantiser, in a few pixels."""
+    """In a few pixels the last bit may decide between two steps of a quantiser."""
     assert np.mean(np.abs(np.asarray(a) - np.asarray(b)) > 2e-5) < 1e-3
 
 
 @pytest.mark.parametrize("group", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_batch_is_picture_by_picture_and_compiles_once(group):
+def test_batch_equals_single_images_and_compiles_once(group):
     before = _distort_batch._cache_size()
     for step in range(2):
         type_B, level_B = draw(0, step, BATCH)
@@ -36,7 +36,7 @@ def test_batch_is_picture_by_picture_and_compiles_once(group):
     assert _distort_batch._cache_size() - before == 1
 
 
-def test_sharded_batch_is_that_of_one_device():
+def test_sharded_batch_equals_that_of_one_device():
     type_B, level_B = draw(0, 3, BATCH)
     mesh = jax.make_mesh((4, 1), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
     shard = lambda x: jax.device_put(x, NamedSharding(mesh, PartitionSpec(("data", "fsdp"))))  # noqa: E731
@@ -48,7 +48,7 @@ def test_sharded_batch_is_that_of_one_device():
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
-def test_groups_hold_every_picture_once(size):
+def test_groups_hold_every_image_once(size):
     rng = np.random.default_rng(size)
     for rows, batch in itertools.product((1, 5, 25), (1, 7, 40)):
         row_B = rng.integers(0, rows, batch)
@@ -74,7 +74,7 @@ def test_draws_are_balanced(bank, batch):
     assert {pair: drawn.count(pair) for pair in classes} == dict.fromkeys(classes, batch)
 
 
-def test_draws_depend_on_seed_and_step_alone():
+def test_draws_depend_only_on_seed_and_step():
     for a, b in zip(draw(1, 5, 32), draw(1, 5, 32), strict=True):
         np.testing.assert_array_equal(a, b)
     assert (draw(1, 5, 32)[0] != draw(2, 5, 32)[0]).any() and (draw(1, 5, 32)[0] != draw(1, 6, 32)[0]).any()
@@ -88,8 +88,8 @@ def test_wrong_calls_are_refused():
         distort_batch(IMAGES[0], type_B, level_B, KEYS)
     with pytest.raises(ValueError, match="unknown distortion number 26"):
         distort_batch(IMAGES, type_B + 25, level_B, KEYS)
-    with pytest.raises(ValueError, match="no multiple of 4"):
+    with pytest.raises(ValueError, match="multiple of 4"):
         draw(0, 0, 30, per_class=4)
     mesh = jax.make_mesh((4, 1), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
-    with pytest.raises(ValueError, match="no multiple of 4"):
+    with pytest.raises(ValueError, match="multiple of 4"):
         distort_batch(IMAGES[:6], type_B[:6], level_B[:6], KEYS[:6], mesh=mesh)

@@ -1,4 +1,4 @@
-"""One battery over the whole table: what every distortion promises, whatever it does."""
+"""The same tests for all distortions of the table."""
 
 import functools
 import itertools
@@ -16,7 +16,7 @@ HEIGHT, WIDTH = 67, 93
 
 every_type = pytest.mark.parametrize("row", DISTORTIONS, ids=lambda row: row.name)
 
-# Where a value lies between two steps of a quantiser, the last bit of it decides.
+# The last bit of a value decides if it lies between two steps of a quantiser.
 DECIDING = ("colour_quantisation", "jpeg2000", "jpeg", "quantisation")
 
 
@@ -34,7 +34,7 @@ KEYS = jax.random.split(jax.random.key(0), (7, 5))
 
 @functools.cache
 def render(row):
-    """All pictures at all levels, each with its own key, in one call: float32 (stretch off and on, 7, 5, H, W, 3)."""
+    """All images at all levels, each with its own key, in one call: float32 (stretch off and on, 7, 5, H, W, 3)."""
 
     def one(image, level, key):
         return jnp.stack([distort(image, row.name, level, key, stretch=stretch) for stretch in (False, True)])
@@ -45,13 +45,13 @@ def render(row):
 
 
 @every_type
-def test_any_picture_keeps_shape_and_range(row):
+def test_any_image_keeps_shape_and_range(row):
     result = render(row)
     assert result.shape == (2, 7, 5, HEIGHT, WIDTH, 3)
     assert result.dtype == np.float32
     assert np.isfinite(result).all()
     assert result.min() >= 0 and result.max() <= 1
-    if not row.random:  # a stretch must not make a picture out of rounding errors
+    if not row.random:  # a stretch must not make an image out of rounding errors
         assert np.ptp(result[:, :3], axis=(3, 4, 5)).max() < 1e-4
 
 

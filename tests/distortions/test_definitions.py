@@ -1,4 +1,4 @@
-"""Each type against its definition: statistics of the random ones, closed forms of the others."""
+"""Distortions against their definitions: statistics of the random types, closed forms of the others."""
 
 import jax
 import jax.numpy as jnp
@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from jaxiqa.distortions import distort, get_distortion
-from jaxiqa.distortions.blur import motion_kernel
-from jaxiqa.distortions.colour import lab_to_srgb, rgb_to_ycbcr, srgb_to_lab, ycbcr_to_rgb
+from jaxiqa.distortions.families.blur import motion_kernel
+from jaxiqa.distortions.families.colour import lab_to_srgb, rgb_to_ycbcr, srgb_to_lab, ycbcr_to_rgb
 
 LEVELS = (1, 2, 3, 4, 5)
 GREY = np.full((256, 256, 3), 0.5, np.float32)
 
 
 def draws(type):
-    """What each level makes of a grey picture, without stretch: (5, H, W, 3)."""
+    """Returns a grey image distorted at each level, without stretch: (5, H, W, 3)."""
     keys = jax.random.split(jax.random.key(3), 5)
     return np.stack([distort(GREY, type, level, keys[level - 1], stretch=False) for level in LEVELS])
 

@@ -1,4 +1,4 @@
-"""What contrastive pretraining draws, and what it calls the same."""
+"""The classes of contrastive pretraining, and the draws of them."""
 
 import collections
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxiqa.distortions import CONTRASTIVE, draw_classes, label_classes
-from jaxiqa.distortions.contrastive import IDENTITY
+from jaxiqa.distortions.crop_bank import IDENTITY
 
 
 def test_every_cell_has_one_class():
@@ -34,10 +34,10 @@ def test_a_batch_is_balanced(mode):
         assert len({(t, level) for t, level in zip(types.tolist(), levels.tolist(), strict=True)}) > len(classes)
 
 
-def test_all_classes_come_equally_often_and_depend_on_seed_and_step_alone():
+def test_all_classes_are_drawn_equally_often_and_depend_only_on_seed_and_step():
     classes = label_classes("type_level")
     seen = collections.Counter(c for step in range(117) for c in set(draw_classes(0, step, 64, classes)[2].tolist()))
-    assert max(seen.values()) - min(seen.values()) <= 1 + 32 // 10  # a class may come twice in a batch of two packs
+    assert max(seen.values()) - min(seen.values()) <= 1 + 32 // 10  # a batch of two packs may have a class twice
     first, again, other = (draw_classes(1, step, 32, classes) for step in (7, 7, 8))
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
     assert (first[2] != other[2]).any()

@@ -1,4 +1,4 @@
-"""PSNR against what the public MATLAB code (under Octave), KADID-10k's owners and the real JPEG codec made."""
+"""PSNR against images of the public MATLAB code (in Octave), of KADID-10k's owners and of the real JPEG codec."""
 
 import itertools
 
@@ -44,7 +44,7 @@ def test_kadid_owners_gaussian_blur(shared, level):
     assert score >= 60
 
 
-@pytest.mark.parametrize("size", [(67, 93), (86, 72)])  # odd; even, but no multiple of 16
+@pytest.mark.parametrize("size", [(67, 93), (86, 72)])  # odd; even, but not a multiple of 16
 def test_device_jpeg_is_the_codec(size):
     y, x = np.mgrid[: size[0], : size[1]] / 20
     smooth = np.stack([np.sin(x + y), np.cos(2 * x - y), np.sin(x * y / 3)], axis=-1)

@@ -1,4 +1,4 @@
-"""Does more of a distortion do more harm: the order of KADID-10k's mean scores, and the codecs' losses."""
+"""Higher levels are worse: PSNR follows the order of KADID-10k's mean scores, and losses follow those of the codecs."""
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 from skimage.data import coffee
 
-from jaxiqa.datasets.sample import KADID_MEANS
+from jaxiqa.datasets.readers.sample import KADID_MEANS
 from jaxiqa.distortions import DISTORTIONS, distort, distort_exact, get_distortion
 
 LEVELS = (1, 2, 3, 4, 5)
 
-# Pairs of levels on which PSNR does not agree with the viewers. 5: the table is not monotone here (1.85, 1.86). 18 and
-# 25: brighter and darker, softer and harder contrast, which PSNR weighs differently. 21: the middle levels drop other
-# rows and columns, hardly more of them (MATLAB's own pictures have this order).
+# Pairs of levels on which PSNR disagrees with viewers. 5: the mean scores are not monotone here (1.85, 1.86). 18 and
+# 25: PSNR weighs brighter and darker, softer and harder contrast differently. 21: the middle levels drop different rows
+# and columns, but hardly more (MATLAB's own images have this order).
 EXCEPT = {
     "colour_shift": {(4, 5)},
     "mean_shift": {(1, 5), (2, 4)},

@@ -1,4 +1,4 @@
-"""Colour quantisation and multi-level Otsu against other ways to the same end."""
+"""Colour quantisation and multi-level Otsu against other implementations."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +8,7 @@ from skimage.data import coffee
 from skimage.filters import threshold_multiotsu
 
 from jaxiqa.distortions import distort, distort_exact, get_distortion
-from jaxiqa.distortions.thresholds import BINS, otsu_cuts
+from jaxiqa.distortions.families.thresholds import BINS, otsu_cuts
 
 LEVELS = (1, 2, 3, 4, 5)
 PICTURE = coffee()[100:292, 100:356]
@@ -38,7 +38,7 @@ def test_palette_is_as_good_as_pillows(level):
 def test_dither_keeps_the_local_mean():
     result = np.asarray(distort(PICTURE01, 6, 5, None, stretch=False))
     blocks = lambda x: x.reshape(12, 16, 16, 16, 3).mean(axis=(1, 3))  # noqa: E731
-    inside = np.abs(blocks(PICTURE01) - 0.5) < 0.3  # what no mixture of the palette gives lies outside
+    inside = np.abs(blocks(PICTURE01) - 0.5) < 0.3  # colours outside the palette's hull cannot be mixed
     assert np.sqrt(np.mean((blocks(result) - blocks(PICTURE01))[inside] ** 2)) < 0.03
 
 
@@ -82,7 +82,7 @@ def variance_within(counts, cuts):
 
 
 def best_variance_within(counts, classes):
-    """By dynamic programming, in double precision, over the variance itself."""
+    """Returns the best variance by dynamic programming over the variance itself, in double precision."""
     p, m, s = (np.concatenate([[0], np.cumsum(counts * np.arange(BINS, dtype=np.float64) ** k)]) for k in range(3))
     with np.errstate(invalid="ignore", divide="ignore"):
         cost = (s[None] - s[:, None]) - (m[None] - m[:, None]) ** 2 / (p[None] - p[:, None])

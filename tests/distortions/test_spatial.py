@@ -1,4 +1,4 @@
-"""Types that move or hide pixels, and the shift of one channel: what they move, how far, how much."""
+"""Distortions that move or hide pixels, and colour_shift: which pixels they move and how far."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxiqa.distortions import distort, get_distortion
-from jaxiqa.distortions.spatial import BLOCK, PATCH, colour_block, jitter
+from jaxiqa.distortions.families.spatial import BLOCK, PATCH, colour_block, jitter
 
 LEVELS = (1, 2, 3, 4, 5)
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def test_jitter_moves_pixels_by_five_offsets(level):
     moved = (at("jitter", level, ramps, KEYS[:4]) - ramps)[:, 16:-16, 16:-16] * 128
     deviation = get_distortion("jitter").levels[level - 1]
     rows, columns = moved[..., 0], moved[..., 1]
-    # A pixel takes its value from where five offsets lead; the later ones land between pixels, which averages them.
+    # A pixel takes its value from five offsets on; later offsets land between pixels, and interpolation averages them.
     for part in (rows, columns):
         assert abs(part.mean()) < 0.02 * deviation + 0.005
         assert 0.6 * np.sqrt(5) * deviation < part.std() < 1.02 * np.sqrt(5) * deviation
@@ -65,7 +65,7 @@ def test_blocks_are_counted(level):
     assert area.max() <= count and area.max() > count - 1.5
     places = (384 - BLOCK + 1) * (512 - BLOCK + 1)
     assert area.mean() > count * (1 - count * BLOCK**2 * 4 / places)
-    assert changed.any(axis=0).mean() > 0.1 * count / 2  # not always at the same places
+    assert changed.any(axis=0).mean() > 0.1 * count / 2  # the places differ
 
 
 def test_blocks_are_of_one_uniform_colour():

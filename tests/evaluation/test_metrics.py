@@ -42,9 +42,9 @@ def test_perfect_agreement_is_exactly_one():
 
 
 BAD = {
-    "no picture": ([], []),
-    "one picture": ([1.0], [2.0]),
-    "two pictures": ([1.0, 2.0], [2.0, 3.0]),
+    "no image": ([], []),
+    "one image": ([1.0], [2.0]),
+    "two images": ([1.0, 2.0], [2.0, 3.0]),
     "constant prediction": ([0.1] * 9, list(range(9))),
     "constant labels": (list(range(9)), [3.3] * 9),
     "nan prediction": ([1.0, np.nan, 3.0, 4.0], [1, 2, 3, 4]),
@@ -71,12 +71,12 @@ def test_rmse_needs_no_spread():
 @pytest.mark.parametrize("metric", [*CORRELATIONS, rmse, all_metrics])
 @pytest.mark.parametrize("shapes", [((4,), (5,)), ((4, 1), (4,)), ((4, 1), (4, 1)), ((), ())])
 def test_lengths_must_match(metric, shapes):
-    with pytest.raises(ValueError, match="two lists of one length"):
+    with pytest.raises(ValueError, match="two lists of equal length"):
         metric(*(np.ones(shape) for shape in shapes))
 
 
 def test_unknown_fit_is_refused():
-    with pytest.raises(ValueError, match="'logistic3' is none of logistic4, logistic5"):
+    with pytest.raises(ValueError, match="'logistic3' is not one of logistic4, logistic5"):
         plcc(PRED, MOS, "logistic3")
 
 
@@ -117,7 +117,7 @@ def test_a_falling_curve_and_wild_scores():
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 6, 8])
-def test_few_pictures(n):
+def test_few_images(n):
     """A curve through as many points as it has parameters would always be perfect."""
     for kind, parameters in (("logistic4", 4), ("logistic5", 5)):
         value = plcc(PRED[:n], MOS[:n], kind)

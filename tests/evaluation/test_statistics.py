@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from jaxiqa.evaluation import metrics
-from jaxiqa.evaluation.statistics import METRICS, bootstrap, paired, variance_f_test, wilcoxon
+from jaxiqa.evaluation.metrics import SCALE_FREE
+from jaxiqa.evaluation.statistics import bootstrap, paired, variance_f_test, wilcoxon
 
 RNG = np.random.default_rng(0)
 MOS = RNG.normal(size=60).round(1)  # with ties
@@ -14,15 +15,15 @@ GROUPS = [f"content{i % 12}" for i in range(60)]
 
 
 @pytest.mark.parametrize("groups", [None, GROUPS])
-def test_every_resample_has_the_value_of_the_metric_on_the_drawn_pictures(groups, monkeypatch):
-    """Drawn as documented, every picture written out as often as it was drawn."""
+def test_every_resample_has_the_value_of_the_metric_on_the_drawn_images(groups, monkeypatch):
+    """Drawn as documented, every image written out as often as it was drawn."""
     seen = []
     quantile = np.quantile
     monkeypatch.setattr(np, "quantile", lambda values, q: (seen.append(values), quantile(values, q))[1])
-    found = bootstrap(PRED, MOS, groups, METRICS, samples=40, seed=3)
+    found = bootstrap(PRED, MOS, groups, SCALE_FREE, samples=40, seed=3)
     units = np.arange(60) if groups is None else np.unique(groups, return_inverse=True)[1]
     drawn = np.random.default_rng(3).integers(0, units.max() + 1, (40, units.max() + 1))
-    for metric, values in zip(METRICS, seen, strict=True):
+    for metric, values in zip(SCALE_FREE, seen, strict=True):
         function = getattr(metrics, metric)
         resamples = [np.concatenate([np.flatnonzero(units == unit) for unit in row]) for row in drawn]
         np.testing.assert_allclose(values, [function(PRED[r], MOS[r]) for r in resamples], atol=1e-12)
@@ -51,7 +52,7 @@ def test_results_depend_on_the_seed_alone_and_confidence_widens():
 
 
 @pytest.mark.slow
-def test_coverage_by_picture():
+def test_coverage_by_image():
     """Bivariate normal scores, whose true correlations are known: 95 % intervals hold them about 95 times in 100."""
     rng, n, trials = np.random.default_rng(4), 80, 400
     true = {"plcc": 0.8, "srcc": 6 / np.pi * np.arcsin(0.8 / 2), "krcc": 2 / np.pi * np.arcsin(0.8)}
@@ -59,28 +60,28 @@ def test_coverage_by_picture():
     for trial in range(trials):
         mos = rng.normal(size=n)
         pred = 0.8 * mos + 0.6 * rng.normal(size=n)
-        for metric, interval in bootstrap(pred, mos, None, METRICS, 300, trial).items():
+        for metric, interval in bootstrap(pred, mos, None, SCALE_FREE, 300, trial).items():
             hits[metric] += interval.low <= true[metric] <= interval.high
     assert all(0.92 <= hit / trials <= 0.98 for hit in hits.values()), hits
 
 
 @pytest.mark.slow
 def test_coverage_by_content():
-    """Errors that all versions of a content share: drawing contents covers, drawing pictures would not."""
+    """Errors that all versions of a content share: drawing contents covers, drawing images would not."""
     rng, contents, versions, trials = np.random.default_rng(5), 40, 10, 300
     groups = np.repeat(np.arange(contents), versions)
-    true, by_content, by_picture = 1 / np.sqrt(1.5), 0, 0
+    true, by_content, by_image = 1 / np.sqrt(1.5), 0, 0
     for trial in range(trials):
         mos = rng.normal(size=contents * versions)
         shared = rng.normal(0, np.sqrt(0.5), contents)[groups]
         mos_level = rng.normal(0, 1, contents)[groups]  # contents differ in quality, too
         mos = np.sqrt(0.5) * (mos + mos_level)
-        for kind, chosen in (("content", groups), ("picture", None)):
+        for kind, chosen in (("content", groups), ("image", None)):
             interval = bootstrap(mos + shared, mos, chosen, ("plcc",), 300, trial)["plcc"]
             hit = interval.low <= true <= interval.high
-            by_content, by_picture = by_content + (kind == "content") * hit, by_picture + (kind == "picture") * hit
+            by_content, by_image = by_content + (kind == "content") * hit, by_image + (kind == "image") * hit
     assert 0.90 <= by_content / trials <= 0.98, by_content / trials
-    assert by_picture / trials < 0.75, by_picture / trials
+    assert by_image / trials < 0.75, by_image / trials
 
 
 def test_paired_difference():
@@ -88,7 +89,7 @@ def test_paired_difference():
     mos = rng.normal(size=300)
     hard = rng.normal(size=300)  # an error that both make
     good, bad = mos + hard + 0.2 * rng.normal(size=300), mos + hard + 0.8 * rng.normal(size=300)
-    found = paired(good, bad, mos, metrics=METRICS)
+    found = paired(good, bad, mos, metrics=SCALE_FREE)
     for metric, difference in found.items():
         function = getattr(metrics, metric)
         assert difference.value == pytest.approx(function(good, mos) - function(bad, mos))
@@ -114,7 +115,7 @@ def test_p_of_the_paired_difference_is_uniform_without_one():
 def test_a_resample_without_a_correlation_does_not_count():
     """Three contents, two of them constant at the same value: the rest of the resamples are undefined."""
     mos, groups = [1, 1, 1, 1, 2, 3], [0, 0, 1, 1, 2, 2]
-    interval = bootstrap([1, 1, 1, 1, 5, 7], mos, groups, METRICS, samples=900)
+    interval = bootstrap([1, 1, 1, 1, 5, 7], mos, groups, SCALE_FREE, samples=900)
     assert {i.samples for i in interval.values()} == {interval["srcc"].samples}
     assert interval["srcc"].samples / 900 == pytest.approx(1 - (2 / 3) ** 3, abs=0.05)
     assert np.isfinite([i.low for i in interval.values()]).all()
@@ -132,11 +133,11 @@ REFUSED = [
     (([1, 1, 1, 1], [1, 2, 3, 4]), "all predicted scores are 1"),
     (([1, 2, 3, 4], [3, 3, 3, 3]), "all opinion scores are 3"),
     (([1, 2, np.nan, np.inf], [1, 2, 3, 4]), "2 of the predicted scores are not finite"),
-    (([1, 2], [1, 2]), "needs 3 or more pictures to draw from, not 2"),
+    (([1, 2], [1, 2]), "needs 3 or more images to draw from, not 2"),
     (([1, 2, 3, 4], [1, 2, 3, 4], ["a", "a", "b", "b"]), r"3 or more groups \(contents\) to draw from, not 2"),
-    (([1, 2, 3], [1, 2, 3, 4]), "must be lists of one length"),
+    (([1, 2, 3], [1, 2, 3, 4]), "must be lists of equal length"),
     (([1, 2, 3], [1, 2, 3], ["a", "b"]), "and 2 groups"),
-    (([1, 2, 3], [1, 2, 4], None, ("rmse",)), "'rmse' is none of srcc, plcc, krcc"),
+    (([1, 2, 3], [1, 2, 4], None, ("rmse",)), "'rmse' is not one of srcc, plcc, krcc"),
 ]
 
 
@@ -208,7 +209,7 @@ def test_heavy_tails_are_called_so():
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        ([1, 2], [1, 2], "3 or more pictures"),
+        ([1, 2], [1, 2], "3 or more images"),
         ([1, 2, 3], [1, 2, 3, 4], "not 3 and 4"),
         ([1, 1, 1], [1, 2, 3], "all equal"),
         ([1, 2, 3], [1, 2, np.nan], "not finite"),

@@ -20,10 +20,10 @@ from small_state import META, copied, damage, files_of, make_state, same, save_s
 from tiny_run import ROOT, make_config, options, run_many, start_training, write_pictures
 
 from jaxiqa.errors import DiskFull, NonFiniteError, WorkdirInUse
-from jaxiqa.runs import lock
+from jaxiqa.runs import workdir_lease
 from jaxiqa.runs.checkpoint import Checkpoints, Saved
-from jaxiqa.runs.lock import WorkdirLease
 from jaxiqa.runs.log import read_metrics
+from jaxiqa.runs.workdir_lease import WorkdirLease
 from jaxiqa.training import sharding
 from tests.faults.test_damaged_checkpoints import damaged_file, flips_in_small_files
 from tests.faults.test_golden_runs import VERSIONS, loss_difference, score_difference
@@ -220,7 +220,12 @@ def locked() -> tuple[str, bool]:
     first.communicate()
     for _ in range(10):
         dead, folder = subprocess.Popen(["sleep", "60"]), scratch()
-        about = {**lock._about_us(), "pid": dead.pid, "started": lock._started(dead.pid), "token": "another"}
+        about = {
+            **workdir_lease._about_us(),
+            "pid": dead.pid,
+            "started": workdir_lease._started(dead.pid),
+            "token": "another",
+        }
         (folder / "lock").write_text(json.dumps(about))
         try:
             with WorkdirLease(folder):
@@ -334,7 +339,7 @@ def every_position() -> tuple[str, bool]:
 def absent() -> tuple[str, bool]:
     """A process that does not come, and one that dies."""
     late, pictures = zip(*missing_process(scratch(), 10), strict=True), write_pictures(scratch())
-    return _met(*late, *(killed_process(scratch(), pictures, victim) for victim in (0, 1)))
+    return _met(*late, *zip(*killed_process(scratch(), pictures), strict=True))
 
 
 # bar, what is required, function
@@ -352,7 +357,7 @@ BARS = [
     ("R3", "the same of a step with a best one before it; flips in every small file change no state", small_files),
     ("R4", "newest valid step restored, warned at once, 0 left-overs", full_disk),
     ("R5", "10/10 refused, 0 files written, 10/10 stale locks taken over", locked),
-    ("R6", "1 -> 2 -> 4 -> 1 devices: the same pictures, losses to 1e-5", moved),
+    ("R6", "1 -> 2 -> 4 -> 1 devices: the same images, losses to 1e-5", moved),
     ("meshes", "data and fsdp: losses to 1e-5, moments sharded, 0.98 of the state donated", meshes),
     ("R10", "20/20 typos caught, >= 18 with the right key, < 5 s", typos),
     ("R11", "stops within the log interval, batch named, last good step intact", nonfinite),

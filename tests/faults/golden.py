@@ -42,7 +42,7 @@ def train(workdir, pictures) -> list[float]:
 
 
 def scores(checkpoint, pictures) -> dict[str, float]:
-    """The score of every picture, by name, as jaxiqa.score gives it."""
+    """The score of every image, by name, as jaxiqa.score gives it."""
     from tiny_run import run_program
 
     with tempfile.TemporaryDirectory() as folder:

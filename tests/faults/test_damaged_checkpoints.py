@@ -4,11 +4,13 @@ import contextlib
 import errno
 import json
 import pathlib
+import re
 import shutil
 
 import jax
 import numpy as np
 import pytest
+from refused import refused
 from small_state import META, copied, damage, files_of, make_state, same, save_steps, shapes_of
 
 from jaxiqa.errors import CheckpointError
@@ -54,7 +56,11 @@ def test_a_flipped_bit_is_found(saved, tmp_path, capsys):
     step, state = resume(workdir)
     assert step == 4 and same(state, make_state(4))
     (line,) = capsys.readouterr().out.splitlines()
-    assert "checkpoint of step 6 is damaged" in line and "from step 4, 2 steps are redone" in line
+    assert line.startswith("warning") and re.findall(r"step (\d+)|(\d+) steps", line) == [
+        ("6", ""),
+        ("4", ""),
+        ("", "2"),
+    ]
     assert (workdir / "quarantine" / "step_6" / files_of(saved, 6)[0]).exists()
     assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["2", "4"]
 
@@ -67,7 +73,7 @@ def test_the_array_is_named(tmp_path, capsys):
     stored["sha256"] = digests.of_json({k: v for k, v in stored.items() if k != "sha256"})
     path.write_text(json.dumps(stored))
     assert resume(tmp_path)[0] == 1
-    assert "damaged (batch_stats/norm/mean is not what was saved)" in capsys.readouterr().out
+    assert "batch_stats/norm/mean" in capsys.readouterr().out
 
 
 def damaged_file(saved, folder, name: str, how: str) -> int:
@@ -90,7 +96,7 @@ def damaged_file(saved, folder, name: str, how: str) -> int:
 def test_every_kind_of_file(saved, tmp_path, how, capsys):
     for name in files_of(saved, 6):
         step = damaged_file(saved, tmp_path, name, how)
-        assert capsys.readouterr().out.count("is damaged") == (step == 4)
+        assert capsys.readouterr().out.count("warning") == (step == 4)
 
 
 @pytest.mark.parametrize("how", ["emptied", "junk"])
@@ -125,9 +131,9 @@ def test_all_damaged_is_exit_4_and_restarts_on_request_only(saved, tmp_path, cap
     workdir = copied(saved, tmp_path / "w")
     for step in (2, 4, 6):
         damage(workdir / "checkpoints" / str(step) / files_of(saved, step)[0], "halved")
-    with pytest.raises(CheckpointError, match=r"no checkpoint that can be restored \(step 2: .*; step 4: .*; step 6: "):
+    with refused(CheckpointError, "damaged", workdir, "step 2: ", "step 4: ", "step 6: ", "--allow_restart"):
         resume(workdir)
-    with pytest.raises(CheckpointError, match=r"found at an earlier start.*step_2, step_4, step_6.*--allow_restart"):
+    with refused(CheckpointError, "damaged", workdir, "step_2, step_4, step_6", "--allow_restart"):
         resume(workdir)
     assert resume(workdir, allow_restart=True) == (0, None)
 
@@ -136,7 +142,7 @@ def test_another_models_state_is_no_damage(saved, tmp_path):
     workdir = copied(saved, tmp_path / "w")
     with (
         Checkpoints(workdir, META) as checkpoints,
-        pytest.raises(CheckpointError, match=r"another model's state \(.*is \[300, 8\] there, \[400, 8\] here\)"),
+        refused(CheckpointError, "mismatch", workdir / "checkpoints" / "6", "[300, 8]", "[400, 8]"),
     ):
         checkpoints.resume(shapes_of(make_state(0, 400)))
     assert not (workdir / "quarantine").exists()
@@ -152,7 +158,7 @@ def test_want_of_memory_or_network_is_no_damage(saved, tmp_path, cause, monkeypa
     with (
         Checkpoints(workdir, META) as checkpoints,
         monkeypatch.context() as patch,
-        pytest.raises(CheckpointError, match=f"cannot be read now .{cause}.; it was left where it is"),
+        refused(CheckpointError, "unreadable", workdir / "checkpoints" / "6", cause),
     ):
         patch.setattr("jaxiqa.runs.checkpoint.ocp.load", load)
         checkpoints.resume(shapes_of(make_state(0)))
@@ -170,7 +176,7 @@ def test_small_files_that_a_disk_does_not_give_are_no_damage(saved, tmp_path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(Disk, "read", give)
-        with pytest.raises(CheckpointError, match=r"6 cannot be read now \(Stale file handle\); it was left"):
+        with refused(CheckpointError, "unreadable", workdir / "checkpoints" / "6", "Stale file handle"):
             resume(workdir)
     assert not (workdir / "quarantine").exists() and resume(workdir)[0] == 6
 
@@ -180,12 +186,12 @@ def test_readers_refuse_and_move_nothing(saved, tmp_path):
     path = workdir / "checkpoints" / "2" / files_of(saved, 2)[0]
     damage(path, f"flip {path.stat().st_size // 2}")
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    with pytest.raises(CheckpointError, match=r"checkpoints/2 is damaged \(.*\); name another --step: 4, 6"):
+    with refused(CheckpointError, "damaged", workdir / "checkpoints" / "2", "--step", "4, 6"):
         Saved(workdir).load(("params", "opt_state"), device)  # the best step
     good = Saved(workdir, 4).load(("params", "ema"), device)
     assert same(good["params"], make_state(4).params) and same(good["ema"], make_state(4).ema)
     (workdir / "checkpoints" / "6" / "_CHECKPOINT_METADATA").write_text("")
-    with pytest.raises(CheckpointError, match=r"checkpoints/6 is damaged \(_CHECKPOINT_METADATA cannot be read\)"):
+    with refused(CheckpointError, "damaged", workdir / "checkpoints" / "6", "_CHECKPOINT_METADATA"):
         Saved(workdir)  # it might have been the best
     assert not (workdir / "quarantine").exists()
 
@@ -226,9 +232,9 @@ def test_where_folders_cannot_be_renamed_a_marker_says_so(saved, tmp_path, monke
     path = workdir / "checkpoints" / "6" / files_of(saved, 6)[0]
     damage(path, f"flip {path.stat().st_size // 2}")
     assert [resume(workdir)[0] for _ in range(2)] == [4, 4]
-    assert path.exists() and "not what was saved" in (workdir / "quarantine" / "step_6").read_text()
+    assert path.exists() and "conv/kernel" in (workdir / "quarantine" / "step_6").read_text()
     assert Saved(workdir, 4).step == 4
-    with pytest.raises(CheckpointError, match="has no step 6"):
+    with refused(CheckpointError, "not_found", workdir, "step 6"):
         Saved(workdir, 6)
     with Checkpoints(workdir, META) as checkpoints:
         checkpoints.resume(shapes_of(make_state(0)))

@@ -8,10 +8,11 @@ import subprocess
 import time
 
 import pytest
+from refused import refused
 
 from jaxiqa.errors import ConfigError, WorkdirInUse
-from jaxiqa.runs import lock
-from jaxiqa.runs.lock import WorkdirLease
+from jaxiqa.runs import workdir_lease
+from jaxiqa.runs.workdir_lease import WorkdirLease
 
 FILES = ["lease", "lock"]  # of this version, and of 0.1.0
 
@@ -24,10 +25,14 @@ def take(workdir) -> None:
 def leave(path, about: dict) -> None:
     """What another process would have written."""
     container = "?pidns-1" if about.get("namespace") == "pid:[1]" else ""
-    boot = int(about["boot"].replace("-", ""), 16) if about["boot"] == lock._about_us()["boot"] else len(about["boot"])
+    boot = (
+        int(about["boot"].replace("-", ""), 16)
+        if about["boot"] == workdir_lease._about_us()["boot"]
+        else len(about["boot"])
+    )
     start = boot << 64 | int(about["started"])
     who = f"pid={about['pid']}\nhost={about['host']}{container}\nstart={start}"
-    lines = f"filelock/2\n{who}\nmode=lease\ntoken=a\nduration={lock._LEASE_SECONDS}\n"
+    lines = f"filelock/2\n{who}\nmode=lease\ntoken=a\nduration={workdir_lease._LEASE_SECONDS}\n"
     text = json.dumps(about)
     path.write_text(text if path.name == "lock" else f"{lines}about={text}\n")
 
@@ -36,7 +41,12 @@ def leave(path, about: dict) -> None:
 def held(request, tmp_path):
     """The file of a run in another process, and the process."""
     process = subprocess.Popen(["sleep", "60"])
-    about = {**lock._about_us(), "pid": process.pid, "started": lock._started(process.pid), "token": "another"}
+    about = {
+        **workdir_lease._about_us(),
+        "pid": process.pid,
+        "started": workdir_lease._started(process.pid),
+        "token": "another",
+    }
     leave(tmp_path / request.param, about)
     yield tmp_path / request.param, process, about
     process.kill()
@@ -45,16 +55,16 @@ def held(request, tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(lock, "_LEASE_SECONDS", 0.5)
-    monkeypatch.setattr(lock, "_MOMENT", 0.05)
+    monkeypatch.setattr(workdir_lease, "_BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(workdir_lease, "_LEASE_SECONDS", 0.5)
+    monkeypatch.setattr(workdir_lease, "_MOMENT", 0.05)
 
 
 def test_the_second_run_is_refused_and_writes_nothing(held):
     path, process, _ = held
     before = {p.name: p.stat().st_mtime_ns for p in [path.parent, *path.parent.iterdir()]}
     for _ in range(10):
-        with pytest.raises(WorkdirInUse, match=rf"in use by process {process.pid} on .* since .* UTC; wait for it"):
+        with refused(WorkdirInUse, "in_use", "", str(path.parent), f"process {process.pid} on", " UTC", "--workdir"):
             take(path.parent)
     assert {p.name: p.stat().st_mtime_ns for p in [path.parent, *path.parent.iterdir()]} == before
     assert WorkdirInUse.exit_code == 6
@@ -100,11 +110,11 @@ def test_who_is_dead(held, monkeypatch, capsys, quick, changes, shortest, longes
         shortest, longest = 0.5, 0.6
     now = time.monotonic()
     clock = [0.0]
-    monkeypatch.setattr(lock.time, "monotonic", lambda: now + clock[0])
-    monkeypatch.setattr(lock.time, "sleep", lambda seconds: clock.append(clock.pop() + seconds))
+    monkeypatch.setattr(workdir_lease.time, "monotonic", lambda: now + clock[0])
+    monkeypatch.setattr(workdir_lease.time, "sleep", lambda seconds: clock.append(clock.pop() + seconds))
     take(path.parent)
     assert shortest <= round(clock[0], 6) <= longest
-    waits = re.findall(r"is locked by process \d+ on .* since .* UTC: waiting up to \d+ s", capsys.readouterr().out)
+    waits = re.findall(r"process \d+ on .* since .* UTC.* \d+ s", capsys.readouterr().out)
     assert len(waits) == bool(longest > 0.05)
     assert not list(path.parent.iterdir())
 
@@ -140,8 +150,8 @@ def test_one_that_renews_its_lease_lives_whatever_its_clock_says(held, monkeypat
     path, _, about = held
     about = about | {"host": "elsewhere"} | ({} if beat is None else {"beat": beat})
     leave(path, about)
-    monkeypatch.setattr(lock.time, "sleep", lambda _: leave(path, about | {"beat": 1.0}))
-    with pytest.raises(WorkdirInUse, match=rf"in use by .* on elsewhere .*remove .*{path.name}"):
+    monkeypatch.setattr(workdir_lease.time, "sleep", lambda _: leave(path, about | {"beat": 1.0}))
+    with refused(WorkdirInUse, "in_use", "", " on elsewhere ", str(path)):
         take(path.parent)
 
 
@@ -150,7 +160,7 @@ def test_a_lock_of_an_older_version_goes_by_its_beat(held, monkeypatch, quick):
     path, _, about = held
     del about["namespace"]
     leave(path, about | {"started": "1"})
-    monkeypatch.setattr(lock.time, "sleep", lambda _: leave(path, about | {"beat": 1.0}))
+    monkeypatch.setattr(workdir_lease.time, "sleep", lambda _: leave(path, about | {"beat": 1.0}))
     with pytest.raises(WorkdirInUse):
         take(path.parent)
 
@@ -170,8 +180,10 @@ def test_it_is_renewed_and_removed_whatever_happens(tmp_path, quick):
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("text", ["{", "[]", "[1]", '"pid"', "{}", "\0", ""])
 def test_what_no_run_has_written_is_of_no_run(tmp_path, monkeypatch, name, text):
-    monkeypatch.setattr(lock, "_BEAT_SECONDS", 2.0)
-    monkeypatch.setattr(lock, "_LEASE_SECONDS", 2.5)  # filelock looks for two seconds whether it is being written
+    monkeypatch.setattr(workdir_lease, "_BEAT_SECONDS", 2.0)
+    monkeypatch.setattr(
+        workdir_lease, "_LEASE_SECONDS", 2.5
+    )  # filelock looks for two seconds whether it is being written
     (tmp_path / name).write_text(text)
     take(tmp_path)
     assert not list(tmp_path.iterdir())
@@ -185,5 +197,5 @@ def test_other_processes_of_a_run_leave_it_to_the_first(tmp_path):
 
 def test_a_workdir_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"--workdir .*file/w cannot be written \(.*\); name another folder"):
+    with refused(ConfigError, "unwritable", "--workdir", str(tmp_path / "file" / "w")):
         take(tmp_path / "file" / "w")

@@ -6,25 +6,26 @@ import time
 
 import pytest
 from etils import epath
+from refused import refused
 from small_state import META, make_state
-from tiny_run import make_config
+from tiny_run import CNNIQA, make_config
 
 from jaxiqa.errors import WorkdirInUse
-from jaxiqa.runs import lock
+from jaxiqa.runs import workdir_lease
 from jaxiqa.runs.checkpoint import Checkpoints
-from jaxiqa.runs.lock import WorkdirLease
 from jaxiqa.runs.run import Run
-from jaxiqa.runs.step_folders import find_steps
+from jaxiqa.runs.saved_steps import find_steps
+from jaxiqa.runs.workdir_lease import WorkdirLease
 from jaxiqa.train import train
 
-OTHER = {**lock._about_us(), "host": "elsewhere", "pid": 7, "token": "another"}
-TAKEN = r"was taken over by process 7 on elsewhere since .* \(was this run suspended"
+OTHER = {**workdir_lease._about_us(), "host": "elsewhere", "pid": 7, "token": "another"}
+TAKEN = ("in_use", "", "taken over", "process 7 on elsewhere", OTHER["since"])
 
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
-    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(lock, "_MOMENT", 0.05)
+    monkeypatch.setattr(workdir_lease, "_BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(workdir_lease, "_MOMENT", 0.05)
 
 
 def wait_for(condition) -> None:
@@ -45,7 +46,7 @@ def holder(workdir) -> dict:
 
 
 def test_it_is_told_when_it_asks(tmp_path):
-    with pytest.raises(WorkdirInUse, match=TAKEN), WorkdirLease(tmp_path) as lease:
+    with refused(WorkdirInUse, *TAKEN), WorkdirLease(tmp_path) as lease:
         lease.check()
         take_away(tmp_path)
         wait_for(lambda: lease._claim.is_lost)
@@ -56,40 +57,40 @@ def test_it_is_told_when_it_asks(tmp_path):
 
 def test_one_that_was_suspended_is_told_when_it_wakes(tmp_path, monkeypatch):
     """Before the thread that renews its lease has noticed."""
-    monkeypatch.setattr(lock, "_BEAT_SECONDS", 100.0)
-    with pytest.raises(WorkdirInUse, match=TAKEN), WorkdirLease(tmp_path) as lease:
+    monkeypatch.setattr(workdir_lease, "_BEAT_SECONDS", 100.0)
+    with refused(WorkdirInUse, *TAKEN), WorkdirLease(tmp_path) as lease:
         take_away(tmp_path)
         now = time.time()
-        monkeypatch.setattr(lock.time, "time", lambda: now + 101.0)
+        monkeypatch.setattr(workdir_lease.time, "time", lambda: now + 101.0)
         assert not lease._claim.is_lost
         lease.check()
 
 
 def test_each_step_may_ask(tmp_path, monkeypatch):
     """The disk is asked once in a beat."""
-    looks, loss = [], lock._OnDisk.loss
-    monkeypatch.setattr(lock, "_BEAT_SECONDS", 30.0)
-    monkeypatch.setattr(lock._OnDisk, "loss", lambda self: looks.append(1) or loss(self))
+    looks, loss = [], workdir_lease._OnDisk.loss
+    monkeypatch.setattr(workdir_lease, "_BEAT_SECONDS", 30.0)
+    monkeypatch.setattr(workdir_lease._OnDisk, "loss", lambda self: looks.append(1) or loss(self))
     with WorkdirLease(tmp_path) as lease:
         now = time.time()
         for seconds in range(100):
-            monkeypatch.setattr(lock.time, "time", lambda seconds=seconds: now + seconds)
+            monkeypatch.setattr(workdir_lease.time, "time", lambda seconds=seconds: now + seconds)
             lease.check()
         assert len(looks) == 3
 
 
 def test_one_that_was_asleep_waits_until_it_is_renewed(tmp_path, monkeypatch):
     """Before, another run may take what has expired right after a look at it."""
-    monkeypatch.setattr(lock, "_MOMENT", 0.5)
+    monkeypatch.setattr(workdir_lease, "_MOMENT", 0.5)
     with WorkdirLease(tmp_path) as lease:
         now, renewed = time.time(), os.stat(tmp_path / "lease").st_mtime_ns
-        monkeypatch.setattr(lock.time, "time", lambda: now + 120.0)
+        monkeypatch.setattr(workdir_lease.time, "time", lambda: now + 120.0)
         lease.check()
         assert os.stat(tmp_path / "lease").st_mtime_ns > renewed
 
 
 def test_it_is_told_at_the_end(tmp_path):
-    with pytest.raises(WorkdirInUse, match=TAKEN), WorkdirLease(tmp_path):
+    with refused(WorkdirInUse, *TAKEN), WorkdirLease(tmp_path):
         take_away(tmp_path)
     assert holder(tmp_path) == OTHER
 
@@ -101,7 +102,7 @@ def test_an_error_of_the_run_is_not_hidden(tmp_path):
 
 
 def test_a_lease_that_was_removed_is_lost(tmp_path):
-    with pytest.raises(WorkdirInUse, match=r"is lost: .*lease was removed"), WorkdirLease(tmp_path) as lease:
+    with refused(WorkdirInUse, "in_use", "", str(tmp_path / "lease"), "removed"), WorkdirLease(tmp_path) as lease:
         (tmp_path / "lease").unlink()
         wait_for(lambda: lease._claim.is_lost)
         lease.check()
@@ -111,8 +112,8 @@ def test_a_disk_that_goes_away_for_two_minutes_is_lost(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(lock, "_LEASE_SECONDS", 0.3)
-    with pytest.raises(WorkdirInUse, match=r"lease could not be renewed"), WorkdirLease(tmp_path) as lease:
+    monkeypatch.setattr(workdir_lease, "_LEASE_SECONDS", 0.3)
+    with refused(WorkdirInUse, "in_use", "", str(tmp_path / "lease"), "renewed"), WorkdirLease(tmp_path) as lease:
         with monkeypatch.context() as patch:
             patch.setattr("filelock._lease.touch", fail)
             lease.check()
@@ -122,7 +123,7 @@ def test_a_disk_that_goes_away_for_two_minutes_is_lost(tmp_path, monkeypatch):
 
 def test_it_saves_nothing_more(tmp_path):
     with (
-        pytest.raises(WorkdirInUse, match=TAKEN),
+        refused(WorkdirInUse, *TAKEN),
         WorkdirLease(tmp_path) as lease,
         Checkpoints(tmp_path, META, check=lease.check) as checkpoints,
     ):
@@ -145,6 +146,6 @@ def test_training_stops(pictures, tmp_path, monkeypatch):
         return stop_at(run, step)
 
     monkeypatch.setattr(Run, "stop_at", meanwhile)
-    with pytest.raises(WorkdirInUse, match=TAKEN):
-        train(make_config(pictures), epath.Path(tmp_path))
+    with refused(WorkdirInUse, *TAKEN):
+        train(make_config(pictures, CNNIQA), epath.Path(tmp_path))
     assert seen == list(range(6))

@@ -10,11 +10,12 @@ import programs
 import pytest
 from etils import epath
 from ml_collections import ConfigDict
+from refused import refused
 from tiny_run import ROOT, make_config, options, run_many
 
 from jaxiqa.datasets.records import Record
 from jaxiqa.errors import ConfigError, DataError
-from jaxiqa.inputs.pictures import Pictures
+from jaxiqa.inputs.image_source import Images
 from jaxiqa.inputs.pipeline import train_batches
 from jaxiqa.runs import compile_cache
 from jaxiqa.runs.workdir import save_config
@@ -55,11 +56,11 @@ def test_what_a_resumed_run_may_change(tmp_path, capsys):
     workdir = epath.Path(tmp_path)
     save_config(changed(), "data", workdir, None)
     save_config(changed(log_every="9 steps"), "data", workdir, 4)
-    with pytest.raises(ConfigError, match=r"learning_rate: 0.1 there, 0.2 now\); use another --workdir, or --override"):
+    with refused(ConfigError, "changed", workdir, "optimizer.learning_rate", "0.1", "0.2", "--override"):
         save_config(changed(**{"optimizer.learning_rate": 0.2}), "data", workdir, 4)
     for keys, data in (({"model.variant": "other"}, "data"), ({"optimizer.name": "sgd"}, "data"), ({}, "other data")):
         for override in (False, True):
-            with pytest.raises(ConfigError, match=r"there, .* now") as error:
+            with refused(ConfigError, "changed", workdir, *keys) as error:
                 save_config(changed(log_every="9 steps", **keys), data, workdir, 4, override)
             assert "--override" not in str(error.value)
     save_config(changed(**{"log_every": "9 steps", "optimizer.learning_rate": 0.2}), "data", workdir, 6, override=True)
@@ -69,25 +70,25 @@ def test_what_a_resumed_run_may_change(tmp_path, capsys):
         {"step": 4, "changed": {"log_every": ["1 steps", "9 steps"]}},
         {"step": 6, "changed": {"optimizer.learning_rate": [0.1, 0.2]}},
     ]
-    assert "config changed at step 6: optimizer.learning_rate 0.1 -> 0.2" in capsys.readouterr().out
+    assert "step 6: optimizer.learning_rate 0.1 -> 0.2" in capsys.readouterr().out
     save_config(changed(**{"log_every": "9 steps", "optimizer.learning_rate": 0.2}), "data", workdir, 8)
     assert json.loads((tmp_path / "config.json").read_text()) == saved
 
 
 @pytest.mark.slow
 def test_a_dataset_that_changes_in_a_run(trained, pictures, tmp_path):
-    """A picture replaced under its name, or another label: refused once the run has begun."""
+    """An image replaced under its name, or another label: refused once the run has begun."""
     data, workdir = (
         shutil.copytree(pictures, tmp_path / "data"),
         epath.Path(shutil.copytree(trained[0], tmp_path / "w")),
     )
-    about = workdir / "config.json"  # the run that is copied was on the copied pictures
+    about = workdir / "config.json"  # the run that is copied was on the copied images
     about.write_text(about.read_text().replace(str(pictures), str(data)))
     config = make_config(data)
     for name in ("1.png", "index.csv"):
         content = (data / name).read_bytes()
         (data / name).write_bytes(content.replace(b"4.5", b"4.25", 1) if name == "index.csv" else content + b"\0")
-        with pytest.raises(ConfigError, match=r"split\.json: labels or pictures .* have changed since this run"):
+        with refused(ConfigError, "changed", None, str(workdir / "split.json")):
             train(config, workdir)
         (data / name).write_bytes(content)
     (workdir / "split.json").write_text("{")  # killed as it was written
@@ -129,7 +130,8 @@ def test_a_compile_cache_that_others_can_write(tmp_path, monkeypatch, capsys, ca
         jax.config.update("jax_compilation_cache_dir", named)
         compile_cache.enable()
         assert jax.config.jax_compilation_cache_dir is None
-        assert "xla can be written by others and is not used" in capsys.readouterr().out
+        line = capsys.readouterr().out
+        assert line.startswith("warning") and str(folder) in line and "JAXIQA_CACHE" in line
 
 
 OUT_OF_MEMORY = """
@@ -147,17 +149,17 @@ def test_too_little_memory_is_one_line(tmp_path):
     done = programs.run(tmp_path / "full.py")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "too little memory (1.50GiB more were wanted); reduce batch_size" in line and "accumulate" in line
+    assert "1.50GiB" in line and "batch_size" in line and "accumulate" in line
 
 
 LOST_PICTURE = """
 from jaxiqa import program
 from jaxiqa.datasets.records import Record
-from jaxiqa.inputs.pictures import Pictures
+from jaxiqa.inputs.image_source import Images
 from jaxiqa.inputs.pipeline import train_batches
 def main():
-    pictures = Pictures([Record("lost.png", 1.0, "lost.png")] * 4, 64)
-    next(train_batches(pictures, [0.0] * 4, crop=64, batch_size=4, seed=0, start=0))
+    images = Images([Record("lost.png", 1.0, "lost.png")] * 4, 64)
+    next(train_batches(images, [0.0] * 4, crop=64, batch_size=4, seed=0, start=0))
 program.run(main)
 """
 
@@ -168,7 +170,7 @@ def test_a_picture_that_is_lost_in_training_is_one_line(tmp_path):
     done = programs.run(tmp_path / "lost.py")
     assert done.returncode == 3
     (line,) = done.stderr.splitlines()
-    assert "lost.png" in line and line.endswith("put an intact copy there or leave it out")
+    assert "lost.png" in line and "copy" in line
 
 
 @pytest.mark.parametrize("fault", ["removed", "cut"])
@@ -176,7 +178,7 @@ def test_a_picture_that_cannot_be_read_is_named(pictures, tmp_path, fault):
     paths = [tmp_path / p.name for p in sorted(pathlib.Path(pictures).glob("*.png"))[:8]]
     for path in paths:
         path.write_bytes((pictures / path.name).read_bytes())
-    source = Pictures([Record(str(p), 1.0, p.name) for p in paths], 64)
+    source = Images([Record(str(p), 1.0, p.name) for p in paths], 64)
     if fault == "removed":
         paths[3].unlink()
     else:

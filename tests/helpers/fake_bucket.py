@@ -1,4 +1,4 @@
-"""A bucket that is a folder: its files appear whole, cannot be appended to, and can be created where there are none."""
+"""A bucket in a folder: its files appear complete, cannot be appended to, and can be created exclusively."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 
 class Bucket(DirFileSystem):
-    """What gcsfs is to fsspec. Set `reachable` to False to cut it off."""
+    """Replaces gcsfs in fsspec. With `reachable` = False every request fails."""
 
     protocol = ("gs", "gcs")
     cachable = False
@@ -18,7 +18,7 @@ class Bucket(DirFileSystem):
         self.reachable = True
 
     def on_disk(self, path: os.PathLike) -> str:
-        """Where a file of the bucket lies."""
+        """The path of a file of the bucket on this disk."""
         return self._join(os.fspath(path))
 
     def _join(self, path):
@@ -44,10 +44,10 @@ class Bucket(DirFileSystem):
         super().rm_file(path)
 
     def ask(self) -> None:
-        """What every call asks of the network."""
+        """Fails if the network cannot be reached; every request calls it."""
         if not self.reachable:
             raise HttpError("no route to host")
 
 
 class HttpError(Exception):
-    """As that of gcsfs: no OSError."""
+    """Like the one of gcsfs, it is not an OSError."""

@@ -7,7 +7,7 @@ from flax import traverse_util
 from jaxiqa.models import create_model, find_model
 from jaxiqa.weights import names
 
-# Spec of the public code's older files: old prefix -> current prefix.
+# Older files of the public code: old prefix -> current prefix.
 LEGACY = {
     "transformer.": "vgfe.backbone.", "cnn.": "clfe.backbone.", "patch_embed1.": "clfe.patch_embed1.",
     "patch_embed2.": "clfe.patch_embed2.", "patch_embed3.": "clfe.patch_embed3.", "att_cnn.": "local_cwsa.",
@@ -18,7 +18,7 @@ LEGACY = {
 
 
 def foreign_state_dict(name: str, variant: str) -> dict[str, np.ndarray]:
-    """Random tensors under PyTorch names for every leaf of a model, made with the table read backwards."""
+    """Random tensors under PyTorch names for every leaf of a model, named by the inverse of the name table."""
     model = create_model(name, variant)
     images = jax.ShapeDtypeStruct((1, model.crop_size, model.crop_size, 3), np.float32)
     leaves = traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images), sep="/")
@@ -34,6 +34,6 @@ def foreign_state_dict(name: str, variant: str) -> dict[str, np.ndarray]:
 
 
 def to_legacy(name: str) -> str:
-    """What an older GlintIQA file calls a tensor."""
+    """The name of a tensor in an older GlintIQA file."""
     old, new = next((o, n) for o, n in LEGACY.items() if name.startswith(n))
     return old + name.removeprefix(new)

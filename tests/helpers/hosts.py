@@ -1,4 +1,4 @@
-"""Runs in several processes of this machine, as if they were hosts."""
+"""Runs in several processes of this machine, which stand for hosts."""
 
 import contextlib
 import os
@@ -11,18 +11,22 @@ import tempfile
 import time
 
 import programs
-from tiny_run import ROOT, options
+from tiny_run import CNNIQA, ROOT, options
 
-CNNIQA = ROOT / "configs" / "cnniqa_live.py"
-# What is compiled runs for a moment only.
-_QUICK = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONUNBUFFERED": "1"}
+# Compiled steps run only briefly, so they are compiled without optimisation.
+_QUICK = {
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",  # goldens were made with the flag alone
+    "PYTHONUNBUFFERED": "1",
+}
 
 
 class Hosts:
-    """`count` processes of python -m jaxiqa.NAME, each with `devices` fake devices. A context manager.
+    """`count` processes of jaxiqa NAME, each with `devices` fake devices. A context manager.
 
-    Process 0 is a fork of the server of programs. The others start cold and hash strings otherwise than it, as other
-    machines do: an order of sets that processes do not share is seen.
+    Process 0 is a fork of the server of programs. The others start cold and hash strings differently, as on other
+    machines, so that a test fails if a result depends on the order of sets.
     """
 
     def __init__(self, name: str, arguments, count: int, devices: int, only=None, peer_timeout: int = 120):
@@ -45,11 +49,11 @@ class Hosts:
         return pathlib.Path(self._folder.name) / f"{i}.log"
 
     def output(self, i: int) -> str:
-        """What process i has printed so far."""
+        """The output of process i so far."""
         return self._log(i).read_text()
 
     def until(self, found, seconds: float = 600) -> None:
-        """Wait until found() is true; no process may end before."""
+        """Waits until found() is true. No process may end earlier."""
         limit = time.monotonic() + seconds
         while not found():
             assert time.monotonic() < limit, [self.output(i) for i in self.processes]
@@ -73,7 +77,7 @@ class Hosts:
 
 
 def _start_cold(name: str, *arguments, env, stdout, stderr) -> subprocess.Popen:
-    """programs.start in a process that is not a fork."""
+    """Like programs.start, in a new process instead of a fork."""
     command = [sys.executable, "-m", f"jaxiqa.{name}", *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **env}, stdout=stdout, stderr=stderr, start_new_session=True
@@ -81,28 +85,24 @@ def _start_cold(name: str, *arguments, env, stdout, stderr) -> subprocess.Popen:
 
 
 def training(workdir, pictures, count: int, devices: int, total: int, config=CNNIQA, **changes) -> Hosts:
-    """jaxiqa.train on the fixture `pictures`; it evaluates and saves at its end only."""
+    """jaxiqa train on the fixture `pictures`. It evaluates and saves only at the end."""
     rare = {"total": f"{total} steps", "eval_every": f"{total} steps", "save_every": f"{total} steps"}
-    changes = options(pictures, **rare | changes)
-    if config == CNNIQA:
-        changes |= {"dataset.name": "folder"}
-        del changes["dataset.group_column"]
-    changed = [f"--config.{key}={value}" for key, value in changes.items()]
+    changed = [f"--config.{key}={value}" for key, value in options(pictures, config, **rare | changes).items()]
     return Hosts("train", ["--config", config, "--workdir", workdir, *changed], count, devices)
 
 
 def last_line(output: str) -> str:
-    """The last line that is no chatter of the collectives' library."""
+    """The last line that is not from Gloo, the library of collectives."""
     return [line for line in output.splitlines() if "[Gloo]" not in line][-1]
 
 
 def has_stack(output: str) -> bool:
-    """Whether a C++ stack or a Python traceback is in it."""
+    """Whether the output contains a C++ stack or a Python traceback."""
     return bool(re.search(r"^\s+@ +0x|Traceback|stack trace|terminate called|Fatal Python", output, re.MULTILINE))
 
 
 def free_port() -> int:
-    """Of two neighbouring ports that nobody uses."""
+    """A free port; the port after it is free too."""
     while True:
         with socket.create_server(("", 0)) as first, contextlib.suppress(OSError, OverflowError):
             port = first.getsockname()[1]

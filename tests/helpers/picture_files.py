@@ -1,4 +1,4 @@
-"""Small picture files of every kind, made in memory, and the pixels that they stand for."""
+"""Small image files of every format, made in memory, and their pixels."""
 
 import io
 import struct
@@ -14,7 +14,7 @@ HEIGHT, WIDTH = 40, 60
 
 
 def photo(height=HEIGHT, width=WIDTH) -> np.ndarray:
-    """A smooth picture with a little noise, no symmetry and different channels."""
+    """A smooth image with a little noise, without symmetry, with different channels."""
     y, x = np.mgrid[0:height, 0:width]
     smooth = np.stack([128 + 100 * np.sin(x / 17), 128 + 100 * np.cos(y / 13), 2 * x + y], -1)
     return (smooth + np.random.default_rng(0).normal(0, 3, smooth.shape)).clip(0, 255).astype(np.uint8)

@@ -1,8 +1,8 @@
-"""The process that programs.py starts: it has imported every room and forks for each program. See programs.py.
+"""The server of programs.py: a process that has imported every room and forks for each program.
 
-It reads from the socket whose file descriptor is its argument: for each call one byte with four files, which are the
-request (JSON), a pipe for numbers, standard output and standard error. On the pipe the child writes its pid, and the
-server its exit code. The server and its children end when the socket is closed.
+Its argument is the file descriptor of a socket. For each call it receives one byte with four files: the request (JSON),
+a pipe for numbers, standard output and standard error. The child writes its pid to the pipe, and the server its exit
+code. The server and its children end when the socket is closed.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ LAZY = ("matplotlib.figure", "matplotlib.backends.backend_agg", "scipy.optimize"
 
 
 def import_rooms() -> None:
-    """Every module but the programs, whose flags share names. JAX starts no thread before it is used."""
+    """Imports every module except programs, whose flags share names. JAX starts no thread before its first use."""
     import jaxiqa
 
     for module in pkgutil.walk_packages(jaxiqa.__path__, "jaxiqa."):
@@ -34,13 +34,13 @@ def import_rooms() -> None:
 
 
 def serve(calls: socket.socket) -> dict | None:
-    """Fork for each call until the socket is closed. Returns the request in a child, None in the server."""
+    """Forks for each call until the socket is closed. Returns the request in a child, None in the server."""
     woken, waking = os.pipe()
     os.set_blocking(waking, False)
     signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # otherwise it would not wake
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which end the server
-    running: dict[int, int] = {}  # a child's pid: where its exit code is written
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # the default handler would not wake select
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests handle Ctrl-C and end the server
+    running: dict[int, int] = {}  # pid of a child: the pipe for its exit code
     while True:
         ready, _, _ = select.select([calls, woken], [], [])
         if woken in ready:
@@ -69,12 +69,12 @@ def serve(calls: socket.socket) -> dict | None:
 
 
 def prepare(request: int, numbers: int, stdout: int, stderr: int) -> dict:
-    """Make this child what a process of its own would be, and return the request."""
+    """Makes this child like a new process. Returns the request."""
     os.setsid()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.write(numbers, b"%d\n" % os.getpid())  # from here on it can be sent signals
+    os.write(numbers, b"%d\n" % os.getpid())  # from now on it can receive signals
     for number, stream in ((stdout, 1), (stderr, 2)):
         os.dup2(number, stream)
     for number in (numbers, stdout, stderr):
@@ -84,7 +84,7 @@ def prepare(request: int, numbers: int, stdout: int, stderr: int) -> dict:
     resource.setrlimit(resource.RLIMIT_FSIZE, (call["file_limit"], call["file_limit"]))
     os.chdir(call["cwd"])
     set_environment(call["env"])
-    # Of those that the server has Python knows whether they can be sought in.
+    # New streams: Python remembers of the old ones whether their files are seekable.
     sys.stdout = sys.__stdout__ = _stream(1, sys.stdout, line_buffering="PYTHONUNBUFFERED" in call["env"])
     sys.stderr = sys.__stderr__ = _stream(2, sys.stderr, line_buffering=True)
     return call
@@ -96,7 +96,7 @@ def _stream(number: int, like, line_buffering: bool):
 
 
 def set_environment(environment: dict[str, str]) -> None:
-    """Of what JAX reads when it is imported, JAX is told the value."""
+    """Sets the environment, also in the JAX options that JAX reads from it at import."""
     import jax
 
     before = dict(os.environ)
@@ -111,11 +111,11 @@ def set_environment(environment: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Ends as the program does, in a child."""
+    """Serves calls; in a child, runs the program and ends as it does."""
     calls = socket.socket(fileno=int(sys.argv[1]))
-    sys.path[0] = os.getcwd()  # where python -m looks first: the package of this checkout
+    sys.path[0] = os.getcwd()  # python -m looks here first, for the package of this checkout
     import_rooms()
-    gc.freeze()  # what is shared with the children stays so
+    gc.freeze()  # so that memory stays shared with the children
     call = serve(calls)
     if call is None:
         return

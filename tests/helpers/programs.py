@@ -1,14 +1,14 @@
 """Programs that tests start, as forks of one process that has imported every room.
 
 A cold start of Python, JAX and Orbax takes seconds, a fork takes milliseconds. `start` returns a `Child`, which is used
-as subprocess.Popen is. The child behaves as a process of its own: it has its own session, standard streams,
-environment, folder, limits, default signal handlers and an ordinary end of the interpreter, and JAX has the devices of
-the call's environment.
+like subprocess.Popen. The child behaves like a new process: it has its own session, standard streams, environment,
+folder, limits and default signal handlers, the interpreter ends normally, and JAX has the devices of the given
+environment.
 
-Four things differ from a cold start. The children of one server hash strings alike, so an order of sets that differs
-between processes is not seen; hosts.py starts its other processes cold for that. What the interpreter reads when it
-starts (PYTHON*, the locale, -O) is the server's. What importing a room does has been done, and its warnings are not
-repeated. A value of JAX_* cannot be taken away. Tests of these things start a process by subprocess.
+A fork differs from a cold start in four ways. The children of one server hash strings alike, so they never differ in
+the order of sets; hosts.py starts its other processes cold for that reason. The settings that the interpreter reads at
+its start (PYTHON*, the locale, -O) are those of the server. Rooms are already imported, so their warnings are not
+repeated. A variable JAX_* cannot be removed. Tests of these things start a process by subprocess.
 """
 
 import atexit
@@ -31,9 +31,9 @@ ROOT = HERE.parent.parent
 
 
 class Child:
-    """A program that was started by `start`.
+    """A program that `start` started.
 
-    Attributes: args, pid, returncode (None while it runs), stdout and stderr (text files; None for what is no pipe).
+    Attributes: args, pid, returncode (None while it runs), stdout and stderr (text files; None if not a pipe).
     """
 
     def __init__(self, call: dict, stdout, stderr):
@@ -54,21 +54,21 @@ class Child:
         self.pid = self._read_number()
 
     def _read_number(self) -> int:
-        """The next of the child's pid and its exit code."""
+        """Reads the next number: first the pid of the child, then its exit code."""
         text = b""
         while not text.endswith(b"\n"):
-            text += (part := os.read(self._numbers, 1))  # both may be there
+            text += (part := os.read(self._numbers, 1))  # one byte at a time, because both numbers may be in the pipe
             assert part, "the server of programs has ended"
         return int(text)
 
     def poll(self) -> int | None:
-        """The exit code; None while it runs."""
+        """Returns the exit code; None while it runs."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.wait(0)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit code; minus the number of a signal that ended it.
+        """Waits for the end. Returns the exit code, or minus the number of the signal that ended it.
 
         Raises:
           subprocess.TimeoutExpired: it still runs after `timeout` seconds.
@@ -81,10 +81,10 @@ class Child:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str | None, str | None]:
-        """The rest of its standard output and standard error, when it has ended and no other process can write there.
+        """Returns the rest of standard output and standard error, once no process can write there any more.
 
         Raises:
-          subprocess.TimeoutExpired: this is not so after `timeout` seconds.
+          subprocess.TimeoutExpired: a process can still write there after `timeout` seconds.
         """
         files = {name: file for name in ("stdout", "stderr") if (file := getattr(self, name))}
         for name, file in files.items():
@@ -121,12 +121,12 @@ def start(
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
 ) -> Child:
-    """python -m jaxiqa.PROGRAM, or python PROGRAM if it ends in .py.
+    """Starts python -m jaxiqa.PROGRAM, or python PROGRAM if the name ends in .py.
 
     Args:
-      env: what is added to the environment of this process.
+      env: variables that are added to the environment of this process.
       file_limit: RLIMIT_FSIZE, in bytes.
-      teardown: whether the interpreter is taken down after sys.exit(), which is most of the time of a refusal.
+      teardown: whether the interpreter ends normally after sys.exit(), which takes most of the time of a refusal.
       stdout, stderr: subprocess.PIPE or a file; for stderr subprocess.STDOUT too.
     """
     call = {
@@ -141,7 +141,7 @@ def start(
 
 
 def run(program, *arguments, timeout: float | None = None, **how) -> subprocess.CompletedProcess:
-    """`start`, until it ends.
+    """Runs a program by `start` until it ends.
 
     Raises:
       subprocess.TimeoutExpired: it did not end within `timeout` seconds and was killed.
@@ -158,14 +158,14 @@ def run(program, *arguments, timeout: float | None = None, **how) -> subprocess.
 
 
 def _pipe():
-    """A file to read a child's text from, as subprocess makes it, and the number of the other end."""
+    """A text file to read from a child, as subprocess opens it, and the file descriptor of the other end."""
     reading, writing = os.pipe()
     return open(reading, encoding="utf-8", errors="surrogateescape"), writing
 
 
 @functools.cache
 def _server() -> socket.socket:
-    """The socket of this process's server, which ends with this process."""
+    """Starts the server of this process, which ends with it. Returns the socket."""
     ours, its = socket.socketpair()
     command = [sys.executable, str(HERE / "program_server.py"), str(its.fileno())]
     server = subprocess.Popen(

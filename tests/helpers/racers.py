@@ -1,7 +1,7 @@
-"""Processes that race for one workdir, each as if on a machine of its own, while they are suspended and killed.
+"""Processes that race for one workdir, each as if on its own machine, while they are suspended and killed.
 
-Usage: racers.py WORKDIR EVENTS SECONDS. Each writes to EVENTS, a line at a time: HOLD took|checked|left|lost MONOTONIC,
-where HOLD names one lease of one process, and the time of `checked` is that before a check that passed.
+Usage: racers.py WORKDIR EVENTS SECONDS. Each process writes lines HOLD took|checked|left|lost MONOTONIC to EVENTS. HOLD
+names one lease of one process. The time of `checked` is the time before a check that passed.
 """
 
 import os
@@ -12,15 +12,15 @@ import sys
 import time
 
 from jaxiqa.errors import WorkdirInUse
-from jaxiqa.runs import lock
+from jaxiqa.runs import workdir_lease
 
 COUNT = 6
 LEASE = 1.5
-lock._LEASE_SECONDS, lock._BEAT_SECONDS, lock._MOMENT = LEASE, 0.15, 0.3
+workdir_lease._LEASE_SECONDS, workdir_lease._BEAT_SECONDS, workdir_lease._MOMENT = LEASE, 0.15, 0.3
 
 
 def race(number: int, workdir: str, events: str) -> None:
-    """Take the workdir, hold it for a while and leave it, for ever."""
+    """Takes the workdir, holds it for a while and leaves it, in an endless loop."""
     socket.gethostname = lambda: f"machine-{number}"
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     file = os.open(events, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -32,7 +32,7 @@ def race(number: int, workdir: str, events: str) -> None:
     while True:
         hold += 1
         try:
-            with lock.WorkdirLease(workdir) as lease:
+            with workdir_lease.WorkdirLease(workdir) as lease:
                 note("took", time.monotonic())
                 end = time.monotonic() + random.uniform(0.0, 1.0)
                 while time.monotonic() < end:

@@ -1,7 +1,7 @@
-"""A training run without a model: the lock, checkpoints, log and stop signals of train.py around some arithmetic.
+"""A training run without a model: lock, checkpoints, log and stop signals of jaxiqa train around simple arithmetic.
 
-It saves every second step and logs each one. --kill=before_commit:N (or after_commit, in_gc) ends it by SIGKILL inside
-the N-th save of the process. See `small_run` in small_state.py.
+It saves every second step and logs every step. --kill=before_commit:N (or after_commit, in_gc) ends it by SIGKILL
+inside its N-th save. See `small_run` in small_state.py.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from small_state import META, make_state, shapes_of
 
 from jaxiqa.errors import Stopped, UserError
 from jaxiqa.runs.checkpoint import Checkpoints
-from jaxiqa.runs.lock import WorkdirLease
 from jaxiqa.runs.log import MetricLog
 from jaxiqa.runs.signals import stop_signals
 from jaxiqa.runs.workdir import open_workdir
+from jaxiqa.runs.workdir_lease import WorkdirLease
 
 
 def train_step(state):
-    """A step whose result depends on all steps before it in the last bit."""
+    """A step whose result depends on all earlier steps, to the last bit."""
     mix = lambda x: x * 0.999 + jnp.sin(x + state.step) * 0.01  # noqa: E731
     params = jax.tree.map(mix, state.params)
     loss = sum(jnp.square(x).sum() for x in jax.tree.leaves(params))
@@ -67,7 +67,7 @@ def run(workdir, total: int, size: int, pause: float) -> None:
 
 
 def kill_inside_a_save(where: str, number: int) -> None:
-    """SIGKILL this process at a point of its `number`-th save."""
+    """Sends SIGKILL to this process at a point of its `number`-th save."""
     from orbax.checkpoint._src.path import deleter
 
     from jaxiqa.runs.digests import Digests
@@ -79,7 +79,7 @@ def kill_inside_a_save(where: str, number: int) -> None:
             nonlocal saves
             saves += 1
             if saves == number and not after:
-                if deleting:  # some of the files are gone
+                if deleting:  # half of the files are already deleted
                     for path in list(pathlib.Path(arguments[1]).rglob("*"))[::2]:
                         if path.is_file():
                             path.unlink()

@@ -1,4 +1,4 @@
-"""A train state of a few small arrays, saved without any model, and ways to damage what was saved."""
+"""A train state of a few small arrays, saved without a model, and ways to damage its files."""
 
 import pathlib
 import shutil
@@ -10,14 +10,14 @@ import numpy as np
 import programs
 
 from jaxiqa.runs.checkpoint import Checkpoints
-from jaxiqa.runs.meta import CheckpointMeta
+from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 from jaxiqa.training.state import TrainState
 
 META = CheckpointMeta(config={"of": "a test"})
 
 
 def make_state(step: int, size: int = 300, sharding=None) -> TrainState:
-    """A state that is a function of the step; `w` has `size` x 8 values."""
+    """A state that depends on the step only; `w` has `size` x 8 values."""
     rng = np.random.default_rng(step)
     params = {"conv/kernel": rng.normal(size=(size, 8)).astype(np.float32), "conv/bias": np.zeros(8, np.float32)}
     state = TrainState(
@@ -31,13 +31,13 @@ def make_state(step: int, size: int = 300, sharding=None) -> TrainState:
 
 
 def shapes_of(state: TrainState, sharding=None) -> TrainState:
-    """What a checkpoint is restored with."""
+    """The shapes with which a checkpoint is restored."""
     place = (lambda x: sharding) if sharding is not None else (lambda x: x.sharding)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place(x)), state)
 
 
 def save_steps(workdir, steps, size: int = 300, srcc=lambda step: None) -> None:
-    """Checkpoints of these steps, each on disk before the next."""
+    """Writes checkpoints of these steps, one after the other."""
     with Checkpoints(workdir, META) as checkpoints:
         for step in steps:
             checkpoints.save(step, make_state(step, size), srcc(step) and {"srcc": srcc(step)})
@@ -58,12 +58,12 @@ def files_of(workdir, step: int) -> list[str]:
 
 
 def copied(workdir, target) -> pathlib.Path:
-    """A copy of a workdir, to damage."""
+    """A copy of a workdir, to be damaged."""
     return pathlib.Path(shutil.copytree(workdir, target))
 
 
 def damage(path: pathlib.Path, how: str) -> None:
-    """Do to a file what disks do: "removed", "emptied", "halved", "junk", or "flip N" (bit 0 of byte N)."""
+    """Damages a file: "removed", "emptied", "halved", "junk", or "flip N" (bit 0 of byte N)."""
     content = bytearray(path.read_bytes())
     if how == "removed":
         path.unlink()
@@ -78,6 +78,6 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def small_run(workdir, *options) -> programs.Child:
-    """small_run.py in a process of its own, with one device; standard error is in its output."""
+    """Starts small_run.py in a new process with one device; standard error goes to its output."""
     environment = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
     return programs.start(HERE / "small_run.py", workdir, *options, env=environment, stderr=subprocess.STDOUT)

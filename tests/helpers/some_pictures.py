@@ -1,7 +1,7 @@
-"""A dataset without files, and what every split of one must stand."""
+"""A dataset without files, and a check of its splits."""
 
+from jaxiqa.datasets.formats.split_files import write_split
 from jaxiqa.datasets.records import Dataset, Record
-from jaxiqa.datasets.split_files import write_split
 from jaxiqa.datasets.splits import make_split
 
 
@@ -11,7 +11,7 @@ def pictures(n, each=1, **about):
 
 
 def assert_round_trip(tmp_path, dataset, split):
-    """Written as JSON and read again it is the same split."""
+    """A split that is written as JSON and read again is the same."""
     write_split(tmp_path / "again.json", split, dataset)
     again = make_split(dataset, split.round, split.selection, file=tmp_path / "again.json")
     assert again == split

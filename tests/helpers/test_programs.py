@@ -1,4 +1,4 @@
-"""Programs that tests start as forks of a server (programs.py) behave as processes of their own."""
+"""Programs that are forks of a server (programs.py) behave like new processes."""
 
 import os
 import signal
@@ -43,8 +43,8 @@ def script(tmp_path):
     return write
 
 
-def test_it_is_as_a_cold_start(script, tmp_path):
-    """Streams, exit code, files, handlers, environment, JAX's devices, what is run at the end."""
+def test_it_is_like_a_cold_start(script, tmp_path):
+    """Streams, exit code, files, signal handlers, environment, devices of JAX, exit functions."""
     path, environment = script(ABOUT), {"VARIABLE": "ä", "JAX_NUM_CPU_DEVICES": "3"}
     ours = programs.run(path, "--one", "two words", env=environment, cwd=tmp_path)
     cold = subprocess.run(
@@ -61,8 +61,8 @@ def test_it_is_as_a_cold_start(script, tmp_path):
     assert ours.stderr == "an error\nends with 1\n" and ours.stdout.endswith("the end\n")
 
 
-def test_a_module_is_main_as_by_python_m():
-    """Its flags are its own, though another program defined them in another child."""
+def test_a_module_runs_as_by_python_m():
+    """It has its own flags, although another child has defined those of another program."""
     for name in ("score", "evaluate"):
         done = programs.run(name, "--help")
         cold = subprocess.run(
@@ -86,18 +86,18 @@ def test_a_signal_ends_it(script, number):
     child.send_signal(number)
     _, error = child.communicate(10)
     assert child.returncode == child.wait() == -number and ("KeyboardInterrupt" in error) == (number == signal.SIGINT)
-    child.kill()  # which is nothing to an ended one
+    child.kill()  # has no effect on a process that has ended
 
 
-def test_it_is_killed_when_its_time_is_up(script):
+def test_it_is_killed_after_the_timeout(script):
     began = time.monotonic()
     with pytest.raises(subprocess.TimeoutExpired):
         programs.run(script(WAITING), timeout=0.5)
     assert time.monotonic() - began < 10
 
 
-def test_its_output_can_be_configured(script):
-    """Which Python refuses where it takes a pipe for a file."""
+def test_its_output_can_be_reconfigured(script):
+    """Python refuses this if it takes a pipe for a file."""
     lines = "import sys\nfor s in (sys.stdout, sys.stderr):\n    s.reconfigure(errors='ignore')\n    print(1, file=s)\n"
     done = programs.run(script(lines))
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "1\n")
@@ -113,7 +113,7 @@ def test_two_at_a_time(script, tmp_path):
 def test_files_have_a_limit(script, tmp_path):
     lines = "import sys\nprint('x' * 100_000)\nwith open(sys.argv[1], 'wb') as file:\n    file.write(bytes(1001))\n"
     done = programs.run(script(lines), tmp_path / "file", file_limit=1000)
-    assert len(done.stdout) == 100_001  # which is no file
+    assert len(done.stdout) == 100_001  # standard output is not a file
     assert "File too large" in done.stderr and (tmp_path / "file").stat().st_size == 1000
 
 

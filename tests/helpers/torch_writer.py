@@ -1,4 +1,4 @@
-"""PyTorch files opcode by opcode, and pickles that attack; for tests only, independent of the writer of jaxiqa."""
+"""Writes PyTorch files opcode by opcode, and hostile pickles; for tests, independent of jaxiqa's writer."""
 
 import struct
 import zlib
@@ -54,7 +54,7 @@ def pickled(body):
 
 
 def storage(key="0", numel=4, dtype="float32", view=None):
-    """A persistent id; with a view (start, size) as old legacy files write it."""
+    """A persistent id; with a view (start, size) as in old legacy files."""
     more = [] if view is None else [group(text("v"), integer(view[0]), integer(view[1]))]
     cls = name("torch", CLASSES[dtype] + "Storage")
     return group(text("storage"), cls, text(key), text("cuda:0"), integer(numel), *more) + b"Q"
@@ -96,7 +96,7 @@ def archive(entries, comment=b"", both=None, central=None):
 
 
 def zip_file(body, arrays=None, extra=None, **options):
-    """What torch >= 1.6 writes: one pickle and {key: array or bytes}."""
+    """A file as torch >= 1.6 writes it: one pickle and {key: array or bytes}."""
     arrays = {"0": np.arange(4, dtype=np.float32)} if arrays is None else arrays
     raw = {f"x/data/{k}": a if isinstance(a, bytes) else a.tobytes() for k, a in arrays.items()}
     return archive({"x/data.pkl": pickled(body), **(extra or {}), **raw, "x/version": b"3\n"}, **options)
@@ -105,7 +105,7 @@ def zip_file(body, arrays=None, extra=None, **options):
 def legacy_file(
     body, arrays=None, counts=None, little_endian=True, magic=0x1950A86A20F9469CFC6C, version=1001, keys=None
 ):
-    """What torch < 1.6 writes; `counts` replaces the numbers before the values."""
+    """A file as torch < 1.6 writes it; `counts` replaces the numbers before the values."""
     arrays = {"0": np.arange(4, dtype=np.float32)} if arrays is None else arrays
     machine = mapping({"little_endian": b"\x88" if little_endian else b"\x89"}, ordered=False)
     listed = sequence(*map(text, arrays if keys is None else keys))
@@ -115,7 +115,7 @@ def legacy_file(
     return bytes(out)
 
 
-CANARY = "jaxiqa_canary"  # made in the working directory, if anything is executed
+CANARY = "jaxiqa_canary"  # a file that appears in the working directory if anything is executed
 COMMAND = text(f"touch {CANARY}")
 CODE = text(f"open('{CANARY}', 'w')")
 SHELL = sequence(text("touch"), text(CANARY))
@@ -126,7 +126,7 @@ def bytes8(opcode, length, data=b""):
 
 
 def laughs(open_, close, levels=40):
-    """Each level is twice the one before, through the memo."""
+    """Each level holds the level before twice, through the memo."""
     return (
         text("ha")
         + b"q\0"
@@ -134,123 +134,150 @@ def laughs(open_, close, levels=40):
     )
 
 
-# name -> (pickle, part of the message): objects beside or instead of tensors
+# name -> (pickle, code of the error, value that the message names): objects beside or instead of tensors
 CALLS = {
-    "os.system": (call(name("os", "system"), COMMAND), "os.system"),
-    "posix.system": (call(name("posix", "system"), COMMAND), "posix.system"),
-    "nt.system": (call(name("nt", "system"), COMMAND), "nt.system"),
-    "eval": (call(name("builtins", "eval"), CODE), "builtins.eval"),
-    "eval of Python 2": (call(name("__builtin__", "eval"), CODE), "__builtin__.eval"),
-    "exec": (call(name("builtins", "exec"), CODE), "builtins.exec"),
-    "compile": (call(name("builtins", "compile"), CODE, text(""), text("exec")), "builtins.compile"),
-    "getattr": (call(name("builtins", "getattr"), name("os", "x"), text("system")), "builtins.getattr"),
-    "open": (call(name("builtins", "open"), text(CANARY), text("w")), "builtins.open"),
-    "apply": (call(name("__builtin__", "apply"), CODE), "__builtin__.apply"),
-    "__import__": (call(name("builtins", "__import__"), text("os")), "builtins.__import__"),
-    "Popen": (call(name("subprocess", "Popen"), SHELL), "subprocess.Popen"),
-    "check_output": (call(name("subprocess", "check_output"), SHELL), "subprocess.check_output"),
-    "importlib": (call(name("importlib", "import_module"), text("antigravity")), "importlib.import_module"),
-    "runpy": (call(name("runpy", "_run_code"), CODE, b"}"), "runpy._run_code"),
-    "pty": (call(name("pty", "spawn"), SHELL), "pty.spawn"),
-    "pickle in a pickle": (call(name("pickle", "loads"), b"B" + struct.pack("<I", 4) + b"cos\n"), "pickle.loads"),
-    "torch.load": (call(name("torch", "load"), text("other.pth")), "torch.load"),
-    "numpy.load": (call(name("numpy", "load"), text("x.npy"), b"N", b"\x88"), "numpy.load"),
-    "partial": (call(name("functools", "partial"), name("os", "system")), "functools.partial"),
-    "methodcaller": (call(name("operator", "methodcaller"), text("system")), "operator.methodcaller"),
-    "code object": (call(name("types", "CodeType"), b"K\0"), "types.CodeType"),
-    "our own function": (call(name("jaxiqa.weights.files", "write_tensors"), COMMAND), "files.write_tensors"),
-    "a dotted name": (call(name("torch", "os.system"), COMMAND), "torch.os.system"),
-    "a dotted allowed name": (call(name("collections", "OrderedDict.fromkeys"), COMMAND), "OrderedDict.fromkeys"),
-    "namespace": (call(name("argparse", "Namespace")), "argparse.Namespace"),
-    "defaultdict": (call(name("collections", "defaultdict"), name("os", "system")), "collections.defaultdict"),
-    "numpy array": (call(name("numpy.core.multiarray", "_reconstruct"), b"N"), "multiarray._reconstruct"),
-    "whole module": (name("torchvision.models.resnet", "ResNet") + b")\x81}b", "torchvision.models.resnet.ResNet"),
-    "quantised": (call(name("torch._utils", "_rebuild_qtensor"), b"N"), "quantised tensors are not read"),
-    "sparse": (call(name("torch._utils", "_rebuild_sparse_tensor"), b"N"), "sparse tensors are not read"),
-    "complex": (name("torch", "ComplexFloatStorage"), "torch.ComplexFloatStorage are not read"),
-    "STACK_GLOBAL": (text("os") + text("system") + b"\x93" + COMMAND + b"\x85R", "os.system"),
-    "STACK_GLOBAL of no strings": (b"NN\x93" + COMMAND + b"\x85R", "NoneType in the place of a str"),
-    "INST": (b"(" + COMMAND + b"ios\nsystem\n", "INST of os.system"),
-    "OBJ": (b"(" + name("os", "system") + COMMAND + b"o", "os.system"),
-    "OBJ of an allowed class": (b"(" + name("collections", "OrderedDict") + COMMAND + b"o", "opcode OBJ"),
-    "NEWOBJ": (name("subprocess", "Popen") + SHELL + b"\x85\x81", "subprocess.Popen"),
-    "NEWOBJ of an allowed class": (name("collections", "OrderedDict") + b")\x81", "opcode NEWOBJ"),
-    "NEWOBJ_EX": (name("collections", "OrderedDict") + b")}\x92", "opcode NEWOBJ_EX"),
-    "EXT1": (b"\x82\x01", "opcode EXT1"),
-    "EXT2": (b"\x83\x01\x01", "opcode EXT2"),
-    "EXT4": (b"\x84\x01\x01\x01\x01", "opcode EXT4"),
+    "os.system": (call(name("os", "system"), COMMAND), "unsafe", "os.system"),
+    "posix.system": (call(name("posix", "system"), COMMAND), "unsafe", "posix.system"),
+    "nt.system": (call(name("nt", "system"), COMMAND), "unsafe", "nt.system"),
+    "eval": (call(name("builtins", "eval"), CODE), "unsafe", "builtins.eval"),
+    "eval of Python 2": (call(name("__builtin__", "eval"), CODE), "unsafe", "__builtin__.eval"),
+    "exec": (call(name("builtins", "exec"), CODE), "unsafe", "builtins.exec"),
+    "compile": (call(name("builtins", "compile"), CODE, text(""), text("exec")), "unsafe", "builtins.compile"),
+    "getattr": (call(name("builtins", "getattr"), name("os", "x"), text("system")), "unsafe", "builtins.getattr"),
+    "open": (call(name("builtins", "open"), text(CANARY), text("w")), "unsafe", "builtins.open"),
+    "apply": (call(name("__builtin__", "apply"), CODE), "unsafe", "__builtin__.apply"),
+    "__import__": (call(name("builtins", "__import__"), text("os")), "unsafe", "builtins.__import__"),
+    "Popen": (call(name("subprocess", "Popen"), SHELL), "unsafe", "subprocess.Popen"),
+    "check_output": (call(name("subprocess", "check_output"), SHELL), "unsafe", "subprocess.check_output"),
+    "importlib": (call(name("importlib", "import_module"), text("antigravity")), "unsafe", "importlib.import_module"),
+    "runpy": (call(name("runpy", "_run_code"), CODE, b"}"), "unsafe", "runpy._run_code"),
+    "pty": (call(name("pty", "spawn"), SHELL), "unsafe", "pty.spawn"),
+    "pickle in a pickle": (
+        call(name("pickle", "loads"), b"B" + struct.pack("<I", 4) + b"cos\n"),
+        "unsafe",
+        "pickle.loads",
+    ),
+    "torch.load": (call(name("torch", "load"), text("other.pth")), "unsafe", "torch.load"),
+    "numpy.load": (call(name("numpy", "load"), text("x.npy"), b"N", b"\x88"), "unsafe", "numpy.load"),
+    "partial": (call(name("functools", "partial"), name("os", "system")), "unsafe", "functools.partial"),
+    "methodcaller": (call(name("operator", "methodcaller"), text("system")), "unsafe", "operator.methodcaller"),
+    "code object": (call(name("types", "CodeType"), b"K\0"), "unsafe", "types.CodeType"),
+    "our own function": (call(name("jaxiqa.weights.files", "write_tensors"), COMMAND), "unsafe", "files.write_tensors"),
+    "a dotted name": (call(name("torch", "os.system"), COMMAND), "unsafe", "torch.os.system"),
+    "a dotted allowed name": (
+        call(name("collections", "OrderedDict.fromkeys"), COMMAND),
+        "unsafe",
+        "OrderedDict.fromkeys",
+    ),
+    "namespace": (call(name("argparse", "Namespace")), "unsafe", "argparse.Namespace"),
+    "defaultdict": (
+        call(name("collections", "defaultdict"), name("os", "system")),
+        "unsafe",
+        "collections.defaultdict",
+    ),
+    "numpy array": (call(name("numpy.core.multiarray", "_reconstruct"), b"N"), "unsafe", "multiarray._reconstruct"),
+    "whole module": (
+        name("torchvision.models.resnet", "ResNet") + b")\x81}b",
+        "unsafe",
+        "torchvision.models.resnet.ResNet",
+    ),
+    "quantised": (call(name("torch._utils", "_rebuild_qtensor"), b"N"), "format", "quantised"),
+    "sparse": (call(name("torch._utils", "_rebuild_sparse_tensor"), b"N"), "format", "sparse"),
+    "complex": (name("torch", "ComplexFloatStorage"), "format", "torch.ComplexFloatStorage"),
+    "STACK_GLOBAL": (text("os") + text("system") + b"\x93" + COMMAND + b"\x85R", "unsafe", "os.system"),
+    "STACK_GLOBAL of no strings": (b"NN\x93" + COMMAND + b"\x85R", "unsafe", "NoneType in the place of a str"),
+    "INST": (b"(" + COMMAND + b"ios\nsystem\n", "unsafe", "INST of os.system"),
+    "OBJ": (b"(" + name("os", "system") + COMMAND + b"o", "unsafe", "os.system"),
+    "OBJ of an allowed class": (b"(" + name("collections", "OrderedDict") + COMMAND + b"o", "unsafe", "opcode OBJ"),
+    "NEWOBJ": (name("subprocess", "Popen") + SHELL + b"\x85\x81", "unsafe", "subprocess.Popen"),
+    "NEWOBJ of an allowed class": (name("collections", "OrderedDict") + b")\x81", "unsafe", "opcode NEWOBJ"),
+    "NEWOBJ_EX": (name("collections", "OrderedDict") + b")}\x92", "unsafe", "opcode NEWOBJ_EX"),
+    "EXT1": (b"\x82\x01", "unsafe", "opcode EXT1"),
+    "EXT2": (b"\x83\x01\x01", "unsafe", "opcode EXT2"),
+    "EXT4": (b"\x84\x01\x01\x01\x01", "unsafe", "opcode EXT4"),
     "BUILD of a class": (
         name("collections", "OrderedDict") + b"}" + text("__setstate__") + CODE + b"sb",
+        "unsafe",
         "sets attributes",
     ),
-    "BUILD of a tensor": (tensor() + b"}b", "the file is damaged"),
-    "REDUCE of a string": (COMMAND + b")R", "str in the place of a class"),
-    "REDUCE of a tensor": (tensor() + b")R", "record in the place of a class"),
-    "REDUCE of a storage class": (call(name("torch", "FloatStorage"), b"K\x05"), "calls torch.FloatStorage"),
-    "REDUCE without a tuple": (name("collections", "OrderedDict") + b"]R", "list in the place of a tuple"),
-    "ordered dict of a number": (call(name("collections", "OrderedDict"), b"K\x05"), "int in the place of a list"),
-    "ordered dict of no pairs": (call(name("collections", "OrderedDict"), b"](K\x01K\x02e"), "do not fit"),
-    "tensor of strings": (call(name("torch._utils", "_rebuild_tensor_v2"), *[COMMAND] * 6), "str in the place of"),
-    "tensor of nothing": (call(name("torch._utils", "_rebuild_tensor_v2")), "do not fit"),
+    "BUILD of a tensor": (tensor() + b"}b", "damaged"),
+    "REDUCE of a string": (COMMAND + b")R", "unsafe", "str in the place of a class"),
+    "REDUCE of a tensor": (tensor() + b")R", "unsafe", "record in the place of a class"),
+    "REDUCE of a storage class": (call(name("torch", "FloatStorage"), b"K\x05"), "unsafe", "calls torch.FloatStorage"),
+    "REDUCE without a tuple": (name("collections", "OrderedDict") + b"]R", "unsafe", "list in the place of a tuple"),
+    "ordered dict of a number": (
+        call(name("collections", "OrderedDict"), b"K\x05"),
+        "unsafe",
+        "int in the place of a list",
+    ),
+    "ordered dict of no pairs": (
+        call(name("collections", "OrderedDict"), b"](K\x01K\x02e"),
+        "unsafe",
+        "collections.OrderedDict",
+    ),
+    "tensor of strings": (call(name("torch._utils", "_rebuild_tensor_v2"), *[COMMAND] * 6), "unsafe", "str"),
+    "tensor of nothing": (call(name("torch._utils", "_rebuild_tensor_v2")), "unsafe", "_rebuild_tensor"),
     "parameter of a string": (
         call(name("torch._utils", "_rebuild_parameter"), COMMAND),
+        "unsafe",
         "str in the place of a Tensor",
     ),
     "new type of a name": (
         call(name("torch._utils", "_rebuild_tensor_v3"), *[b"N"] * 6, COMMAND),
+        "unsafe",
         "str in the place of a class",
     ),
 }
 DATA = {
-    "id: string": (COMMAND + b"Q", "persistent id that is not a storage"),
-    "id: text": (b"Pos.system\n", "opcode PERSID"),
-    "id: number": (b"K\x05Q", "persistent id that is not a storage"),
-    "id: module": (group(text("module"), b"N", COMMAND, CODE) + b"Q", "persistent id that is not a storage"),
-    "id: no class": (group(text("storage"), COMMAND, text("0"), text("cpu"), b"K\4") + b"Q", "not a storage"),
+    "id: string": (COMMAND + b"Q", "unsafe", "persistent id"),
+    "id: text": (b"Pos.system\n", "unsafe", "opcode PERSID"),
+    "id: number": (b"K\x05Q", "unsafe", "persistent id"),
+    "id: module": (group(text("module"), b"N", COMMAND, CODE) + b"Q", "unsafe", "persistent id"),
+    "id: no class": (group(text("storage"), COMMAND, text("0"), text("cpu"), b"K\4") + b"Q", "unsafe", "persistent id"),
     "id: other class": (
         group(text("storage"), name("collections", "OrderedDict"), text("0"), text("cpu"), b"K\4") + b"Q",
-        "collections.OrderedDict for the class of a storage",
+        "unsafe", "class collections.OrderedDict",
     ),
-    "id: negative size": (storage(numel=-4), "persistent id that is not a storage"),
-    "id: view outside": (storage(view=(2, 3)), "persistent id that is not a storage"),
-    "id: one storage of two types": (storage() + storage(numel=2, dtype="float64"), "declared twice"),
-    "tensor: larger than its storage": (tensor(shape=(5,)), "beyond its storage"),
-    "tensor: strides outside": (tensor(shape=(2, 2), strides=(3, 1)), "beyond its storage"),
-    "tensor: offset outside": (tensor(offset=1), "beyond its storage"),
-    "tensor: huge offset": (tensor(offset=2**70), "beyond its storage"),
-    "tensor: negative offset": (tensor(offset=-1, shape=(3,)), "impossible offset"),
-    "tensor: negative shape": (tensor(shape=(-4,)), "impossible offset"),
-    "tensor: negative stride": (tensor(offset=3, strides=(-1,)), "impossible offset"),
-    "tensor: fewer strides": (tensor(shape=(2, 2)), "impossible offset"),
-    "tensor: 33 dimensions": (tensor(shape=(1,) * 33, strides=(1,) * 33), "do not fit"),
-    "tensor: 10^12 values of one": (mapping({"a": tensor(shape=(10**12,), strides=(0,))}), "would take 4000000000000"),
-    "tensor: huge but empty": (mapping({"a": tensor(shape=(0, 2**62, 2**62), strides=(1,) * 3)}), "is damaged"),
-    "tensor: name twice": (b"}(" + 2 * (text("a") + tensor()) + b"u", "'a' occurs twice"),
+    "id: negative size": (storage(numel=-4), "unsafe", "persistent id"),
+    "id: view outside": (storage(view=(2, 3)), "unsafe", "persistent id"),
+    "id: one storage of two types": (storage() + storage(numel=2, dtype="float64"), "unsafe", "twice"),
+    "tensor: larger than its storage": (tensor(shape=(5,)), "unsafe", "storage of 4 values"),
+    "tensor: strides outside": (tensor(shape=(2, 2), strides=(3, 1)), "unsafe", "storage of 4 values"),
+    "tensor: offset outside": (tensor(offset=1), "unsafe", "storage of 4 values"),
+    "tensor: huge offset": (tensor(offset=2**70), "unsafe", "storage of 4 values"),
+    "tensor: negative offset": (tensor(offset=-1, shape=(3,)), "unsafe", "offset"),
+    "tensor: negative shape": (tensor(shape=(-4,)), "unsafe", "offset"),
+    "tensor: negative stride": (tensor(offset=3, strides=(-1,)), "unsafe", "offset"),
+    "tensor: fewer strides": (tensor(shape=(2, 2)), "unsafe", "offset"),
+    "tensor: 33 dimensions": (tensor(shape=(1,) * 33, strides=(1,) * 33), "unsafe", "_rebuild_tensor"),
+    "tensor: 10^12 values of one": (mapping({"a": tensor(shape=(10**12,), strides=(0,))}), "unsafe", "4000000000000"),
+    "tensor: huge but empty": (mapping({"a": tensor(shape=(0, 2**62, 2**62), strides=(1,) * 3)}), "damaged"),
+    "tensor: name twice": (b"}(" + 2 * (text("a") + tensor()) + b"u", "unsafe", "'a' occurs twice"),
     "tensor: name twice in pairs": (
         call(name("collections", "OrderedDict"), sequence(*2 * [sequence(text("a"), tensor())])),
-        "'a' occurs twice",
+        "unsafe", "'a' occurs twice",
     ),
-    "tensor: no name": (tensor(), "no named tensors"),
-    "tensor: a number for a name": (b"}K\1" + tensor() + b"s", "no named tensors"),
-    "dict: tuple for a key": (b"})Ns", "tuple as the key"),
-    "dict: list for a key": (b"}]Ns", "list as the key"),
-    "dict: odd items": (b"}(" + text("a") + b"u", "the file is damaged"),
-    "dict: items of a list": (b"](" + text("a") + b"Nu", "list in the place of a dict"),
-    "list: items of a dict": (b"}(Ne", "dict in the place of a list"),
-    "bomb: memo read before written": (b"j\xff\xff\xff\x7f", "the file is damaged"),
-    "bomb: memo": (b"N" + b"".join(b"r" + struct.pack("<I", 2**32 - 1 - i) for i in range(400_000)), "in a memo"),
-    "bomb: many objects": (b"]" * 600_000, "over 500000 opcodes"),
-    "bomb: marks": (b"(" * 600_000, "over 500000 opcodes"),
-    "bomb: nested lists": (b"]" * 200_000 + b"a" * 199_999, "nested over 500 deep"),
-    "bomb: nested tuples": (b")" + b"\x85" * 400_000, "nested over 500 deep"),
-    "bomb: nested tuple for a key": (b"})" + b"\x85" * 400_000 + b"Ns", "nested over 500 deep"),
-    "bomb: nested dicts": (b"}" + b"K\0}" * 150_000 + b"s" * 150_000, "nested over 500 deep"),
-    "bomb: laughing tuples": (laughs(b"", lambda i: b"\x86q" + bytes([i])), "no named tensors"),
-    "bomb: laughing lists": (laughs(b"](", lambda i: b"eq" + bytes([i])), "no named tensors"),
-    "bomb: laughing key": (laughs(b"", lambda i: b"\x86q" + bytes([i])) + b"}h\x28Ns", "tuple as the key"),
-    "bomb: laughing member": (laughs(b"", lambda i: b"\x86q" + bytes([i])) + b"\x8f(h\x28\x90", "costly to compare"),
+    "tensor: no name": (tensor(), "format", "state_dict"),
+    "tensor: a number for a name": (b"}K\1" + tensor() + b"s", "format", "state_dict"),
+    "dict: tuple for a key": (b"})Ns", "unsafe", "tuple as the key"),
+    "dict: list for a key": (b"}]Ns", "unsafe", "list as the key"),
+    "dict: odd items": (b"}(" + text("a") + b"u", "damaged"),
+    "dict: items of a list": (b"](" + text("a") + b"Nu", "unsafe", "list in the place of a dict"),
+    "list: items of a dict": (b"}(Ne", "unsafe", "dict in the place of a list"),
+    "bomb: memo read before written": (b"j\xff\xff\xff\x7f", "damaged"),
+    "bomb: memo": (b"N" + b"".join(b"r" + struct.pack("<I", 2**32 - 1 - i) for i in range(400_000)), "unsafe", "memo"),
+    "bomb: many objects": (b"]" * 600_000, "unsafe", "over 500000 opcodes"),
+    "bomb: marks": (b"(" * 600_000, "unsafe", "over 500000 opcodes"),
+    "bomb: nested lists": (b"]" * 200_000 + b"a" * 199_999, "unsafe", "nested over 500 deep"),
+    "bomb: nested tuples": (b")" + b"\x85" * 400_000, "unsafe", "nested over 500 deep"),
+    "bomb: nested tuple for a key": (b"})" + b"\x85" * 400_000 + b"Ns", "unsafe", "nested over 500 deep"),
+    "bomb: nested dicts": (b"}" + b"K\0}" * 150_000 + b"s" * 150_000, "unsafe", "nested over 500 deep"),
+    "bomb: laughing tuples": (laughs(b"", lambda i: b"\x86q" + bytes([i])), "format", "state_dict"),
+    "bomb: laughing lists": (laughs(b"](", lambda i: b"eq" + bytes([i])), "format", "state_dict"),
+    "bomb: laughing key": (laughs(b"", lambda i: b"\x86q" + bytes([i])) + b"}h\x28Ns", "unsafe", "tuple as the key"),
+    "bomb: laughing member": (laughs(b"", lambda i: b"\x86q" + bytes([i])) + b"\x8f(h\x28\x90", "unsafe", "sets"),
     "bomb: laughing items": (
-        b"}" + laughs(b"", lambda i: b"\x86q" + bytes([i])) + b"Ns", "tuple in the place of a dict"
+        b"}" + laughs(b"", lambda i: b"\x86q" + bytes([i])) + b"Ns", "unsafe", "tuple in the place of a dict"
     ),
     "bomb: one list, many dicts": (
         sequence(*(sequence(text(str(i)), b"N") for i in range(50_000)))
@@ -258,38 +285,38 @@ DATA = {
         + name("collections", "OrderedDict")
         + b"q\1"
         + b"h\1h\0\x85R" * 40_000,
-        "no named tensors",
+        "format", "state_dict",
     ),
     "bomb: one shape, many tensors": (
         b"(" + b"K\1" * 100_000 + b"tq\0" + name("torch._utils", "_rebuild_tensor") + b"q\1" + storage() + b"q\2"
         + b"h\1(h\2K\0h\0h\0tR" * 10_000,
-        "do not fit",
+        "unsafe", "_rebuild_tensor",
     ),
     "bomb: one dict, many names": (
         b"}(" + b"".join(integer(i) + b"N" for i in range(50_000)) + b"uq\0"
         + b"}(" + b"".join(integer(i) + b"h\0" for i in range(50_000)) + b"u",
-        "no named tensors",
+        "format", "state_dict",
     ),
     "bomb: expanded tensors": (
-        mapping({str(i): tensor(shape=(2**20,), strides=(0,)) for i in range(20)}), "its tensors would take"
+        mapping({str(i): tensor(shape=(2**20,), strides=(0,)) for i in range(20)}), "unsafe", "83886080"
     ),
-    "bomb: LONG4 that lies": (b"\x8b\xff\xff\xff\x7f", "the file is damaged"),
-    "bomb: LONG4": (b"\x8b" + struct.pack("<i", 2**23) + b"\x7f" * 2**23, "opcode LONG4"),
-    "bomb: LONG": (b"L" + b"9" * 2**20 + b"L\n", "the file is damaged"),
-    "bomb: INT": (b"I" + b"9" * 60_000 + b"\n", "the file is damaged"),
-    "bomb: FLOAT": (b"F" + b"\xe9" * 2**22 + b"\n", "the file is damaged"),
-    "bomb: STRING": (b"S" + b"\xe9" * 2**22 + b"\n", "the file is damaged"),
-    "bomb: BINUNICODE8": (bytes8(b"\x8d", 2**62), "the file is damaged"),
-    "bomb: a prefix, a million times": (mapping({"module." * 1_000_000: tensor()}), "over 1000 characters"),
-    "bomb: wide text": (text("\N{GRINNING FACE}" + "a" * 15_000_000), "no named tensors"),
-    "bomb: many wide texts": ((text("\N{GRINNING FACE}" + "a" * 55) + b"\x94") * 245_000, "no named tensors"),
-    "bomb: BINBYTES8": (bytes8(b"\x8e", 2**62), "the file is damaged"),
-    "bomb: BYTEARRAY8": (bytes8(b"\x96", 2**62), "the file is damaged"),
-    "bomb: BINSTRING": (b"T\xff\xff\xff\xff", "the file is damaged"),
-    "bomb: 17 MB of pickle": (b"B" + struct.pack("<I", 17 << 20) + bytes(17 << 20), "pickle has|the file is damaged"),
-    "list in itself": (b"]q\0h\0a", "no named tensors"),
-    "dict in itself": (b"}q\0K\1h\0s", "no named tensors"),
-    "empty stack": (b"R", "the file is damaged"),
-    "unknown opcode": (b"\xff", "the file is damaged"),
-    "opcode that torch.save has no use for": (text("a") + b"0", "opcode POP"),
+    "bomb: LONG4 that lies": (b"\x8b\xff\xff\xff\x7f", "damaged"),
+    "bomb: LONG4": (b"\x8b" + struct.pack("<i", 2**23) + b"\x7f" * 2**23, "unsafe", "opcode LONG4"),
+    "bomb: LONG": (b"L" + b"9" * 2**20 + b"L\n", "damaged"),
+    "bomb: INT": (b"I" + b"9" * 60_000 + b"\n", "damaged"),
+    "bomb: FLOAT": (b"F" + b"\xe9" * 2**22 + b"\n", "damaged"),
+    "bomb: STRING": (b"S" + b"\xe9" * 2**22 + b"\n", "damaged"),
+    "bomb: BINUNICODE8": (bytes8(b"\x8d", 2**62), "damaged"),
+    "bomb: a prefix, a million times": (mapping({"module." * 1_000_000: tensor()}), "unsafe", "over 1000 characters"),
+    "bomb: wide text": (text("\N{GRINNING FACE}" + "a" * 15_000_000), "format", "state_dict"),
+    "bomb: many wide texts": ((text("\N{GRINNING FACE}" + "a" * 55) + b"\x94") * 245_000, "format", "state_dict"),
+    "bomb: BINBYTES8": (bytes8(b"\x8e", 2**62), "damaged"),
+    "bomb: BYTEARRAY8": (bytes8(b"\x96", 2**62), "damaged"),
+    "bomb: BINSTRING": (b"T\xff\xff\xff\xff", "damaged"),
+    "bomb: 17 MB of pickle": (b"B" + struct.pack("<I", 17 << 20) + bytes(17 << 20), "unsafe", "its pickle"),
+    "list in itself": (b"]q\0h\0a", "format", "state_dict"),
+    "dict in itself": (b"}q\0K\1h\0s", "format", "state_dict"),
+    "empty stack": (b"R", "damaged"),
+    "unknown opcode": (b"\xff", "damaged"),
+    "opcode that torch.save has no use for": (text("a") + b"0", "unsafe", "opcode POP"),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What becomes of every kind of picture file: the documented pixels, upright, from whatever source."""
+"""Every kind of image file is read as documented: its pixels, upright, from any source."""
 
 import io
 import struct
@@ -70,7 +70,7 @@ def test_orientation_is_applied(kind, orientation):
     assert image_size(data) == pixels.shape[:2] == ((WIDTH, HEIGHT) if orientation >= 5 else (HEIGHT, WIDTH))
 
 
-def test_eight_stored_forms_of_one_picture_are_one_picture():
+def test_eight_stored_forms_of_one_image_are_one_image():
     undo = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
     for orientation in range(1, 9):
         stored = Image.fromarray(PHOTO)
@@ -82,7 +82,7 @@ def test_eight_stored_forms_of_one_picture_are_one_picture():
 @pytest.mark.parametrize(
     "damage", [b"", b"XX", b"II*\0\xff\xff\xff\xff", exif(6)[6:20], exif(6).replace(b"\6", b"\x63")]
 )
-def test_unreadable_exif_leaves_the_picture_as_it_is(damage):
+def test_unreadable_exif_leaves_the_image_as_it_is(damage):
     data = encode(RGB, "JPEG", quality=95)
     body = b"Exif\0\0" + damage
     marked = data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
@@ -92,7 +92,7 @@ def test_unreadable_exif_leaves_the_picture_as_it_is(damage):
 # --- sources ----------------------------------------------------------------------------------------------------------
 
 
-def test_path_bytes_and_file_object_are_the_same_picture(tmp_path):
+def test_path_bytes_and_file_object_are_the_same_image(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(JPEG)
     expected = simplejpeg.decode_jpeg(JPEG)

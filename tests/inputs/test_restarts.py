@@ -1,4 +1,4 @@
-"""Every training pipeline goes on at any batch as if it had never stopped, by Grain's own check (R14)."""
+"""Every training pipeline resumes at any batch as if it had never stopped, by Grain's own check (R14)."""
 
 import contextlib
 import itertools
@@ -12,9 +12,9 @@ from jaxiqa.datasets.records import Dataset, Record, Transferred
 from jaxiqa.distortions import label_classes
 from jaxiqa.distortions.draw import LABEL_MODES
 from jaxiqa.inputs.contrastive import region_side, with_distortions
-from jaxiqa.inputs.pictures import Pictures
+from jaxiqa.inputs.image_source import Images
 from jaxiqa.inputs.pipeline import train_batches
-from jaxiqa.inputs.transferred import Sources
+from jaxiqa.inputs.saqt import PoolImages
 
 SIZE, SEED, CELLS = 4, 7, [(1, 3), (11, 5), (18, 1)]
 
@@ -51,35 +51,35 @@ class _Position:
 
 
 def make_records(folder) -> list[Record]:
-    """Six pictures: an epoch is no whole number of batches."""
+    """Six images: an epoch is not a whole number of batches."""
     rng = np.random.default_rng(0)
     for i in range(6):
         Image.fromarray(rng.integers(0, 256, (96, 128, 3), np.uint8)).save(folder / f"{i}.png")
     return [Record(str(folder / f"{i}.png"), 1.0 + i, f"{i}", f"R{i}", apply=CELLS[0]) for i in range(6)]
 
 
-def batches_from(start: int, pictures, labels, **options):
+def batches_from(start: int, images, labels, **options):
     options = {"crop": 64, **options}
     with contextlib.closing(
-        train_batches(pictures, labels, batch_size=SIZE, seed=SEED, start=start, **options)
+        train_batches(images, labels, batch_size=SIZE, seed=SEED, start=start, **options)
     ) as batches:
         yield from batches
 
 
 def rated(records, start):
-    return batches_from(start, Pictures(records, 64), np.array([r.mos for r in records]))
+    return batches_from(start, Images(records, 64), np.array([r.mos for r in records]))
 
 
 def contrastive(records, start, mode):
-    batches = batches_from(start, Pictures(records, 64), np.zeros(6), crop=region_side(64, mode == "instance"))
+    batches = batches_from(start, Images(records, 64), np.zeros(6), crop=region_side(64, mode == "instance"))
     return with_distortions(batches, SEED, start, SIZE, label_classes(mode))
 
 
 def transferred(records, start):
     mos_NC = np.random.default_rng(0).uniform(1, 5, (6, len(CELLS)))
     dataset = Dataset("saqt", records, (1.0, 5.0), True, transferred=Transferred("folder", "", CELLS, mos_NC))
-    sources = Sources(dataset, list(range(6)), native=False, cache_gb=1.0)
-    return batches_from(start, sources, sources.labels, draw=sources.draw)
+    pool = PoolImages(dataset, list(range(6)), native=False, cache_gb=1.0)
+    return batches_from(start, pool, pool.labels, draw=pool.draw)
 
 
 PIPELINES = {
@@ -90,7 +90,7 @@ PIPELINES = {
 
 
 def restarts(folder, name: str, total: int) -> None:
-    """AssertionError where any of `total` batches is another one after a restart before it."""
+    """Raises AssertionError if any of `total` batches differs after a restart before it."""
     records = make_records(folder)
     assert_equal_output_after_checkpoint(Pipeline(lambda start: PIPELINES[name](records, start), total))
 

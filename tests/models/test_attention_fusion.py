@@ -1,4 +1,4 @@
-"""Attention fusion and its other forms against their definitions."""
+"""Attention fusion and the other forms of fusion against their definitions."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from random_variables import random_variables
 
-from jaxiqa.models.attention_fusion import Fusion
+from jaxiqa.models.blocks.attention_fusion import Fusion
 
 
 def channel_attention(x, p, stats):
@@ -75,7 +75,7 @@ def test_other_forms():
 @pytest.mark.parametrize(("form", "guest"), [("aff", 0.0), ("add", 0.0), ("concat", 1.0)])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_fusion_that_starts_as_the_identity(form, guest, train, dtype):
-    """To the bit, also with statistics of the batch."""
+    """The output equals the main map bit for bit, also with statistics of the batch."""
     x, y = (jnp.asarray(a, dtype) for a in pair())
     layer = Fusion(form, 2.0, True, dtype=dtype)
     variables = layer.init(jax.random.key(0), x, guest * y, False)

@@ -1,4 +1,4 @@
-"""What is special about GlintIQA: sizes, taps, the memory re-reading, nearly uniform attention."""
+"""GlintIQA: sizes, taps, the re-reading of memory, nearly uniform attention."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxiqa.models import create_model
-from jaxiqa.models.fusion import ChannelSelfAttention, reread
+from jaxiqa.models.blocks.progressive_integration import ChannelSelfAttention, reread
 
 
 def shapes_of(model, size):
@@ -20,7 +20,7 @@ def count(tree):
 
 
 def test_sizes():
-    """Parameters by part, arXiv 2408.03885's public code without its unused ViT tail."""
+    """The numbers of parameters equal those of the public code without the ViT's unused blocks."""
     params, out = shapes_of(create_model("glintiqa"), 224)
     assert count(params) == 41_201_877
     assert count(params["vgfe"]) == 18_115_968

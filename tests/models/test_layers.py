@@ -1,4 +1,4 @@
-"""Layers against flax.linen's: the same numbers, written otherwise."""
+"""Layers give the same numbers as those of flax.linen."""
 
 import flax.linen as nn
 import jax
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxiqa.models.layers import BatchNorm, Conv, normal_fan_out, uniform_fan_in
+from jaxiqa.models.blocks.layers import BatchNorm, Conv, normal_fan_out, uniform_fan_in
 from jaxiqa.models.resnet import max_pool_3x3_s2
 
 
@@ -25,13 +25,13 @@ def test_conv(kernel, stride, padding):
 
 
 def test_initialisers():
-    """The numbers of jax.random for the whole shape; the normal one is He's for what a unit gives to."""
+    """The numbers are those of jax.random for the whole shape; the normal one is He initialisation by fan-out."""
     key, shape = jax.random.key(3), (3, 3, 5, 8)
     expected = jax.random.uniform(key, shape, minval=-0.25, maxval=0.25)
     np.testing.assert_array_equal(uniform_fan_in(16)(key, shape), expected)
     he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")(key, shape)
     np.testing.assert_allclose(normal_fan_out()(key, shape), he, rtol=1e-6)
-    depthwise = jax.random.normal(key, (5, 5, 1, 8)) * np.sqrt(2) / 5  # each group gives to 5 x 5
+    depthwise = jax.random.normal(key, (5, 5, 1, 8)) * np.sqrt(2) / 5  # fan-out of a group: 5 x 5
     np.testing.assert_allclose(normal_fan_out(groups=8)(key, (5, 5, 1, 8)), depthwise, rtol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Depthwise convolutions: every form gives the same numbers as XLA's grouped convolution."""
+"""Depthwise convolutions: each form gives the same numbers as XLA's grouped convolution."""
 
 import functools
 
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jaxiqa.benchmarks import lka as benchmark
-from jaxiqa.models import lka
+from jaxiqa.models.blocks import lka
 
-# H, W, C, K, dilation: VAN's three, odd and oblong maps, one channel, maps that the outer taps never reach.
+# H, W, C, K, dilation: VAN's three, odd and oblong maps, one channel, maps smaller than the distance of outer taps.
 SIZES = [
     (14, 14, 8, 7, 3),
     (14, 14, 8, 5, 1),
@@ -71,7 +71,7 @@ def test_bfloat16_adds_up_in_fp32():
 
 
 def test_other_platforms_get_the_grouped_convolution():
-    """What is lowered here for a TPU holds one convolution and no loop over taps; for a CPU, no convolution."""
+    """The program for a TPU has one convolution and no loop over taps; the program for a CPU has no convolution."""
     x, kernel, _ = arrays(14, 14, 8, 7)
     lower = jax.jit(lambda x, kernel: lka.depthwise(x, kernel, 3)).trace(x, kernel).lower
     texts = {platform: lower(lowering_platforms=(platform,)).as_text() for platform in ("cpu", "tpu", "cuda")}
@@ -80,7 +80,7 @@ def test_other_platforms_get_the_grouped_convolution():
 
 
 def test_gradient_keeps_one_product_in_memory():
-    """49 taps do not become 49 maps: temporaries of a backward pass are a few times the input."""
+    """49 taps do not need 49 maps: the temporaries of a backward pass are a few times the input."""
     x, kernel, g = arrays(28, 28, 16, 7)
     step = jax.jit(functools.partial(output_and_gradients, lka.depthwise, 3))
     memory = step.lower(x, kernel, g).compile().memory_analysis()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from random_variables import random_variables
 
-from jaxiqa.models.octave import OctaveConv
+from jaxiqa.models.blocks.octave import OctaveConv
 
 
 def conv3x3(x, kernel):
@@ -33,7 +33,7 @@ def upsample(x, H, W):
 @pytest.mark.parametrize("sides", [(8, 8), (7, 10), (5, 7)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_octave_convolution(stride, sides):
-    """The definition position by position, plain and strided, on even and odd grids, with and without a low part."""
+    """Equal to the definition at each position: plain and strided, even and odd grids, with and without a low part."""
     H, W = sides
     rng = np.random.default_rng(0)
     high = rng.standard_normal((2, H, W, 3)).astype(np.float32)

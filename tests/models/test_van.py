@@ -1,4 +1,4 @@
-"""What is special about VAN: sizes, and blocks that pictures skip in training."""
+"""VAN: sizes, and blocks that images skip in training."""
 
 import flax.linen as nn
 import jax
@@ -20,7 +20,7 @@ from jaxiqa.models.van import Block
     ],
 )
 def test_sizes(name, trunk, head):
-    """Parameters as in the public code; stages in the order of its maps."""
+    """The number of parameters equals the public code's; stages have decreasing grids."""
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
     model = create_model(name)
     params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
@@ -33,8 +33,8 @@ def test_sizes(name, trunk, head):
     ]
 
 
-def test_drop_path_is_unbiased_and_by_picture():
-    """In training each picture has a branch whole, over the probability to keep it, or not at all."""
+def test_drop_path_is_unbiased_and_by_image():
+    """In training each image either skips a branch or gets all of it, divided by the probability to keep it."""
     drop, B = 0.25, 400
     x = np.random.default_rng(0).standard_normal((1, 3, 3, 8)).astype(np.float32)
     block = Block(ratio=2, drop_path=drop, eval_bn=(".*",), dtype=jnp.float32)
@@ -51,7 +51,7 @@ def test_drop_path_is_unbiased_and_by_picture():
 
 
 def test_drop_path_rates_and_evaluation():
-    """Rates rise evenly over all blocks; evaluation skips nothing; training follows the dropout key alone."""
+    """Rates rise linearly over all blocks; evaluation skips nothing; training depends only on the dropout key."""
     model, plain = create_model("van", "test", drop_path=0.2), create_model("van", "test")
     x = np.random.default_rng(0).standard_normal((4, 64, 64, 3)).astype(np.float32)
     rates = []
@@ -79,7 +79,7 @@ def test_drop_path_rates_and_evaluation():
     assert step(variables["params"], jax.random.key(1))[0][0] == first
     assert step(variables["params"], jax.random.key(2))[0][0] != first
     paths = {jax.tree_util.keystr(p, simple=True, separator="/"): g for p, g in jax.tree.leaves_with_path(grads)}
-    # BatchNorm takes away what the patch embeddings' biases add, so their gradient is rounding noise.
+    # BatchNorm removes what the patch embeddings' biases add, so their gradient is rounding noise.
     assert all(np.any(g) for path, g in paths.items() if not path.endswith("patch_embed/proj/bias"))
     assert all(np.isfinite(g).all() for g in paths.values())
     assert all(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (stats, variables["batch_stats"])), strict=True))

@@ -1,16 +1,34 @@
-"""python -m jaxiqa.benchmark: its subjects are the files that can be run."""
+"""jaxiqa benchmark: its subjects are the files with run()."""
 
-from tiny_run import run_many
+from tiny_run import ROOT, check_refusals
 
-REFUSED = {
-    (): "choose one of: distortions, lka",
-    ("distortion",): 'did you mean "distortions"?',
-    ("reference_distortions",): 'did you mean "distortions"?',  # what a subject is measured against
-    ("distortions", "lka"): "name one subject",
-}
+from jaxiqa.benchmark import SUBJECTS
+from jaxiqa.benchmarks import startup
+
+REFUSED = [
+    ([], 2, "distortions, lka, startup"),
+    (["distortion"], 2, '"distortions"'),
+    (["reference_distortions"], 2, '"distortions"'),  # a file of the room without run()
+    (["distortions", "lka"], 2, "SUBJECT"),
+]
 
 
 def test_refusals():
-    for (arguments, words), (code, _, error) in zip(REFUSED.items(), run_many("benchmark", REFUSED), strict=True):
-        assert code == 2 and words in error, (arguments, error)
-        assert len(error.strip().splitlines()) == 1, (arguments, error)
+    check_refusals("benchmark", REFUSED)
+
+
+def test_subjects_are_the_files_that_can_be_run():
+    files = (ROOT / "jaxiqa" / "benchmarks").glob("*.py")
+    assert sorted(SUBJECTS) == sorted(file.stem for file in files if "\ndef run(" in file.read_text())
+
+
+def test_start_times_are_of_real_commands(monkeypatch, capsys):
+    lines = startup.commands()
+    chosen = {name: lines[name] for name in ("python -c pass", "import jaxiqa", "jaxiqa --help")}
+    monkeypatch.setattr(startup, "commands", lambda: chosen)
+    monkeypatch.setattr(startup, "REPEATS", 1)
+    assert startup.run() in (0, 1)  # the machine may be busy
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row[:28].strip() for row in rows] == list(chosen)
+    for row in rows:
+        assert 0.005 < float(row[28:35]) < 60 and float(row[35:43]) > 0

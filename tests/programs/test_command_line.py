@@ -1,17 +1,24 @@
 """Every program: --help, mistyped keys, exit codes."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
 
 import programs
 import pytest
-from tiny_run import ROOT, run_many, run_program
+from tiny_run import ROOT, check_refusals, run_many, run_program
+
+import jaxiqa
+from jaxiqa import cli, models
+from jaxiqa.scoring.metric import create_metric
 
 PROGRAMS = sorted(p.stem for p in (ROOT / "jaxiqa").glob("*.py") if "program.run(" in p.read_text())
+COMMANDS = [name for group in cli.GROUPS.values() for name in group]
 CONFIG = "--config=configs/glintiqa_sample.py"
 
-# mistyped argument -> the key that is meant
+# mistyped override -> the right key
 TYPOS = {
     "lerning_rate=1": "optimizer.learning_rate",
     "optimizer.lerning_rate=1": "optimizer.learning_rate",
@@ -40,39 +47,42 @@ TYPOS = {
 
 
 def overrides(arguments) -> list[list[str]]:
-    """Command lines of train with these overrides, and with a workdir that cannot be: good ones go no further."""
+    """Command lines of train with these overrides and an impossible workdir, which ends them before they train."""
     return [[CONFIG, "--workdir=README.md/w", f"--config.{argument}"] for argument in arguments]
 
 
 def test_mistyped_keys_are_refused_with_the_right_suggestion():
-    results = run_many("train", overrides(TYPOS))
-    for (argument, key), (code, _, text) in zip(TYPOS.items(), results, strict=True):
-        assert code == 2, (argument, code, text)
-        assert len(text.strip().splitlines()) == 1, (argument, text)
-        assert f'did you mean "{key}"?' in text, (argument, text)
+    cases = zip(overrides(TYPOS), TYPOS.items(), strict=True)
+    check_refusals("train", [(words, 2, f"--config.{typo.split('=')[0]}", f'"{key}"') for words, (typo, key) in cases])
 
 
 def test_values_of_the_wrong_type_are_refused():
-    arguments = ["seed=1", "batch_size=1.5", "batch_size=many", "optimizer.learning_rate=fast"]
-    accepted, *refused = run_many("train", overrides(arguments))
-    assert "README.md/w cannot be written" in accepted[2]
-    for argument, (code, _, text) in zip(arguments[1:], refused, strict=True):
-        assert code == 2 and argument.split("=")[0] in text and len(text.strip().splitlines()) == 1, (argument, text)
+    cases = {
+        "seed=1": "README.md/w",
+        "batch_size=1.5": "batch_size",
+        "batch_size=many": "--config.batch_size=many must be an integer",
+    }
+    cases["optimizer.learning_rate=fast"] = "--config.optimizer.learning_rate=fast must be a number"
+    check_refusals("train", [(words, 2, name) for words, name in zip(overrides(cases), cases.values(), strict=True)])
 
 
 def test_missing_and_unknown_arguments():
-    cases = {
-        (): "--config is missing",
-        (CONFIG,): "--workdir is missing",
-        ("--confg=x",): "Did you mean: config",
-        ("--confg.batch_size=8",): 'did you mean "config"?',
-        (CONFIG, "--workdir=w", "extra"): "unexpected argument 'extra'",
-        ("--config=configs/none.py", "--workdir=w"): "configs/none.py",
-        (CONFIG + ":fast", "--workdir=w"): 'takes no argument or "smoke", not "fast"',
-    }
-    for (arguments, words), (code, _, text) in zip(cases.items(), run_many("train", cases), strict=True):
-        assert code == 2, (arguments, code, text)
-        assert words in text and len(text.strip().splitlines()) == 1, (arguments, text)
+    cases = [
+        ([], 2, "--config", "glintiqa_sample"),
+        ([CONFIG], 2, "--workdir"),
+        (["--confg=x"], 2, "--confg;", "--config?"),
+        (["--config.seed=1"], 2, "--config.seed ", "--config NAME"),
+        (["--xyz=1"], 2, "--xyz", "jaxiqa train --help"),
+        (["--workdir"], 2, "--workdir", "jaxiqa train --help"),
+        (["--process_id=one"], 2, "--process_id=one", "integer"),
+        (["--peer_timeout=long"], 2, "--peer_timeout=long", "number"),
+        (["--override=perhaps"], 2, "--override=perhaps", "true or false"),
+        (["--confg.batch_size=8"], 2, "--confg.batch_size;", "--config.batch_size?"),
+        ([CONFIG, "--workdir=w", "extra"], 2, '"extra"', "jaxiqa train --help"),
+        (["--config=configs/none.py", "--workdir=w"], 2, "configs/none.py"),
+        ([CONFIG + ":fast", "--workdir=w"], 2, "configs/glintiqa_sample.py", '"smoke"', '"fast"'),
+    ]
+    check_refusals("train", cases)
 
 
 def test_config_files_that_cannot_be_used(tmp_path):
@@ -82,39 +92,109 @@ def test_config_files_that_cannot_be_used(tmp_path):
         "package.py": ("import no_such_package\n", "No module named 'no_such_package' (line 1)"),
         "keys.py": (
             "def get_config():\n    from ml_collections import ConfigDict\n    return ConfigDict({'seed': 0})\n",
-            "--config has no model.name, model.variant, init",
+            "model.name and dataset.name",
         ),
     }
     for name, (text, _) in files.items():
         (tmp_path / name).write_text(text)
-    words = {str(tmp_path / name): words for name, (_, words) in files.items()}
-    words["configs/dan_folder.py"] = "--config is a config of python -m jaxiqa.pretrain"
-    lines = [[f"--config={path}", f"--workdir={tmp_path / 'w'}"] for path in words]
-    for (path, wanted), (code, _, text) in zip(words.items(), run_many("train", lines), strict=True):
-        assert code == 2 and wanted in text and len(text.strip().splitlines()) == 1, (path, text)
-    named = list(words)[1:3]  # protocol reads the file by itself
-    results = run_many("protocol", [[f"--config={path}"] for path in named])
-    for path, (code, _, text) in zip(named, results, strict=True):
-        assert code == 2 and words[path] in text and len(text.strip().splitlines()) == 1, (path, text)
-    code, _, text = run_many("pretrain", [[CONFIG, f"--workdir={tmp_path / 'w'}"]])[0]
-    assert code == 2 and "--config is a config of python -m jaxiqa.train" in text
+    names = {str(tmp_path / name): name for name, _ in files.items()}
+    names = {path: files[name][1] for path, name in names.items()} | {"configs/dan_folder.py": "jaxiqa pretrain"}
+    check_refusals(
+        "train", [([f"--config={path}", f"--workdir={tmp_path / 'w'}"], 2, name) for path, name in names.items()]
+    )
+    read = list(names.items())[1:3]  # protocol runs the file itself
+    check_refusals("protocol", [([f"--config={path}"], 2, path, name) for path, name in read])
+    check_refusals("pretrain", [([CONFIG, f"--workdir={tmp_path / 'w'}"], 2, "jaxiqa train")])
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_help(name):
-    done = run_program(name, "--help")
-    assert done.returncode == 0
-    assert "python -m jaxiqa" in done.stdout and "Exit codes" in done.stdout and "debug" in done.stdout
+LINES = ("import jaxiqa", "import jaxiqa.datasets", "jaxiqa", "jaxiqa --help", "jaxiqa --version", "jaxiqa scroe")
+HEAVY = {"jax", "flax", "optax", "orbax", "grain", "matplotlib", "scipy.stats", "tensorflow_datasets"}
 
 
-@pytest.mark.parametrize("name", ["evaluate", "score", "train"])
-def test_help_does_not_wait_for_what_it_does_not_need(name):
-    """Importing any of these takes a quarter of a second or more."""
-    command = [sys.executable, "-X", "importtime", "-m", f"jaxiqa.{name}", "--help"]
-    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr.splitlines()
-    imported = {line.split("|")[-1].strip() for line in lines}
-    assert "jax" in imported
-    assert not imported & {"matplotlib", "scipy.stats", "skimage"}
+@pytest.fixture(scope="module")
+def cold() -> dict:
+    """{line: (exit code, standard output, loaded modules)} of cold processes."""
+    lines = [*LINES, *(f"jaxiqa {name}{flag}" for name in COMMANDS for flag in ("", " --help"))]
+    command = [sys.executable, ROOT / "tests" / "helpers" / "cold_starts.py", *lines]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_command_lists_every_program(cold):
+    assert sorted(map(cli.module_of, COMMANDS)) == sorted([*PROGRAMS, "aot"])
+    code, listed, loaded = cold["jaxiqa"]
+    assert code == 0 and cold["jaxiqa --help"][:2] == [0, listed]
+    assert not {"absl", "numpy"} & set(loaded)
+    for name in COMMANDS:
+        lines = [line for line in listed.splitlines() if line.startswith(f"  {name} ")]
+        assert len(lines) == 1 and len(lines[0]) <= 80 and lines[0].endswith((".", "?")), name
+
+
+def test_version_and_an_unknown_program(cold):
+    assert cold["jaxiqa --version"][:2] == [0, f"jaxiqa {jaxiqa.__version__}\n"]
+    assert cold["jaxiqa scroe"][0] == 2
+    done = subprocess.run([sys.executable, "-m", "jaxiqa", "scroe"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "scroe" in done.stderr and '"score"' in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help(cold, name):
+    code, text, _ = cold[f"jaxiqa {name} --help"]
+    assert code == 0
+    assert "Exit codes" in text and "--[no]debug" in text and f"  jaxiqa {name}" in text
+
+
+def test_starts_import_nothing_that_they_do_not_need(cold):
+    """Each of HEAVY takes a quarter of a second or more to import."""
+    assert not {"numpy", "absl", "jaxiqa.models", "jaxiqa.datasets"} & set(cold["import jaxiqa"][2])
+    for line, (code, text, loaded) in cold.items():
+        assert code == (0 if "--" in line or line in (*LINES[:3], "jaxiqa configs") else 2), (line, text)
+        assert not HEAVY & set(loaded), line
+        assert line.removeprefix("import ") in loaded or not line.startswith("import")
+
+
+def test_the_package_imports_its_names_on_first_use():
+    assert jaxiqa.create_metric is create_metric and jaxiqa.models is models
+    assert jaxiqa.list_models() == models.list_models()
+    assert {*jaxiqa.__all__, "datasets", "weights"} <= set(dir(jaxiqa))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        jaxiqa.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("score", ["--checkpoint=none"]), ("aot", ["--topology=v9"])])
+def test_the_command_is_python_m(name, arguments):
+    """Exit code and messages; aot is the program of a package."""
+    ways = [["jaxiqa", name], [f"jaxiqa.{name}"]]
+    ends = []
+    for way in ways:
+        done = subprocess.run([sys.executable, "-m", *way, *arguments], cwd=ROOT, capture_output=True, text=True)
+        ends.append((done.returncode, done.stdout, done.stderr))
+    assert ends[0] == ends[1] and ends[0][0] == 2 and ends[0][2].startswith(f"jaxiqa {name}: ")
+
+
+def test_experiment_files_are_listed_and_copied(tmp_path):
+    nowhere = str(tmp_path / "none" / "x.py")
+    cases = [
+        (["copy", "glintiqa_sampel"], 2, '"glintiqa_sampel"', '"glintiqa_sample"'),
+        (["copy"], 2, "copy NAME"),
+        (["lst"], 2, "lst", "copy NAME"),
+        (["copy", "glintiqa_sample", nowhere], 2, nowhere),
+        (["copy", "glintiqa_sample", "mine.txt"], 2, "mine.txt", "FILE.py"),
+    ]
+    check_refusals("config_files", cases)
+    ((code, listed, _),) = run_many("config_files", [[]])
+    names = [line.split()[0] for line in listed.splitlines() if line]
+    assert code == 0 and {p.stem for p in (ROOT / "configs").glob("*.py")} - {"__init__"} <= set(names)
+    for target in (tmp_path, tmp_path / "mine.py"):
+        done = run_program("config_files", "copy", "glintiqa_sample", target)
+        assert done.returncode == 0, done.stderr
+    copies = [path.read_bytes() for path in (tmp_path / "glintiqa_sample.py", tmp_path / "mine.py")]
+    assert copies == [(ROOT / "configs" / "glintiqa_sample.py").read_bytes()] * 2
+    (tmp_path / "mine.py").write_text("# changed")
+    assert run_program("config_files", "copy", "glintiqa_sample", tmp_path / "mine.py").returncode == 2
+    assert (tmp_path / "mine.py").read_text() == "# changed"
 
 
 WAITING = """
@@ -122,11 +202,11 @@ import signal, time
 from jaxiqa.runs.signals import stop_signals
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 with stop_signals() as received:
-    said = None
+    printed = None
     while True:
-        if (line := " ".join(map(str, received))) != said:
+        if (line := " ".join(map(str, received))) != printed:
             print(line, flush=True)
-        said = line
+        printed = line
         try:
             time.sleep(0.01)
         except BaseException:
@@ -134,7 +214,7 @@ with stop_signals() as received:
 """
 
 
-def test_the_third_signal_ends_a_run_whatever_it_waits_for():
+def test_the_third_signal_ends_a_run_at_once():
     run = subprocess.Popen([sys.executable, "-c", WAITING], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert run.stdout.readline() == "\n"
@@ -148,7 +228,7 @@ def test_the_third_signal_ends_a_run_whatever_it_waits_for():
 
 
 @pytest.mark.parametrize(("number", "what", "code"), [("SIGINT", "interrupted", 130), ("SIGTERM", "terminated", 143)])
-def test_an_object_interrupted_while_it_is_made_says_nothing(tmp_path, number, what, code):
+def test_an_object_interrupted_in_its_constructor_prints_nothing(tmp_path, number, what, code):
     lines = f"""
 import os, signal, time
 from jaxiqa import program
@@ -167,7 +247,7 @@ program.run(HalfMade)
     assert (done.returncode, done.stderr) == (code, f"half.py: {what}\n")
 
 
-def test_no_room_for_a_file_that_nobody_named(tmp_path):
+def test_a_full_disk_without_the_name_of_a_file(tmp_path):
     lines = """
 import errno
 from jaxiqa import program
@@ -179,14 +259,14 @@ program.run(main)
 """
     (tmp_path / "full.py").write_text(lines)
     done = programs.run(tmp_path / "full.py")
-    words = "full.py: a file cannot be written (No space left on device); make room, then the same command again\n"
-    assert (done.returncode, done.stderr) == (75, words)
+    assert done.returncode == 75 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("full.py: ") and "No space left on device" in done.stderr
 
 
 def test_programs_of_many_processes_name_all_exit_codes_of_a_stopped_run():
-    many = [name for name in PROGRAMS if "cluster_flags()" in (ROOT / "jaxiqa" / f"{name}.py").read_text()]
+    many = [name for name in PROGRAMS if "shared_flags.cluster()" in (ROOT / "jaxiqa" / f"{name}.py").read_text()]
     assert {"train", "pretrain", "transfer", "protocol"} <= set(many)
     for name in many:
         text = (ROOT / "jaxiqa" / f"{name}.py").read_text()
-        codes = text[text.index("Exit codes") :].partition('"""')[0]
-        assert all(code in codes for code in ("75", "a host", "130 / 143")), name
+        codes = " ".join(text[text.index("Exit codes") :].partition('"""')[0].split())
+        assert all(code in codes for code in ("75", "a host", "130 or 143")), name

@@ -1,4 +1,4 @@
-"""python -m jaxiqa.compare: joins files by picture, and says how sure it is."""
+"""jaxiqa compare: joins files by image, and reports intervals and tests."""
 
 import csv
 import json
@@ -6,16 +6,16 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_run import run_many, run_program
+from tiny_run import check_refusals, run_many, run_program
 
-from jaxiqa.evaluation import comparison, results, statistics
+from jaxiqa.evaluation import comparison, result_files, statistics
 from jaxiqa.evaluation.metrics import fit_logistic, plcc, rmse, srcc
 
 CONTENTS, VERSIONS = 24, 5
 
 
 def write(path, scores, mos, order=None, folder="/data/set", columns=("path", "score", "mos", "reference")):
-    """Predictions as jaxiqa.evaluate writes them (those columns that are read)."""
+    """Predictions as jaxiqa evaluate writes them (only the columns that compare reads)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
         rows = csv.writer(file)
@@ -29,7 +29,7 @@ def write(path, scores, mos, order=None, folder="/data/set", columns=("path", "s
 
 @pytest.fixture(scope="module")
 def scores():
-    """Opinion scores 1..5, a good prediction and one that errs by content."""
+    """Opinion scores 1..5, a good prediction and one with errors per content."""
     rng = np.random.default_rng(0)
     mos = rng.uniform(1, 5, CONTENTS * VERSIONS).round(3)
     good = 25 * (mos - 1) + rng.normal(0, 8, mos.size)
@@ -39,7 +39,7 @@ def scores():
 
 @pytest.fixture(scope="module")
 def files(scores, tmp_path_factory):
-    """The good one in order; the other from another machine, in another order."""
+    """The good prediction in order; the other with paths of another machine, in another order."""
     mos, good, bad = scores
     folder = tmp_path_factory.mktemp("predictions")
     order = np.random.default_rng(1).permutation(mos.size)
@@ -66,24 +66,24 @@ def test_two_files(files, scores, tmp_path):
     assert 0 < pair["srcc"]["low"] < pair["srcc"]["high"] and pair["srcc"]["p"] < 0.01
     assert pair["f_test"]["ratio"] < 0.5 and pair["f_test"]["p"] < 0.001 and pair["f_test"]["dof"] == 119
     assert f"A = {files[0]}" in done.stdout and f"{srcc(good, mos):7.4f} [" in done.stdout
-    assert "500 resamples of 24 contents (whole), seed 3" in done.stdout and "note" not in done.stdout
+    assert "500 resamples of 24 contents" in done.stdout and "note" not in done.stdout
     with Image.open(tmp_path / "c.png") as figure:
         assert figure.width > 1000 and len(figure.convert("RGB").getcolors(10**6)) > 100
 
 
-def test_three_files_of_few_pictures_and_falling_labels(scores, tmp_path):
-    """DMOS: negative without the flag, and said so; several pairs are a reason for a stricter level."""
+def test_three_files_of_few_images_and_falling_labels(scores, tmp_path):
+    """DMOS without the flag gives negative SRCC and a note; several pairs give a note on a stricter level."""
     mos, good, bad = (values[:40] for values in scores)
     paths = [write(tmp_path / f"{i}.csv", x, 5 - mos) for i, x in enumerate((good, bad, np.round(good, -1)))]
     (code, out, error), (_, turned, _) = run_many("compare", [paths, [*paths, "--lower_is_better"]])
     assert code == 0, error
-    assert "every srcc is negative" in out and "3 pairs were tested" in out
-    assert "fewer than 20 contents (8)" in out and "A - C" in out and "B - C" in out
+    assert "negative" in out and "3 pairs" in out
+    assert "20 contents (8)" in out and "A - C" in out and "B - C" in out
     assert f"{srcc(good, mos):7.4f} [" in turned and "negative" not in turned
 
 
 def test_rounds(tmp_path):
-    """Paired by the split that a report names, whatever the order of the files."""
+    """Rounds are paired by the split that a report names, in any order of the files."""
     rng = np.random.default_rng(2)
     a, b = rng.uniform(0.8, 0.9, (2, 10))
     for name, values in (("a", a), ("b", b)):
@@ -94,12 +94,12 @@ def test_rounds(tmp_path):
             (folder / "report.json").write_text(json.dumps(report))
     with open(tmp_path / "b.csv", "w") as file:
         file.write("round,srcc,plcc\n" + "".join(f"{i},{value},0.5\n" for i, value in enumerate(b)))
-    found = comparison.compare_rounds(*(results.read_rounds([f"{tmp_path}/{n}/*/report.json"]) for n in "ab"))
+    found = comparison.compare_rounds(*(result_files.read_rounds([f"{tmp_path}/{n}/*/report.json"]) for n in "ab"))
     expected = statistics.wilcoxon(a, b)
     assert found["srcc"] == pytest.approx(vars(expected)) and found["plcc"]["p"] == 1
-    assert [row["srcc"] for row in results.read_rounds([str(tmp_path / "b.csv")]).values()] == b.tolist()
+    assert [row["srcc"] for row in result_files.read_rounds([str(tmp_path / "b.csv")]).values()] == b.tolist()
     few = comparison.compare_rounds(*[{("round", str(i)): {"srcc": i + a[i], "plcc": 0.5} for i in range(5)}] * 2)
-    assert "fewer than 6 rounds" in comparison.describe_rounds(few)
+    assert "6 rounds" in comparison.describe_rounds(few)
     done = run_program(
         "compare", f"--rounds_a={tmp_path}/a/*/report.json", f"--rounds_b={tmp_path}/b/*/report.json", "--output",
         tmp_path / "rounds.json",
@@ -130,27 +130,23 @@ def test_refusals(files, scores, tmp_path):
         reports[-1].write_text("round,srcc,plcc\n" + "".join(f"{name}{i},0.5,0.5\n" for i in range(5)))
     a = files[0]
     cases = [
-        ([], 2, "nothing to compare; name predictions"),
-        ([a, other, "--output=c.csv"], 2, "--output c.csv must end in .json"),
-        ([a, "--rounds_a=x.json"], 2, "--rounds_a and --rounds_b go together"),
-        ([a, "none.csv"], 3, "none.csv cannot be read (No such file or directory)"),
-        ([a, short], 3, "short.csv lacks 20 of the 120 pictures of"),
-        ([short, a], 3, "short.csv lacks 20 of the 120 pictures of"),
-        ([a, other], 3, "give 1 pictures different opinion scores: /data/set/1/7.png ("),
-        ([a, constant], 3, "all predicted scores are 50"),
-        ([a, unlabelled], 3, "unlabelled.csv has no opinion score (column mos) for 120 pictures"),
-        ([a, unscored], 3, "unscored.csv has no score for 1 pictures: /data/set/0/0.png"),
-        ([a, words], 3, "words.csv:2: score 'good' is no number"),
-        ([a, twice], 3, "'/data/set/0/3.png' has a row already (line 5)"),
-        ([one], 3, "a bootstrap needs 3 or more groups (contents) to draw from, not 2"),
-        ([a, report], 3, "report.json has no column 'path'; it has "),
-        ([f"--rounds_a={report}", f"--rounds_b={report}"], 3, "has no srcc and plcc"),
-        ([f"--rounds_a={reports[0]}", f"--rounds_b={reports[1]}"], 3, "10 rounds are in one of the two only"),
-        ([f"--rounds_a={a}", f"--rounds_b={a}"], 3, "has no column 'round'"),
-        ([a, "--output=/proc/none/c.json"], 2, "cannot be written"),
+        ([], 2, "jaxiqa compare A.csv B.csv"),
+        ([a, other, "--output=c.csv"], 2, "--output=c.csv", ".json"),
+        ([a, "--rounds_a=x.json"], 2, "--rounds_a", "--rounds_b"),
+        ([a, "none.csv"], 3, "none.csv", "No such file or directory"),
+        ([a, short], 3, short, "20", "120 images", a),
+        ([short, a], 3, short, "20", "120 images", a),
+        ([a, other], 3, "1 images", "/data/set/1/7.png", other),
+        ([a, constant], 3, constant, "50"),
+        ([a, unlabelled], 3, unlabelled, "mos", "120 images"),
+        ([a, unscored], 3, unscored, "score", "1 images", "/data/set/0/0.png"),
+        ([a, words], 3, f"{words}:2", "score", "good"),
+        ([a, twice], 3, twice, "/data/set/0/3.png", "line 5"),
+        ([one], 3, one, "3 or more", "2"),
+        ([a, report], 3, report, "path"),
+        ([f"--rounds_a={report}", f"--rounds_b={report}"], 3, report, "srcc", "plcc"),
+        ([f"--rounds_a={reports[0]}", f"--rounds_b={reports[1]}"], 3, "--rounds_a", "10 rounds"),
+        ([f"--rounds_a={a}", f"--rounds_b={a}"], 3, a, "round"),
+        ([a, "--output=/proc/none/c.json"], 2, "--output /proc/none/c.json"),
     ]
-    for (arguments, code, text), (got, _, error) in zip(
-        cases, run_many("compare", [case[0] for case in cases]), strict=True
-    ):
-        assert got == code and text in error, (arguments, error)
-        assert len(error.strip().splitlines()) == 1, (arguments, error)
+    check_refusals("compare", cases)

@@ -1,4 +1,4 @@
-"""python -m jaxiqa.compete: scores from files and checkpoints, all that is written, refusals."""
+"""jaxiqa compete: scores from files and checkpoints, all files that it writes, refusals."""
 
 import csv
 import json
@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_run import run_many, run_program
+from tiny_run import check_refusals, run_many, run_program
 
 import jaxiqa
-from jaxiqa.evaluation import gmad
-from jaxiqa.evaluation.results import read_predictions
-from jaxiqa.scoring.oracle import fidelity
+from jaxiqa.competition import gmad
+from jaxiqa.competition.judges import fidelity
+from jaxiqa.evaluation.result_files import read_predictions
 
 
 def read(path) -> list[list[str]]:
@@ -31,7 +31,7 @@ def write_scores(path, folder, values, mos=None):
 
 @pytest.fixture(scope="module")
 def pool(pictures, tmp_path_factory):
-    """The rated pictures with a reference for each content, by its path in the column ref."""
+    """The rated images with a reference for each content; the column ref holds its path."""
     folder = tmp_path_factory.mktemp("pool") / "rated"
     shutil.copytree(pictures, folder)
     (folder / "ref").mkdir()
@@ -46,7 +46,7 @@ def pool(pictures, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scorers(pool, tmp_path_factory):
-    """Two files of scores for the pool, 0..100; the second one also lists a picture that is not in it."""
+    """Two files of scores of the pool, 0..100; the second also lists an image that is not in the pool."""
     folder, rng = tmp_path_factory.mktemp("scores"), np.random.default_rng(2)
     first, second = 100 * rng.random(15), 100 * rng.random(16)
     return write_scores(folder / "first.csv", pool, first), write_scores(folder / "second.csv", pool, second)
@@ -58,7 +58,7 @@ def columns(path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def rated(pool, tmp_path_factory):
-    """Predictions of both scorers for a set whose labels fall from 5, the worst, to 1."""
+    """Predictions of both scorers for a set whose labels run from 5, the worst, to 1."""
     folder, rng = tmp_path_factory.mktemp("ratings"), np.random.default_rng(4)
     dmos = rng.uniform(1, 5, 60)
     return [
@@ -69,7 +69,7 @@ def rated(pool, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def competitions(pool, scorers, rated, tmp_path_factory):
-    """{what is tested: (folder, standard output)} of competitions between the two files."""
+    """{alignment or oracle: (folder, standard output)} of competitions between the two files."""
     dataset = ["--dataset=folder", f"--data_dir={pool}", "--option=group_column=ref"]
     options = {
         "mos": ["--align=none", "--levels=4", "--tolerance=12", "--oracle=mos", *dataset],
@@ -115,13 +115,13 @@ def test_files_judged_by_opinion_scores(competitions, scorers):
     about = json.loads((folder / "competition.json").read_text())
     assert (about["pictures"], about["oracle"], about["tolerance"]) == (15, "mos", 12)
     assert about["scorers"]["two"] == {"file": str(scorers[1])}
-    assert "15 pictures compete\n" in out and "aggressiveness (attacker in rows" in out
+    assert "15 images compete\n" in out and "aggressiveness (attacker in rows" in out
     for verdict in {pair["verdict"] for pair in pairs}:
         assert verdict in out
 
 
 def test_a_pair_is_drawn_whole(competitions):
-    """Both pictures are there, pixel for pixel."""
+    """The figure contains both images, pixel for pixel."""
     folder, _ = competitions["none"]
     pairs = json.loads((folder / "pairs.json").read_text())
     assert [list(pair)[-1] for pair in pairs] == ["n_in_level"] * 2 and not (folder / "matrices.png").exists()
@@ -133,8 +133,8 @@ def test_a_pair_is_drawn_whole(competitions):
         assert sum((figure[y : y + 70, x : x + 80] == picture).all() for y, x in places) == 1
 
 
-def test_a_checkpoint_and_a_picture_that_cannot_be_read(trained, pool, scorers, tmp_path):
-    """A folder as the pool: what a scorer cannot score is left out, and its scores can be given next time."""
+def test_a_checkpoint_and_an_image_that_cannot_be_read(trained, pool, scorers, tmp_path):
+    """The pool is a folder. An image that a scorer cannot score is left out. The scores can be reused next time."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for i in range(12):
@@ -145,14 +145,14 @@ def test_a_checkpoint_and_a_picture_that_cannot_be_read(trained, pool, scorers, 
         "compete", f"file={file}", f"net={trained[0]}", "--pool", folder, "--levels=3", "--output", tmp_path / "out"
     )
     assert done.returncode == 0, done.stderr
-    assert "11 pictures compete; 1 are left out" in done.stdout
+    assert "11 images compete; 1 " in done.stdout
     scores = dict(read(tmp_path / "out" / "scores_net.csv")[1:])
     assert len(scores) == 12 and scores[str(folder / "0.png")] == ""
     metric = jaxiqa.create_metric(checkpoint=trained[0])
     path = str(folder / "5.png")
     assert float(scores[path]) == pytest.approx(metric(path), abs=1e-4)
     about = json.loads((tmp_path / "out" / "competition.json").read_text())["scorers"]["net"]
-    assert about["model"]["name"] == "glintiqa" and about["crops"] == "grid" and about["trained_on"] == "folder"
+    assert about["model"]["name"] == "cnniqa" and about["crops"] == "grid" and about["trained_on"] == "folder"
     pairs = json.loads((tmp_path / "out" / "pairs.json").read_text())
     assert len(pairs) == 6 and all(pair["n_in_level"] for pair in pairs)
     assert not any(str(folder / "0.png") in (pair["worst_id"], pair["best_id"]) for pair in pairs)
@@ -163,7 +163,7 @@ def test_a_checkpoint_and_a_picture_that_cannot_be_read(trained, pool, scorers, 
 
 @pytest.mark.parametrize("metric", ["psnr", "ssim"])
 def test_judged_by_the_reference(competitions, pool, metric):
-    """The preference is the difference of the two pictures' likeness to the references that the column ref names."""
+    """The preference is the difference of the two images' similarity to the references that the column ref names."""
     pairs = json.loads((competitions[metric][0] / "pairs.json").read_text())
 
     def quality(id_):
@@ -192,27 +192,24 @@ def test_refusals(pool, scorers, tmp_path):
     falling = write_scores(tmp_path / "falling.csv", pool, range(15), range(15))
     logistic = [one, two, out, "--align=logistic", f"--align_on=one={falling}", f"--align_on=two={falling}"]
     cases = [
-        ([one], 2, "needs two scorers or more"),
-        ([one, str(scorers[1])], 2, "write it as NAME=PATH"),
-        ([one, "a/b=x.csv"], 2, "the name of letters, digits"),
-        ([one, one, out], 2, "the name 'one' is there twice"),
-        ([one, two], 2, "--output is missing"),
-        ([one, two, out, "--oracle=mos"], 2, "--oracle mos needs the --dataset"),
-        ([one, two, out, "--align=logistic"], 2, "--align logistic needs --align_on NAME=CSV for each of one, two"),
-        (logistic, 2, "--align logistic needs --align_range=WORST,BEST"),
-        ([*logistic, "--align_range=14,0"], 3, "one: the fitted curve falls"),
-        ([one, "two=none.csv", out], 3, "none.csv cannot be read"),
-        ([one, "two=none", out], 4, "does not exist"),
-        (["one=none", "two=none", out], 2, "there is no pool; name a folder of pictures by --pool"),
-        ([one, short, out], 3, "short.csv lacks 6 of the 15 pictures of the pool"),
-        ([one, empty, out], 3, "empty: not one of the 15 pictures of the pool has a score"),
-        ([one, two, out, f"--pool={tmp_path / 'none'}"], 3, "no such file or folder"),
-        ([two, one, out, "--dataset=folder", f"--data_dir={pool}"], 3, "--dataset folder lacks 1 of the 16 pictures"),
-        ([one, two, "--output=/proc/none"], 2, "--output /proc/none cannot be written"),
-        ([one, two, out, "--dataset=folder", f"--data_dir={pool}", "--oracle=psnr"], 3, "names no reference picture"),
-        ([one, two, out, "--dataset=folder", "--option=csv"], 2, "write it as KEY=VALUE"),
+        ([one], 2, "--scorers NAME=PATH --scorers NAME=PATH"),
+        ([one, str(scorers[1])], 2, f"--scorers {scorers[1]}", "NAME=PATH"),
+        ([one, "a/b=x.csv"], 2, "--scorers a/b=x.csv", "letters"),
+        ([one, one, out], 2, "--scorers", '"one"'),
+        ([one, two], 2, "--output"),
+        ([one, two, out, "--oracle=mos"], 2, "--oracle mos", "--dataset"),
+        ([one, two, out, "--align=logistic"], 2, "--align_on NAME=CSV", "one, two"),
+        (logistic, 2, "--align_range=WORST,BEST"),
+        ([*logistic, "--align_range=14,0"], 3, "one: "),
+        ([one, "two=none.csv", out], 3, "none.csv", "No such file or directory"),
+        ([one, "two=none", out], 4, "none"),
+        (["one=none", "two=none", out], 2, "--pool"),
+        ([one, short, out], 3, "short.csv", "6", "15 images"),
+        ([one, empty, out], 3, "empty: ", "15 images"),
+        ([one, two, out, f"--pool={tmp_path / 'none'}"], 3, tmp_path / "none"),
+        ([two, one, out, "--dataset=folder", f"--data_dir={pool}"], 3, "--dataset folder", "1", "16 images"),
+        ([one, two, "--output=/proc/none"], 2, "--output /proc/none"),
+        ([one, two, out, "--dataset=folder", f"--data_dir={pool}", "--oracle=psnr"], 3, "reference", "psnr"),
+        ([one, two, out, "--dataset=folder", "--option=csv"], 2, "--option", "csv", "KEY=VALUE"),
     ]
-    results = run_many("compete", [case[0] for case in cases])
-    for (arguments, code, text), (got, _, error) in zip(cases, results, strict=True):
-        assert got == code and text in error, (arguments, error)
-        assert len(error.strip().splitlines()) == 1, (arguments, error)
+    check_refusals("compete", cases)

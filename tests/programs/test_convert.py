@@ -1,4 +1,4 @@
-"""python -m jaxiqa.convert: in, out, back, and what is refused."""
+"""jaxiqa convert: import, export, round trips and refusals."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from foreign import foreign_state_dict
-from tiny_run import run_many, run_program
+from tiny_run import check_refusals, run_program
 
 from jaxiqa.models import create_model
 from jaxiqa.runs.checkpoint import Saved
@@ -33,7 +33,7 @@ def source(tensors, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def converted(source, tmp_path_factory):
-    """A converted checkpoint, and what the program said."""
+    """A converted checkpoint, and the standard output of the program."""
     output = tmp_path_factory.mktemp("converted") / "glintiqa"
     done = run_program(
         "convert", "--model=glintiqa", "--variant=test", f"--source={source}", f"--output={output}",
@@ -44,14 +44,14 @@ def converted(source, tmp_path_factory):
 
 
 def test_checkpoint_and_manifest(converted, tensors, source):
-    output, said = converted
+    output, printed = converted
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["source"] == {
         "file": "glintiqa.pth", "sha256": file_sha256(source), "bytes": source.stat().st_size
     }  # fmt: skip
     assert (manifest["licence"], manifest["model"], manifest["variant"]) == ("MIT", "glintiqa", "test")
     assert manifest["counts"] == {"mapped": len(tensors) - 2, "carried": 2, "ignored": 0}
-    assert f"{len(tensors)} tensors of" in said and "2 carried" in said
+    assert f"{len(tensors)} tensors of" in printed and "2 carried" in printed
     assert manifest["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
     assert [row["name"] for row in manifest["tensors"]] == list(tensors)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -72,23 +72,26 @@ def test_back_is_bit_exact(converted, tensors, tmp_path, name):
 
 def test_scores_and_evaluates(converted, pictures):
     done = run_program("score", "--checkpoint", converted[0], pictures / "0.png")
-    assert done.returncode == 0 and "trained on kadid10k: native 1..5" in done.stderr, done.stderr
+    assert done.returncode == 0 and "kadid10k" in done.stderr and "1..5" in done.stderr, done.stderr
     (row,) = csv.DictReader(io.StringIO(done.stdout))
     assert float(row["score"]) == pytest.approx(25 * (float(row["native"]) - 1), rel=1e-5)  # labels 1..5 to 0..100
     done = run_program("evaluate", "--checkpoint", converted[0], "--dataset", "folder", "--data_dir", pictures)
-    assert done.returncode == 0 and "on 15 pictures of folder (all pictures" in done.stdout, done.stderr
+    assert done.returncode == 0 and "15 images of folder" in done.stdout, done.stderr
     done = run_program("evaluate", "--checkpoint", converted[0])
-    assert done.returncode == 4 and "says nothing of its dataset; give --dataset" in done.stderr
+    assert done.returncode == 4 and str(converted[0]) in done.stderr and "--dataset" in done.stderr
 
 
-def test_a_trained_model_goes_out_with_zeros_for_what_it_lacks(trained, tmp_path):
-    done = run_program("convert", f"--source={trained[0]}", f"--target={tmp_path / 'own.safetensors'}")
+@pytest.mark.slow
+def test_a_trained_model_is_exported_with_zeros_for_missing_parameters(trained_glintiqa, tmp_path):
+    done = run_program("convert", f"--source={trained_glintiqa}", f"--target={tmp_path / 'own.safetensors'}")
     assert done.returncode == 0, done.stderr
-    assert "of them are zeros, because the model has no such parameters" in done.stdout
+    assert "zeros" in done.stdout
     tensors = read_tensors(tmp_path / "own.safetensors")
     again = load_torch("glintiqa", tensors, "test")
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    np.testing.assert_equal(again["params"], jax.device_get(Saved(trained[0]).load(("params",), device)["params"]))
+    np.testing.assert_equal(
+        again["params"], jax.device_get(Saved(trained_glintiqa).load(("params",), device)["params"])
+    )
 
 
 def test_inspect(source, tensors):
@@ -99,7 +102,7 @@ def test_inspect(source, tensors):
 
 
 def test_verify(source, tmp_path):
-    """A golden of our own outputs passes; one that is off by a thousandth does not, and nothing is written."""
+    """A golden of our own outputs passes. One that is off by a thousandth is refused, and nothing is written."""
     variables = load_torch("glintiqa", source, "test")
     x = np.random.Generator(np.random.PCG64([5, 77])).standard_normal((2, 64, 64, 3)).astype(np.float32)
     score, out = create_model("glintiqa", "test").apply(variables, x, train=False)
@@ -118,7 +121,7 @@ def test_verify(source, tmp_path):
         )  # fmt: skip
         assert done.returncode == code, done.stderr
         assert "vgfe1" in done.stdout and (tmp_path / f"out{code}").exists() == (code == 0)
-    assert "--verify: score differs by" in done.stderr
+    assert f"--verify {tmp_path / 'golden.json'}: score" in done.stderr
 
 
 def test_everything_wrong_is_one_line(source, converted, tensors, tmp_path):
@@ -130,32 +133,29 @@ def test_everything_wrong_is_one_line(source, converted, tensors, tmp_path):
     (tmp_path / "text.pth").write_text("not weights")
     model, new = ["--model=glintiqa", "--variant=test"], f"--output={tmp_path / 'new'}"
     cases = [
-        ([], 2, "--source is missing"),
-        ([f"--source={source}"], 2, "--output DIR (a checkpoint) or --target FILE"),
-        ([f"--source={source}", new], 2, "--model is missing"),
-        ([*model, f"--source={source}", f"--output={converted[0]}"], 2, "holds a checkpoint already"),
+        ([], 2, "--source", "--inspect"),
+        ([f"--source={source}"], 2, "--output", "--target"),
+        ([f"--source={source}", new], 2, "--model"),
+        ([*model, f"--source={source}", f"--output={converted[0]}"], 2, f"--output {converted[0]}"),
         (
             [*model, f"--source={tmp_path / 'bad.safetensors'}", new],
             4,
-            "1 missing tensors: local_projection.bias; 1 tens",
+            *("local_projection.bias", "surprise", "cwsa2.norm.bias"),
         ),
         ([*model, f"--source={tmp_path / 'text.pth'}", new], 4, "text.pth"),
         ([*model, f"--source={tmp_path / 'none.pth'}", new], 4, "none.pth"),
-        ([*model, f"--source={tmp_path / 'text.pth'}", new, "--expect_sha256=00"], 4, "fetch the right file"),
-        ([*model, f"--source={source}", new, "--ignore=head", "--ignore=("], 2, "--ignore ( is not a regular"),
-        ([*model, f"--source={source}", new, "--expect_sha256=00"], 4, "fetch the right file"),
-        (["--model=resnet50", f"--source={source}", new], 4, "these weights do not fit resnet50"),
-        ([f"--source={converted[0]}", f"--target={tmp_path / 'x.onnx'}"], 4, ".safetensors"),
-        ([*model, f"--source={source}", new, "--dataset=kodak"], 2, "unknown dataset"),
+        ([*model, f"--source={tmp_path / 'text.pth'}", new, "--expect_sha256=00"], 4, "text.pth", "SHA-256"),
+        ([*model, f"--source={source}", new, "--ignore=head", "--ignore=("], 2, "--ignore ("),
+        ([*model, f"--source={source}", new, "--expect_sha256=00"], 4, file_sha256(source), "00"),
+        (["--model=resnet50", f"--source={source}", new], 4, "resnet50"),
+        ([f"--source={converted[0]}", f"--target={tmp_path / 'x.onnx'}"], 4, "x.onnx", ".safetensors"),
+        ([*model, f"--source={source}", new, "--dataset=kodak"], 2, "kodak"),
     ]
-    results = run_many("convert", [arguments for arguments, *_ in cases])
-    for (arguments, code, words), (got, _, error) in zip(cases, results, strict=True):
-        assert got == code and words in error, (arguments, error)
-        assert len(error.strip().splitlines()) == 1, (arguments, error)
+    check_refusals("convert", cases)
     assert not (tmp_path / "new").exists()
 
 
-def test_a_backbone_gives_no_scores(tmp_path, pictures):
+def test_a_backbone_cannot_score(tmp_path, pictures):
     write_tensors(tmp_path / "vit.safetensors", foreign_state_dict("vit", "test"))
     done = run_program(
         "convert",
@@ -166,7 +166,7 @@ def test_a_backbone_gives_no_scores(tmp_path, pictures):
     )
     assert done.returncode == 0, done.stderr
     done = run_program("score", f"--checkpoint={tmp_path / 'w'}", pictures / "0.png")
-    assert done.returncode == 4 and "holds the backbone vit, which gives no scores" in done.stderr
+    assert done.returncode == 4 and str(tmp_path / "w") in done.stderr and "backbone vit" in done.stderr
 
 
 def test_resnet101(tmp_path):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the middle of a run: one line, the documented exit code, and what was written can be used."""
+"""Ctrl-C and SIGTERM during a run: one line, the documented exit code, and usable files."""
 
 import csv
 import json
@@ -20,9 +20,9 @@ pytestmark = pytest.mark.slow
 
 
 def stopped(name: str, *arguments, when, number: int = signal.SIGINT, group: bool = True) -> tuple[int, list[str]]:
-    """Exit code and lines on standard error of a program that gets a signal as soon as when(what it printed) is true.
+    """Exit code and lines on standard error of a program that receives a signal once when(its output) is true.
 
-    As a terminal's Ctrl-C the signal goes to the program's whole group; with group=False to the program alone.
+    The signal goes to the whole process group, like Ctrl-C in a terminal; with group=False to the program alone.
     """
     with tempfile.NamedTemporaryFile() as output:
         process = programs.start(name, *arguments, env={"PYTHONUNBUFFERED": "1"}, stdout=output)
@@ -31,7 +31,7 @@ def stopped(name: str, *arguments, when, number: int = signal.SIGINT, group: boo
                 assert process.poll() is None, process.communicate()[1]
                 time.sleep(0.01)
             (os.killpg if group else os.kill)(process.pid, number)
-            _, error = process.communicate(timeout=60)  # a process that is left over would keep the pipe open
+            _, error = process.communicate(timeout=60)  # a process that survives would keep the pipe open
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
@@ -41,7 +41,7 @@ def stopped(name: str, *arguments, when, number: int = signal.SIGINT, group: boo
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory) -> pathlib.Path:
-    """20 pictures."""
+    """20 images."""
     folder, rng = tmp_path_factory.mktemp("pristine"), np.random.default_rng(0)
     for i in range(20):
         Image.fromarray(rng.integers(0, 256, (96, 128, 3), np.uint8)).save(folder / f"{i}.png")
@@ -51,32 +51,32 @@ def pristine(tmp_path_factory) -> pathlib.Path:
 @pytest.mark.parametrize(
     ("pictures", "number", "group"),
     [(0, signal.SIGINT, True), (1, signal.SIGINT, True), (30, signal.SIGTERM, False), (60, signal.SIGTERM, True)],
-    ids=["starting, Ctrl-C", "first picture, Ctrl-C", "SIGTERM", "SIGTERM to all"],
+    ids=["starting, Ctrl-C", "first image, Ctrl-C", "SIGTERM", "SIGTERM to all"],
 )
 def test_distort(pristine, tmp_path, pictures, number, group):
     command = (pristine, f"--output={tmp_path}", "--types=10,11,18", "--processes=2")
 
     def under_way(_):
-        claim = tmp_path / "distort.json"  # the processes start when it is there, and need seconds for their imports
+        claim = tmp_path / "distort.json"  # the processes start once it exists, and need seconds for their imports
         started = claim.exists() and time.time() - claim.stat().st_mtime > 0.5
         return started and len(list(tmp_path.glob("*.png"))) >= pictures
 
     code, lines = stopped("distort", *command, when=under_way, number=number, group=group)
     what = "interrupted" if number == signal.SIGINT else "terminated"
-    assert (code, lines) == (128 + number, [f"distort.py: {what}; the same command goes on where it stopped"])
+    assert (code, len(lines)) == (128 + number, 1) and lines[0].startswith(f"jaxiqa distort: {what}; ")
     there = sorted(tmp_path.iterdir())
-    assert {path.suffix for path in there} <= {".json", ".png"}  # nothing is half written
+    assert {path.suffix for path in there} <= {".json", ".png"}  # no partial file
     assert pictures <= len(there) - 1 < 300
     done = run_program("distort", *command)
     assert done.returncode == 0, done.stderr
-    assert f"{300 - (len(there) - 1)} pictures written" in done.stdout and f"{len(there) - 1} were there" in done.stdout
+    assert f"{300 - (len(there) - 1)} images written" in done.stdout and f"{len(there) - 1} existed" in done.stdout
     assert {read_image(path).shape for path in tmp_path.glob("*.png")} == {(96, 128, 3)}
     assert len(list(tmp_path.iterdir())) == 301
 
 
 @pytest.fixture(scope="module")
 def endless(tmp_path_factory) -> pathlib.Path:
-    """Rated pictures of which the last takes long to score."""
+    """Rated images, the last of which takes long to score."""
     folder, rng = tmp_path_factory.mktemp("endless"), np.random.default_rng(0)
     for i in range(9):
         Image.fromarray(rng.integers(0, 256, (70, 80, 3), np.uint8)).save(folder / f"{i}.png")
@@ -92,8 +92,9 @@ def test_score(trained, endless, tmp_path, kind, number):
     command = ("--checkpoint", trained[0], endless, f"--output={tmp_path / f'scores.{kind}'}")
     code, lines = stopped("score", *command, when=lambda text: text.count(",ok,") == 9, number=number)
     what = "interrupted" if number == signal.SIGINT else "terminated"
-    assert code == 128 + number and lines[2:] == [f"score.py: {what}; the rows so far are in {part}"], lines
-    assert lines[0].startswith("glintiqa test, step") and os.listdir(tmp_path) == [part.name]
+    assert code == 128 + number and len(lines) == 3, lines
+    assert lines[2].startswith(f"jaxiqa score: {what}; ") and str(part) in lines[2]
+    assert lines[0].startswith("cnniqa patch32, step") and os.listdir(tmp_path) == [part.name]
     with open(part, newline="") as file:
         rows = list(csv.DictReader(file)) if kind == "csv" else json.load(file)["pictures"]
     assert len(rows) in (8, 9)  # a row is shown before it is written
@@ -104,5 +105,5 @@ def test_score(trained, endless, tmp_path, kind, number):
 def test_evaluate(trained, endless, tmp_path):
     options = ("--dataset=folder", f"--data_dir={endless}", "--option=group_column=content", f"--output={tmp_path}")
     code, lines = stopped("evaluate", f"--checkpoint={trained[0]}", *options, when=lambda text: "step" in text)
-    assert (code, lines) == (130, ["evaluate.py: interrupted"])
+    assert (code, lines) == (130, ["jaxiqa evaluate: interrupted"])
     assert not os.listdir(tmp_path)

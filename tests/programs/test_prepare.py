@@ -1,4 +1,4 @@
-"""python -m jaxiqa.prepare: the batches of a prepared set, a killed run, checksums, refusals."""
+"""jaxiqa prepare: the batches of a prepared folder, a killed run, checksums, refusals."""
 
 import json
 import signal
@@ -6,12 +6,13 @@ import signal
 import numpy as np
 import programs
 import pytest
-from tiny_run import make_config, run_many, run_program, run_with_small_files
+from refused import refused
+from tiny_run import check_refusals, filled, run_program, run_with_small_files, trained_config
 
 from jaxiqa.datasets import load
 from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import DataError
-from jaxiqa.inputs.pictures import Pictures
+from jaxiqa.inputs.image_source import Images
 from jaxiqa.inputs.pipeline import train_batches
 
 CONTENT = "--option=group_column=content"
@@ -27,15 +28,15 @@ def prepare(folder, output, *flags):
 def prepared(pictures, tmp_path_factory):
     output = tmp_path_factory.mktemp("prepared") / "set"
     text = prepare(pictures, output, "--verify")
-    assert "15 records of folder" in text and "in 1 shard(s), 0 of which were there" in text
-    assert f"{output} is whole: 15 pictures, 5 files, all checksums right" in text
+    assert "15 records of folder" in text and "in 1 shard(s), 0 existed" in text
+    assert str(output) in text.splitlines()[-1] and "15 images, 5 files" in text.splitlines()[-1]
     return output
 
 
 def batches(dataset, crop, count):
     split = make_split(dataset)
     labels = dataset.scale.to_score01([dataset.records[i].mos for i in split.train])
-    pictures = Pictures([dataset.records[i] for i in split.train], crop)
+    pictures = Images([dataset.records[i] for i in split.train], crop)
     stream = train_batches(pictures, labels, crop=crop, batch_size=8, seed=3)
     taken = [next(stream) for _ in range(count)]
     stream.close()
@@ -62,7 +63,7 @@ def test_training_batches_are_the_same_bit_for_bit(pictures, prepared, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tub_acr", "avt_hevc"])
-def test_training_batches_of_real_pictures(name, shared, tmp_path):
+def test_training_batches_of_real_images(name, shared, tmp_path):
     folder = shared / "data" / "mos" / name
     for output, flags in ((tmp_path / "files", ["--verify"]), (tmp_path / "pixels", ["--decoded"])):
         prepare(folder, output, *flags)
@@ -71,24 +72,26 @@ def test_training_batches_of_real_pictures(name, shared, tmp_path):
 
 @pytest.mark.slow
 def test_training_reads_it(pictures, prepared, trained, tmp_path):
-    """Six steps from the folder and six from the prepared set end with the same test scores."""
+    """Six steps on the folder and six on the prepared folder give the same test scores."""
     from etils import epath
 
     from jaxiqa.train import train
 
-    assert train(make_config(pictures, **{"dataset.data_dir": str(prepared)}), epath.Path(tmp_path / "w")) == trained[1]
+    assert (
+        train(trained_config(pictures, **{"dataset.data_dir": str(prepared)}), epath.Path(tmp_path / "w")) == trained[1]
+    )
 
 
 def test_the_same_command_again_writes_nothing(pictures, prepared):
     before = {p.name: p.stat().st_mtime_ns for p in prepared.iterdir()}
-    assert "1 of which were there" in prepare(pictures, prepared)
+    assert "1 existed" in prepare(pictures, prepared)
     assert {p.name: p.stat().st_mtime_ns for p in prepared.iterdir()} == before
 
 
-# The program with small shards; it sends itself a signal when it reads the picture that its first argument names.
+# The program with small shards. It sends itself a signal when it reads the image that its first argument names.
 _KILLED = """
 import os, runpy, sys
-from jaxiqa.datasets import builder
+from jaxiqa.datasets.prepared import builder
 from jaxiqa.inputs import decode
 builder.SHARD_BYTES, read_file = 40_000, decode.read_file
 last, number = sys.argv[1], int(sys.argv[2])
@@ -103,7 +106,7 @@ runpy.run_module("jaxiqa.prepare", run_name="__main__")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_killed_run_is_no_set_and_the_same_command_finishes(number, pictures, tmp_path):
+def test_a_killed_run_is_not_a_prepared_folder_and_is_finished_by_the_same_command(number, pictures, tmp_path):
     output, script = tmp_path / "set", tmp_path / "killed.py"
     script.write_text(_KILLED)
 
@@ -113,7 +116,7 @@ def test_a_killed_run_is_no_set_and_the_same_command_finishes(number, pictures, 
     killed = run("7.png")
     assert killed.returncode == (-9 if number == signal.SIGKILL else 143)
     if number == signal.SIGTERM:
-        assert "prepare.py: terminated; the same command goes on where it stopped" in killed.stderr
+        assert "jaxiqa prepare: terminated; " in killed.stderr
     assert not (output / "prepared.json").exists()
     with pytest.raises(DataError):
         load("folder", output)
@@ -138,43 +141,40 @@ def test_a_flipped_byte_is_found(prepared, tmp_path):
     (copy / shard.name).write_bytes(data)
     done = run_program("prepare", "folder", copy, "--verify")
     assert done.returncode == 3
-    assert done.stderr.strip().splitlines()[-1].startswith(f"prepare.py: {copy}: 1 fault(s); the first: {shard.name}")
+    last = done.stderr.strip().splitlines()[-1]
+    assert str(copy) in last and "1 fault" in last and shard.name in last
     dataset = load("folder", copy)
-    with pytest.raises(DataError, match="damaged prepared set"):
+    with refused(DataError, "damaged", None, str(copy)):
         for picture in range(len(dataset)):
-            Pictures(dataset.records, 64)[picture]
+            Images(dataset.records, 64)[picture]
 
 
-def test_a_file_that_may_not_grow_is_a_full_disk(pictures, tmp_path):
+def test_a_file_size_limit_is_a_full_disk(pictures, tmp_path):
     arguments = ["folder", pictures, CONTENT, "--output", tmp_path / "set"]
     done = run_with_small_files("prepare", 100_000, *arguments)
     assert done.returncode == 75, done.stderr
     (line,) = done.stderr.strip().splitlines()
-    assert "set: file too large; make room, then the same command goes on where it stopped" in line
+    assert str(tmp_path / "set") in line
     assert prepare(pictures, tmp_path / "set").startswith("15 records")
 
 
 REFUSED = [
-    ([], 2, "give a dataset and its folder"),
-    (["folder", "{pictures}", "more"], 2, "give a dataset and its folder"),
-    (["foldr", "{pictures}"], 2, "did you mean 'folder'"),
-    (["folder", "{pictures}", "--option=group_colum=content"], 2, "did you mean 'group_column'"),
-    (["folder", "{pictures}", "--option=content"], 2, "write it as KEY=VALUE"),
-    (["folder", "/nowhere"], 3, "there is no folder /nowhere"),
-    (["folder", "{prepared}"], 2, "is a prepared set already; --verify reads it back"),
-    (["kadid10k", "{prepared}", "--verify"], 3, "is a prepared folder, not kadid10k"),
-    (["folder", "{pictures}", "--output={pictures}"], 2, "holds other files (0.png); name an empty or new folder"),
-    (["folder", "{pictures}", "--output={prepared}"], 2, "holds another set (options differ)"),
-    (["folder", "{pictures}", "--output=README.md/x"], 2, "cannot be written (Not a directory)"),
-    (["folder", "{broken}", "--output={broken}/set", "--decoded"], 3, "cannot read '{broken}/cut.png'"),
+    ([], 2, "jaxiqa prepare NAME DIR --output DIR"),
+    (["folder", "{pictures}", "more"], 2, "jaxiqa prepare NAME DIR --output DIR"),
+    (["foldr", "{pictures}"], 2, "foldr", '"folder"'),
+    (["folder", "{pictures}", "--option=group_colum=content"], 2, "group_colum", '"group_column"'),
+    (["folder", "{pictures}", "--option=content"], 2, "--option content", "KEY=VALUE"),
+    (["folder", "/nowhere"], 3, "/nowhere"),
+    (["folder", "{prepared}"], 2, "{prepared}", "--verify"),
+    (["kadid10k", "{prepared}", "--verify"], 3, "{prepared}", "folder", "kadid10k"),
+    (["folder", "{pictures}", "--output={pictures}"], 2, "{pictures}", "0.png"),
+    (["folder", "{pictures}", "--output={prepared}"], 2, "{prepared}", "options"),
+    (["folder", "{pictures}", "--output=README.md/x"], 2, "README.md/x", "Not a directory"),
+    (["folder", "{broken}", "--output={broken}/set", "--decoded"], 3, "{broken}/cut.png"),
 ]
 
 
 def test_refusals(pictures, prepared, tmp_path):
     (tmp_path / "index.csv").write_text("path,mos\ncut.png,3\n")
     (tmp_path / "cut.png").write_bytes((pictures / "3.png").read_bytes()[:-5000])
-    fill = {"pictures": pictures, "prepared": prepared, "broken": tmp_path}
-    lines = [[a.format(**fill) for a in arguments] for arguments, *_ in REFUSED]
-    for (arguments, code, words), (got, _, error) in zip(REFUSED, run_many("prepare", lines), strict=True):
-        assert got == code and words.format(**fill) in error, (arguments, error)
-        assert len(error.strip().splitlines()) == 1, (arguments, error)
+    check_refusals("prepare", filled(REFUSED, pictures=pictures, prepared=prepared, broken=tmp_path))

@@ -1,4 +1,4 @@
-"""Contrastive pretraining on a few pictures: what it writes, resuming, one loss on any number of devices, refusals."""
+"""Contrastive pretraining on a few images: its files, resuming, the same loss on any number of devices, refusals."""
 
 import json
 import os
@@ -11,15 +11,16 @@ import pytest
 from etils import epath
 from hosts import Hosts
 from jax.sharding import AxisType
+from refused import refused
 from tiny_run import PRETRAINING, ROOT, options
 from tiny_run import make_pretraining_config as make_config
 
 from jaxiqa.distortions import CONTRASTIVE, label_classes
 from jaxiqa.errors import CheckpointError, ConfigError, DataError
 from jaxiqa.evaluation.probe import Probe
-from jaxiqa.inputs.contrastive import make_views, split_pictures, with_distortions
+from jaxiqa.inputs.contrastive import make_views, split_images, with_distortions
 from jaxiqa.models import create_model
-from jaxiqa.models.contrastive import Contrastive
+from jaxiqa.models.blocks.projector import Contrastive
 from jaxiqa.pretrain import pretrain
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.runs.log import MetricLog, read_metrics
@@ -55,8 +56,8 @@ def test_what_a_run_leaves(pretrained):
 
 
 @pytest.mark.slow
-def test_it_goes_into_a_dan_and_into_nothing_else(pretrained, pictures, tmp_path):
-    """MFEN's frozen branch becomes the encoder, bit for bit; as another part it is refused, and so is scoring."""
+def test_it_initialises_a_dan_and_nothing_else(pretrained, pictures, tmp_path):
+    """The frozen branch of MFEN becomes the encoder, bit for bit. As another part it is refused, and so is scoring."""
     workdir, _ = pretrained
     namespace: dict = {}
     exec(compile((ROOT / "configs" / "mfen_folder.py").read_text(), "mfen_folder.py", "exec"), namespace)
@@ -72,17 +73,15 @@ def test_it_goes_into_a_dan_and_into_nothing_else(pretrained, pictures, tmp_path
     assert {path.split("/")[1] for path in loaded} == {"dan"}
     for part in ("qen", "model"):
         config.init.update(dict(model="", qen="", dan="") | {part: str(workdir)})
-        with pytest.raises(
-            ConfigError, match=rf"init.{part}: .* is a run of jaxiqa.pretrain; it can be config.init.dan"
-        ):
+        with refused(ConfigError, "format", f"config.init.{part}", str(workdir), "config.init.dan"):
             initial_weights(config, {part: Saved(workdir)}, state)
-    with pytest.raises(CheckpointError, match="has no card"):
+    with refused(CheckpointError, "missing", None, str(workdir)):
         Scorer(workdir)
 
 
 @pytest.mark.slow
 def test_frozen_layers_and_averages(pristine, tmp_path):
-    """As in training: what is frozen keeps its values and its statistics, and the averages are kept."""
+    """As in training: frozen layers keep their values and statistics, and averages are saved."""
     frozen = (r"^encoder/(conv1|bn1|layer1_)",)
     pretrain(make_config(pristine, frozen=frozen, ema=0.5, skip_nonfinite=True), epath.Path(tmp_path))
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -95,7 +94,7 @@ def test_frozen_layers_and_averages(pristine, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_broken_run_goes_on_with_the_same_losses(pretrained, pristine, tmp_path, monkeypatch):
+def test_a_resumed_run_has_the_same_losses(pretrained, pristine, tmp_path, monkeypatch):
     write_step = MetricLog.write_step
 
     def broken(self, last, *arguments, **options):
@@ -112,8 +111,8 @@ def test_a_broken_run_goes_on_with_the_same_losses(pretrained, pristine, tmp_pat
     assert losses(tmp_path) == losses(pretrained[0]) and accuracy == pretrained[1]
 
 
-def test_hosts_share_what_is_drawn_for_a_batch(monkeypatch):
-    """In their order the whole of what one process draws."""
+def test_hosts_share_the_distortions_of_a_batch(monkeypatch):
+    """Together the hosts draw, in their order, what one process draws."""
     classes, parts = label_classes("type_level"), []
     (whole,) = with_distortions([{"image": 0}], 5, 7, 12, classes)
     monkeypatch.setattr(jax, "process_count", lambda: 3)
@@ -126,7 +125,7 @@ def test_hosts_share_what_is_drawn_for_a_batch(monkeypatch):
 
 @pytest.mark.slow
 def test_two_processes(pretrained, pristine, tmp_path):
-    """One run and one report; its programs are compiled without optimisation, so that crops round otherwise."""
+    """One run and one report. Its steps are compiled without optimisation, so crops are rounded differently."""
     arguments = ["--config", f"{PRETRAINING}:smoke", "--workdir", tmp_path, f"--config.pictures={pristine}"]
     with Hosts("pretrain", [*arguments, "--config.total=1 steps"], 2, 2) as hosts:
         assert hosts.wait() == [0, 0], [hosts.output(i) for i in range(2)]
@@ -138,10 +137,10 @@ def test_two_processes(pretrained, pristine, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("instance", [False, True])
 def test_the_loss_is_the_same_on_one_two_and_four_devices(instance):
-    """Similarities are over the global batch; three types are enough, one of them random."""
+    """Similarities are over the global batch. Three types of distortion are enough, one of them random."""
     bank = tuple(row for row in CONTRASTIVE if row.name in ("gaussian_blur", "white_noise", "mean_shift"))
     model = Contrastive(create_model("resnet50", "test", num_classes=0), "stage4", 32, 16)
-    tx = optax.sgd(1e-3)  # Adam's first step is a sign: it would turn the rounding of a zero gradient into a whole step
+    tx = optax.sgd(1e-3)  # the first step of Adam is a sign, which makes the rounding of a zero gradient a whole step
     rng = np.random.default_rng(0)
     batch = {
         "image": rng.integers(0, 256, (8, 91 if instance else 64, 91 if instance else 64, 3), np.uint8),
@@ -169,55 +168,55 @@ def test_the_loss_is_the_same_on_one_two_and_four_devices(instance):
 
 
 @pytest.mark.slow
-def test_a_picture_replaced_under_its_name(pretrained, pristine, tmp_path):
+def test_an_image_replaced_under_its_name(pretrained, pristine, tmp_path):
     workdir, copy = (shutil.copytree(folder, tmp_path / folder.name) for folder in (pretrained[0], pristine))
-    config = workdir / "config.json"  # the run that is copied was on the copied pictures
+    config = workdir / "config.json"  # as if the run had trained on the copied images
     config.write_text(config.read_text().replace(str(pristine), str(copy)))
-    with open(split_pictures(str(copy), 4)[0][0].path, "ab") as file:
+    with open(split_images(str(copy), 4)[0][0].path, "ab") as file:
         file.write(b"\0")
-    with pytest.raises(ConfigError, match=r"\(split_fingerprint: .* there, .* now\)"):
+    with refused(ConfigError, "changed", workdir, "split_fingerprint"):
         pretrain(make_config(copy), epath.Path(workdir))
 
 
-def test_probe_pictures_are_never_trained_on(pristine):
-    train, held_out = split_pictures(str(pristine), 4)
+def test_probe_images_are_never_trained_on(pristine):
+    train, held_out = split_images(str(pristine), 4)
     assert len(train) == 8 and len(held_out) == 4
     assert not {r.id for r in train} & {r.id for r in held_out}
-    again = split_pictures(os.path.relpath(pristine), 4)
+    again = split_images(os.path.relpath(pristine), 4)
     assert [r.id for r in again[0]] == [r.id for r in train]
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "code", "key", "names"),
     [
-        ({"pictures": ""}, "config.pictures is empty"),
-        ({"probe_pictures": 12}, "leave some of the 12 pictures"),
-        ({"probe_pictures": 3}, "must be 4 or more"),
-        ({"accumulate": 2}, "config.accumulate=2: a contrastive loss compares all crops"),
-        ({"label_mode": "types"}, 'label_mode="types" must be one of type_level, type, instance'),
-        ({"batch_size": 18}, "multiple of 4"),
-        ({"batch_size": 12, "label_mode": "instance"}, "multiple of 8"),
-        ({"eval_batch_size": 3}, "eval_batch_size=3 must be a multiple of 4"),
-        ({"temperature": 0.0}, "temperature"),
-        ({"model.name": "glintiqa"}, "must be a backbone with four stages"),
-        ({"model.name": "resnet5"}, 'did you mean "resnet50"'),
-        ({"dtype": "float16"}, "dtype"),
-        ({"schedule.name": "cosin"}, 'did you mean "cosine"'),
-        ({"schedule.warmup": "9 epochs"}, "steps of warm-up do not fit"),
-        ({"total": "soon"}, "config.total"),
-        ({"seed": -1}, "config.seed=-1 must be"),
-        ({"cache_gb": -1.0}, "config.cache_gb=-1.0 must be"),
-        ({"optimizer.b1": 1.0}, "config.optimizer.b1=1.0 must be"),
+        ({"pictures": ""}, "missing", "config.pictures", ()),
+        ({"probe_pictures": 12}, "value", "config.probe_pictures", ("12 images",)),
+        ({"probe_pictures": 3}, "value", "config.probe_pictures", ("3", "4")),
+        ({"accumulate": 2}, "conflict", "config.accumulate", ("2",)),
+        ({"label_mode": "types"}, "value", "config.label_mode", ('"types"', "type_level, type, instance")),
+        ({"batch_size": 18}, "value", "config.batch_size", ("18", "multiple of 4")),
+        ({"batch_size": 12, "label_mode": "instance"}, "value", "config.batch_size", ("12", "multiple of 8")),
+        ({"eval_batch_size": 3}, "value", "config.eval_batch_size", ("3", "multiple of 4")),
+        ({"temperature": 0.0}, "value", "config.temperature", ()),
+        ({"model.name": "glintiqa"}, "value", "config.model.name", ('"glintiqa"', "resnet50")),
+        ({"model.name": "resnet5"}, "unknown", "model", ('"resnet50"',)),
+        ({"dtype": "float16"}, "value", "config.dtype", ('"float16"',)),
+        ({"schedule.name": "cosin"}, "unknown", "config.schedule.name", ('"cosine"',)),
+        ({"schedule.warmup": "9 epochs"}, "conflict", "config.schedule.warmup", ("4",)),
+        ({"total": "soon"}, "value", "config.total", ('"soon"',)),
+        ({"seed": -1}, "value", "config.seed", ("-1",)),
+        ({"cache_gb": -1.0}, "value", "config.cache_gb", ("-1.0",)),
+        ({"optimizer.b1": 1.0}, "value", "config.optimizer.b1", ("1.0",)),
     ],
 )
-def test_impossible_configs(pristine, tmp_path, monkeypatch, changes, message):
-    """None of them waits for the probe's pictures to be distorted."""
+def test_impossible_configs(pristine, tmp_path, monkeypatch, changes, code, key, names):
+    """They are refused before the images of the probe are distorted."""
     assert jax.device_count() == 4
     monkeypatch.setattr("jaxiqa.tasks.contrastive.make_probe_set", None)
-    with pytest.raises(ConfigError, match=message):
+    with refused(ConfigError, code, key, *names):
         pretrain(make_config(**{"pictures": pristine, **changes}), epath.Path(tmp_path))
 
 
-def test_a_folder_without_pictures(tmp_path):
-    with pytest.raises(DataError, match="no picture in this folder"):
+def test_a_folder_without_images(tmp_path):
+    with refused(DataError, "empty", tmp_path, str(tmp_path)):
         pretrain(make_config(tmp_path), epath.Path(tmp_path / "w"))

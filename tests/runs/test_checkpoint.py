@@ -1,11 +1,12 @@
-"""Checkpoints: which steps stay, and which of them is read."""
+"""Checkpoints: which steps are kept, and which one is read."""
 
 import numpy as np
 import pytest
+from refused import refused
 
 from jaxiqa.errors import CheckpointError
 from jaxiqa.runs.checkpoint import Checkpoints, Saved
-from jaxiqa.runs.meta import FORMAT, CheckpointMeta
+from jaxiqa.runs.checkpoint_meta import FORMAT, CheckpointMeta
 
 
 def save(workdir, srcc_of_steps):
@@ -32,14 +33,14 @@ def test_the_best_step_is_read_and_without_evaluations_the_latest(tmp_path, srcc
 def test_another_step_on_request(tmp_path):
     save(tmp_path, {0: 0.9, 1: 0.2, 2: 0.1, 3: 0.3})
     assert Saved(tmp_path, 2).step == 2
-    with pytest.raises(CheckpointError, match="has no step 1; it has 0, 2, 3"):  # neither the best nor the two latest
+    with refused(CheckpointError, "not_found", tmp_path, "step 1", "0, 2, 3"):  # neither the best nor the two latest
         Saved(tmp_path, 1)
 
 
 def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path):
     with Checkpoints(tmp_path, CheckpointMeta(jaxiqa="9.9", format=FORMAT + 1)) as checkpoints:
         checkpoints.save(0, {"params": {"w": np.zeros(3, np.float32)}})
-    with pytest.raises(CheckpointError, match=r"written by jaxiqa 9\.9") as refusal:
+    with refused(CheckpointError, "format", tmp_path / "checkpoints" / "0", "jaxiqa 9.9") as refusal:
         Saved(tmp_path)
     assert refusal.value.exit_code == 4
 

@@ -1,7 +1,8 @@
-"""Whether a run is of many processes, and what it refuses; what many processes do is in tests/faults/test_hosts.py."""
+"""Whether a run has many processes, and what it refuses. tests/faults/test_hosts.py starts many processes."""
 
 import jax
 import pytest
+from refused import refused
 
 from jaxiqa.errors import ConfigError
 from jaxiqa.runs import processes
@@ -17,7 +18,7 @@ def no_variables(monkeypatch):
 
 @pytest.fixture
 def initialized(monkeypatch):
-    """What jax.distributed.initialize was asked for."""
+    """The arguments of each call of jax.distributed.initialize."""
     asked = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda **given: asked.append(given))
     return asked
@@ -61,7 +62,7 @@ def test_multihost_without_a_cluster(monkeypatch):
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     with (
-        pytest.raises(ConfigError, match="--multihost: JAX finds no cluster here") as refusal,
+        refused(ConfigError, "missing", "--coordinator", "--multihost") as refusal,
         processes.start("w", multihost=True),
     ):
         pass
@@ -69,28 +70,30 @@ def test_multihost_without_a_cluster(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "code"),
     [
-        {"coordinator": None},
-        {"num_processes": None},
-        {"process_id": None},
-        {"coordinator": "host"},
-        {"coordinator": ":1234"},
-        {"coordinator": "host:0"},
-        {"coordinator": "host:x"},
-        {"num_processes": 0},
-        {"process_id": 2},
-        {"process_id": -1},
+        ({"coordinator": None}, "missing"),
+        ({"num_processes": None}, "missing"),
+        ({"process_id": None}, "missing"),
+        ({"coordinator": "host"}, "value"),
+        ({"coordinator": ":1234"}, "value"),
+        ({"coordinator": "host:0"}, "value"),
+        ({"coordinator": "host:x"}, "value"),
+        ({"num_processes": 0}, "value"),
+        ({"process_id": 2}, "value"),
+        ({"process_id": -1}, "value"),
     ],
     ids=str,
 )
-def test_half_of_it_or_what_cannot_be(initialized, wrong):
-    with pytest.raises(ConfigError), processes.start("w", **{**GOOD, **wrong}):
+def test_half_of_it_or_what_cannot_be(initialized, wrong, code):
+    ((name, value),) = wrong.items()
+    key = f"--{name}" if code == "missing" else "--coordinator"
+    with refused(ConfigError, code, key, f"--{name}", str(value or "")), processes.start("w", **{**GOOD, **wrong}):
         pass
     assert initialized == []
 
 
-def test_one_process_is_all_of_them():
+def test_one_process_alone():
     processes.meet()
     values = {"nan": float("nan"), "list": [0.1, "text", None]}
     assert processes.gather(values) == [values] and processes.from_first(values) is values

@@ -1,4 +1,4 @@
-"""Records of a run whose workdir is a bucket, here a fake one (tests/runs/conftest.py)."""
+"""Files of a run whose workdir is a bucket, here a fake one (tests/runs/conftest.py)."""
 
 import contextlib
 import json
@@ -7,16 +7,19 @@ import ml_collections
 import numpy as np
 import pytest
 from etils import epath
+from refused import refused
 
 from jaxiqa.errors import ConfigError, WorkdirInUse
-from jaxiqa.evaluation import report
+from jaxiqa.evaluation.result_files import write_predictions
+from jaxiqa.figures import report
+from jaxiqa.files import write_json
 from jaxiqa.runs.bucket import files_of
 from jaxiqa.runs.log import MetricLog, read_metrics
 from jaxiqa.runs.workdir import open_workdir, save_config
 
 
 def some_steps(workdir, start: int, stop: int, saved: int) -> None:
-    """What a run does that is pushed at step `saved`, and ends at `stop`."""
+    """What a run writes that pushes its files at step `saved` and ends at step `stop`."""
     config = ml_collections.ConfigDict({"seed": 1})
     open_workdir(workdir)
     with files_of(workdir).run_folder() as folder:
@@ -31,7 +34,7 @@ def some_steps(workdir, start: int, stop: int, saved: int) -> None:
 def test_a_run_in_a_bucket(bucket):
     some_steps(bucket, 0, 4, 2)
     assert [line["step"] for line in read_metrics(bucket)] == [1, 2, 3, 4]
-    some_steps(bucket, 2, 5, 3)  # goes on from its checkpoint
+    some_steps(bucket, 2, 5, 3)  # resumed from its checkpoint
     assert read_metrics(bucket) == [{"step": step, "loss": 1 / step} for step in range(1, 6)]
     assert json.loads((bucket / "config.json").read_text()) == {"seed": 1, "split_fingerprint": "abc"}
     assert len(list((bucket / "tensorboard").iterdir())) == 2
@@ -51,19 +54,20 @@ def test_a_bucket_that_is_out_of_reach_does_not_stop_a_run(bucket, store, capsys
         store.reachable = False
         folder.push()
         store.reachable = True
-    assert "warning: gs://runs/mine/config.json cannot be written (no route to host)" in capsys.readouterr().out
+    line = capsys.readouterr().out
+    assert line.startswith("warning: gs://runs/mine/config.json ") and "no route to host" in line
     assert (bucket / "config.json").read_text() == "{}"
 
 
 def test_reports_in_a_bucket(bucket):
     report.loss_curve(bucket / "loss_curve.png", [1, 2], [1.0, 0.5])
-    report.write_json(bucket / "report.json", {"srcc": np.float64(0.5)})
-    report.write_predictions(bucket / "predictions.csv", [{"path": "a.png", "score": 1.0}])
+    write_json(bucket / "report.json", {"srcc": np.float64(0.5)})
+    write_predictions(bucket / "predictions.csv", [{"path": "a.png", "score": 1.0}])
     assert sorted(p.name for p in bucket.iterdir()) == ["loss_curve.png", "predictions.csv", "report.json"]
     assert (bucket / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_local_workdir_is_written_itself(tmp_path):
+def test_a_local_workdir_is_written_directly(tmp_path):
     with files_of(tmp_path).run_folder() as folder:
         assert folder.path == epath.Path(tmp_path)
         folder.push()
@@ -77,7 +81,7 @@ def test_other_processes_write_nothing(bucket, tmp_path):
         assert not epath.Path(workdir).exists() and not folder.path.exists()
 
 
-def test_what_was_pulled_is_not_pushed_over_what_is_newer(bucket):
+def test_a_pulled_file_does_not_overwrite_a_newer_one(bucket):
     old = {"lease.7": "renewed now and then", "lock": "", "ledger.json": "{}", "config.json": "{}"}
     for name, text in old.items():
         (bucket / name).write_text(text)
@@ -108,5 +112,5 @@ def test_a_run_that_failed_pushes_what_it_has(bucket):
 def test_a_bucket_that_cannot_be_read(bucket, store):
     (bucket / "config.json").write_text("{}")
     store.reachable = False
-    with pytest.raises(ConfigError, match=r"--workdir gs://runs/mine cannot be read \(no route to host\); try again"):
+    with refused(ConfigError, "unreadable", "--workdir", "gs://runs/mine", "no route to host"):
         files_of(bucket).run_folder().__enter__()

@@ -1,16 +1,19 @@
-"""The folder of a run and its config.json: what cannot be written, and what was cut off."""
+"""The folder of a run and its config.json: files that cannot be written, and files that were cut off."""
 
 import errno
+import json
 import os
 
 import ml_collections
 import pytest
 from etils import epath
+from refused import refused
 
+from jaxiqa.config import default_config
 from jaxiqa.errors import ConfigError, DiskFull
 from jaxiqa.runs.bucket import errors_as_oserror, files_of
-from jaxiqa.runs.lock import WorkdirLease
 from jaxiqa.runs.workdir import open_workdir, save_config
+from jaxiqa.runs.workdir_lease import WorkdirLease
 
 CONFIG = ml_collections.ConfigDict({"seed": 1})
 FULL = [errno.ENOSPC, errno.EDQUOT, errno.EFBIG]
@@ -31,7 +34,7 @@ def hold(workdir) -> None:
 def test_a_kill_leaves_the_config_as_it_was(tmp_path, monkeypatch):
     save_config(CONFIG, "abc", epath.Path(tmp_path), None)
     before = (tmp_path / "config.json").read_text()
-    monkeypatch.setattr("pathlib.Path.replace", failing(KeyboardInterrupt()))  # just before the file is there
+    monkeypatch.setattr("os.replace", failing(KeyboardInterrupt()))  # the last thing that a write does
     with pytest.raises(KeyboardInterrupt):
         save_config(ml_collections.ConfigDict({"seed": 2}), "abc", epath.Path(tmp_path), None)
     assert (tmp_path / "config.json").read_text() == before
@@ -39,31 +42,60 @@ def test_a_kill_leaves_the_config_as_it_was(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", '{\n "seed": 1,\n "opt', "[]"])
-def test_a_config_that_was_cut_is_one_line_that_says_how_to_go_on(tmp_path, text):
+def test_a_config_that_was_cut_off_is_refused(tmp_path, text):
     path = tmp_path / "config.json"
     path.write_text(text)
-    with pytest.raises(
-        ConfigError, match=r"config.json cannot be read \(.*\); put a copy of it back, or remove it: then"
-    ):
+    with refused(ConfigError, "damaged", path, str(path), "remove"):
         save_config(CONFIG, "abc", epath.Path(tmp_path), 4)
     path.unlink()
     save_config(CONFIG, "abc", epath.Path(tmp_path), 4)
     assert '"seed": 1' in path.read_text()
 
 
+def test_a_run_of_an_older_version_resumes_with_the_defaults_of_newer_keys(tmp_path):
+    config, path = default_config("quality"), tmp_path / "config.json"
+    config.init.vgfe = ""
+    save_config(config, "abc", epath.Path(tmp_path), None)
+    old = json.loads(path.read_text())
+    for key in ("flip_horizontal", "flip_vertical", "crop", "frozen", "ema", "init"):
+        del old[key]
+    path.write_text(json.dumps(old))
+    save_config(config, "abc", epath.Path(tmp_path), 4)
+    assert json.loads(path.read_text()) == {**config.to_dict(), "frozen": [], "split_fingerprint": "abc"} | {
+        "optimizer": {**config.optimizer, "lr_multipliers": []},
+        "schedule": {**config.schedule, "drops": []},
+    }
+    path.write_text(json.dumps(old))
+    config.flip_vertical = False
+    with refused(ConfigError, "changed", tmp_path, "flip_vertical", "True", "False", "--workdir") as refusal:
+        save_config(config, "abc", epath.Path(tmp_path), 4, override=True)
+    assert "--override" not in str(refusal.value)
+
+
+def test_what_a_resumed_run_may_change(tmp_path):
+    config = default_config("quality")
+    save_config(config, "abc", epath.Path(tmp_path), None)
+    config.log_every, config.mesh.fsdp = "1 steps", 2
+    save_config(config, "abc", epath.Path(tmp_path), 2)
+    config.loss = "l2"
+    with refused(ConfigError, "changed", tmp_path, "loss", "'l1'", "'l2'", "--override"):
+        save_config(config, "abc", epath.Path(tmp_path), 4)
+    save_config(config, "abc", epath.Path(tmp_path), 4, override=True)
+    changes = json.loads((tmp_path / "config.json").read_text())["changes"]
+    assert [change["step"] for change in changes] == [2, 4] and changes[1]["changed"] == {"loss": ["l1", "l2"]}
+
+
 @pytest.mark.parametrize("number", FULL)
 def test_no_room_for_the_lock_is_a_full_disk(tmp_path, monkeypatch, number):
     monkeypatch.setattr("filelock._marker.write_all", failing(OSError(number, os.strerror(number))))
-    with pytest.raises(
-        DiskFull, match=rf"cannot be written \({os.strerror(number)}\); make room, then the same command"
-    ):
+    with refused(DiskFull, "disk_full", "", str(tmp_path), os.strerror(number)):
         hold(tmp_path)
     assert not list(tmp_path.iterdir()) and DiskFull.exit_code == 75
 
 
-def test_no_room_for_who_holds_it_leaves_no_lease(tmp_path, monkeypatch):
+def test_no_room_for_the_name_of_its_owner_leaves_no_lease(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", failing(OSError(errno.ENOSPC, "No space left on device")))
-    with pytest.raises(DiskFull, match="make room"):
+    with refused(DiskFull, "disk_full", "", str(tmp_path)):
         hold(tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -71,19 +103,19 @@ def test_no_room_for_who_holds_it_leaves_no_lease(tmp_path, monkeypatch):
 @pytest.mark.parametrize("number", FULL)
 def test_no_room_for_the_log_is_a_full_disk(tmp_path, monkeypatch, number):
     monkeypatch.setattr("etils.epath.gpath.PosixGPath.open", failing(OSError(number, os.strerror(number))))
-    with pytest.raises(DiskFull, match="make room"):
+    with refused(DiskFull, "disk_full", "", str(tmp_path), os.strerror(number)):
         open_workdir(epath.Path(tmp_path))
 
 
-@pytest.mark.parametrize("error", [OSError("a sentence"), ValueError("a sentence")])  # both are of gcsfs
+@pytest.mark.parametrize("error", [OSError("a sentence"), ValueError("a sentence")])  # gcsfs raises both
 @pytest.mark.parametrize("start", [hold, open_workdir])
-def test_errors_without_a_number_are_told(bucket, store, monkeypatch, start, error):
+def test_errors_without_a_number_are_reported(bucket, store, monkeypatch, start, error):
     monkeypatch.setattr(store, "makedirs", failing(error))
-    with pytest.raises(ConfigError, match=r"--workdir gs://runs/mine cannot be written \(a sentence\); name another"):
+    with refused(ConfigError, "unwritable", "--workdir", "gs://runs/mine", "(a sentence)"):
         start(bucket)
 
 
-def test_an_error_that_says_nothing_has_a_name():
+def test_an_error_without_a_text_is_named_by_its_class():
     with pytest.raises(OSError, match="TimeoutError"), errors_as_oserror():
         raise Exception from TimeoutError()
 
@@ -91,5 +123,5 @@ def test_an_error_that_says_nothing_has_a_name():
 @pytest.mark.parametrize("start", [hold, open_workdir, files_of])
 def test_a_bucket_without_gcsfs_is_one_line(monkeypatch, start):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="gs://runs/mine: buckets need gcsfs: python -m pip install gcsfs"):
+    with refused(ConfigError, "package", "gcsfs", "gs://runs/mine", "pip install gcsfs"):
         start(epath.Path("gs://runs/mine"))

@@ -1,4 +1,4 @@
-"""From predictions to what people see: 0..100 and the training set's own scale, whichever of them the model learned."""
+"""From predictions to scores: on 0..100 and on the training set's own scale, whichever of them the model learned."""
 
 import math
 
@@ -16,7 +16,7 @@ def test_scores(labels, output, error):
     one, none, single = card.scores(
         iter([Prediction(output, error, 4, "", (0.5,)), refused, Prediction(output, math.nan, 1)])
     )
-    assert one == (pytest.approx(25), pytest.approx(4), pytest.approx(1), "", (0.5,))
+    assert one == (pytest.approx(25), pytest.approx(4), pytest.approx(1), "", (0.5,), "")
     assert all(math.isnan(x) for x in none[:3]) and none.reason == "cannot be read"
     assert single.score == one.score and math.isnan(single.se)
 

@@ -1,4 +1,4 @@
-"""Crops: every pixel is seen by the grid, random ones are uniform and repeatable, mistakes are refused."""
+"""Crops: the grid covers every pixel, random crops are uniform and repeatable, other policies are refused."""
 
 import numpy as np
 import pytest
@@ -15,17 +15,17 @@ def sizes(n: int, crops: tuple[int, int], largest: int):
 
 
 def test_grid_shows_every_pixel_to_the_model():
-    """One pixel is set at a time; a model that adds up its crops must notice each of them."""
+    """One pixel is set at a time; each must be in at least one crop."""
     for height, width, crop in sizes(20, (1, 30), 16):
         places = grid(height, width, crop)
         for row in range(height):
             for column in range(width):
-                picture = np.zeros((height, width), np.uint8)
-                picture[row, column] = 1
-                assert any(picture[top : top + crop, left : left + crop].any() for top, left in places)
+                image = np.zeros((height, width), np.uint8)
+                image[row, column] = 1
+                assert any(image[top : top + crop, left : left + crop].any() for top, left in places)
 
 
-def test_grid_covers_large_pictures_with_the_fewest_crops_evenly_spaced():
+def test_grid_covers_large_images_with_the_fewest_crops_evenly_spaced():
     for height, width, crop in sizes(200, (16, 225), 900):
         places = grid(height, width, crop)
         seen = np.zeros((height, width), np.int32)
@@ -58,7 +58,7 @@ def test_random_positions_are_uniform_over_all_places():
     assert (random_positions(10, 10, 10, 5, seed=2) == 0).all()
 
 
-def test_random_crops_belong_to_the_picture():
+def test_random_crops_belong_to_the_image():
     policy = parse_policy("random:25")
     image = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
     one = positions(policy, image, 20)
@@ -97,7 +97,7 @@ def test_other_policies_are_refused_with_a_suggestion(text):
 
 
 @pytest.mark.parametrize("size", [(10, 30), (30, 10), (0, 30)])
-def test_a_picture_smaller_than_the_crop_has_no_crops(size):
+def test_an_image_smaller_than_the_crop_has_no_crops(size):
     with pytest.raises(ValueError, match="no crop of 20 pixels fits"):
         grid(*size, 20)
     with pytest.raises(ValueError, match="no crop of 20 pixels fits"):

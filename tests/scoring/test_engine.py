@@ -1,4 +1,4 @@
-"""The engine: one result per image, in order, from batches of few shapes; who cannot be read is named in its place."""
+"""The engine: one result per image, in order, from batches of few shapes; an unreadable image gives its error."""
 
 import numpy as np
 import pytest
@@ -50,5 +50,5 @@ def test_an_error_is_in_the_place_of_its_image(threads):
             assert isinstance(result, DataError) and str(result) == f"image {number} is broken"
         else:
             assert result[0, 0] == number % len(IMAGES) + 1
-    with pytest.raises(DataError, match="image 0 is broken"):  # without `read` the sequence itself says what it lacks
+    with pytest.raises(DataError, match="image 0 is broken"):  # without `read` the sequence itself raises
         run(type("Broken", (), {"__len__": lambda _: 1, "__getitem__": lambda _, i: read(i)})())

@@ -3,8 +3,8 @@
 import flax.linen as nn
 import jax
 import numpy as np
-import pytest
 from etils import epath
+from refused import refused
 
 from jaxiqa.errors import CheckpointError
 from jaxiqa.evaluation.probe import Probe
@@ -44,14 +44,14 @@ def test_families(tmp_path):
     np.testing.assert_allclose(probability, expected, rtol=1e-5)
 
 
-def test_means_over_the_crops_of_a_picture(tmp_path):
-    """A picture half blue and half red is half noise and half pristine; its score is what it is without explaining."""
+def test_means_over_the_crops_of_an_image(tmp_path):
+    """An image half blue and half red is half noise and half pristine; its score is the same without an explanation."""
     PROBE.save(tmp_path / "probe.npz")
-    picture = np.zeros((8, 16, 3), np.uint8)
-    picture[:, :8, 2], picture[:, 8:, 0] = 255, 255
+    image = np.zeros((8, 16, 3), np.uint8)
+    image[:, :8, 2], image[:, 8:, 0] = 255, 255
     batches = sharding.batch_sharding(sharding.make_mesh())
-    (explained,) = Predictor(MeanColour(), "grid", batches, [4], Explainer(epath.Path(tmp_path), "mfen"))({}, [picture])
-    (plain,) = Predictor(MeanColour(), "grid", batches, [4])({}, [picture])
+    (explained,) = Predictor(MeanColour(), "grid", batches, [4], Explainer(epath.Path(tmp_path), "mfen"))({}, [image])
+    (plain,) = Predictor(MeanColour(), "grid", batches, [4])({}, [image])
     assert explained[:3] == plain[:3] and plain.explanation == () and explained.crops == 2
     e = np.exp(4)
     np.testing.assert_allclose(
@@ -60,10 +60,10 @@ def test_means_over_the_crops_of_a_picture(tmp_path):
 
 
 def test_no_probe_and_a_damaged_one(tmp_path):
-    with pytest.raises(CheckpointError, match=r"has no probe\.npz, so --explain has nothing to say"):
+    with refused(CheckpointError, "not_found", None, "probe.npz", "--explain"):
         Explainer(epath.Path(tmp_path), "mfen")
     (tmp_path / "probe.npz").write_bytes(b"no archive")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with refused(CheckpointError, "damaged", tmp_path / "probe.npz"):
         Explainer(epath.Path(tmp_path), "mfen")
 
 

@@ -1,10 +1,11 @@
-"""From pictures to outputs: a picture's score does not depend on its neighbours, and few shapes are compiled."""
+"""From images to outputs: an image's score does not depend on its neighbours, and few shapes are compiled."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refused import refused
 
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.models import create_model
@@ -23,7 +24,7 @@ def predictor(model, policy="grid", sizes=(4, 8, 16)):
 
 
 def noise(rng, height, width):
-    """A picture with its own brightness and contrast, so that scores differ."""
+    """An image with its own brightness and contrast, so that scores differ."""
     return np.clip(rng.normal(rng.uniform(0, 255), rng.uniform(5, 90), (height, width, 3)), 0, 255).astype(np.uint8)
 
 
@@ -90,7 +91,7 @@ def test_neighbours_order_and_batches_do_not_matter(glintiqa, policy, capsys):
     assert largest <= 1e-5 and np.ptp(together) > 1e-3
 
 
-def test_a_picture_that_cannot_be_read_has_a_reason(glintiqa):
+def test_an_image_that_cannot_be_read_has_a_reason(glintiqa):
     model, variables = glintiqa
     rng = np.random.default_rng(2)
     good = noise(rng, 70, 70)
@@ -104,16 +105,16 @@ def test_an_output_that_is_no_number_has_a_reason(glintiqa):
     model, variables = glintiqa
     broken = jax.tree.map(lambda x: x * np.nan, variables)
     (prediction,) = predictor(model)(broken, [noise(np.random.default_rng(0), 64, 64)])
-    assert prediction.reason == "the model's output is not a finite number"
+    assert prediction.reason and prediction.code == "non_finite"
 
 
-def test_results_come_before_the_last_picture_is_read(glintiqa):
-    """A folder may be endless: predictions come while later pictures are still unread."""
+def test_results_come_before_the_last_image_is_read(glintiqa):
+    """A folder may be endless: predictions come while later images are still unread."""
     model, variables = glintiqa
     read = []
     image = noise(np.random.default_rng(3), 64, 64)
 
-    class Pictures:
+    class Images:
         def __len__(self):
             return 1000
 
@@ -121,13 +122,13 @@ def test_results_come_before_the_last_picture_is_read(glintiqa):
             read.append(i)
             return image
 
-    pictures = Pictures()
-    stream = predictor(model).stream(variables, pictures)
+    images = Images()
+    stream = predictor(model).stream(variables, images)
     assert np.isfinite(next(stream).output)
     assert len(read) < 200
     stream.close()
 
 
-def test_whole_pictures_are_refused_by_a_model_of_crops(glintiqa):
-    with pytest.raises(ConfigError, match="this model scores crops of 64 pixels"):
+def test_whole_images_are_refused_by_a_model_of_crops(glintiqa):
+    with refused(ConfigError, "conflict", "crops", "64"):
         predictor(glintiqa[0], "whole")

@@ -1,4 +1,4 @@
-"""A third task is one small class: the loop trains it, saves it, stops it and resumes it."""
+"""A third task is one small class. The loop trains, saves, stops and resumes it."""
 
 import itertools
 import json
@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from etils import epath
 from ml_collections import ConfigDict
+from refused import refused
 
-from jaxiqa.errors import ConfigError, NonFiniteError, Stopped
+from jaxiqa.errors import ConfigError, NonFiniteError, Stopped, WorkdirInUse
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.runs.log import read_metrics
 from jaxiqa.runs.run import Run
@@ -21,7 +22,7 @@ from jaxiqa.training.loop import Task, abstract_arguments, fit, make_plan
 
 
 class Brightness(nn.Module):
-    """A linear function of the pixels."""
+    """The score is a linear function of the pixels."""
 
     @nn.compact
     def __call__(self, x_BHWC):
@@ -97,7 +98,7 @@ def test_it_stops_and_resumes(unbroken, tmp_path, monkeypatch):
     assert train(tmp_path) == unbroken[1] and losses(tmp_path) == losses(unbroken[0])
 
 
-def test_freezing_averages_and_parts_are_the_loop_s(tmp_path):
+def test_the_loop_freezes_averages_and_accumulates(tmp_path):
     train(tmp_path, frozen=("bias$",), ema=0.9, accumulate=2, skip_nonfinite=True)
     state = Saved(tmp_path, 20).load(("params", "ema"), jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     assert np.all(state["params"]["Dense_0"]["bias"] == 0) and state["ema"].keys() == {"Dense_0/kernel"}
@@ -105,7 +106,7 @@ def test_freezing_averages_and_parts_are_the_loop_s(tmp_path):
 
 
 def test_a_signal_ends_the_test_of_the_best_step_at_once(tmp_path):
-    """There is nothing left to save: handlers are those from before the loop."""
+    """Nothing is left to save, so the signal handlers are those from before the loop."""
     seen = {}
 
     class Asked(Toy):
@@ -120,7 +121,7 @@ def test_a_signal_ends_the_test_of_the_best_step_at_once(tmp_path):
 def test_override(tmp_path):
     train(tmp_path)
     longer = {"total": "3 epochs"}
-    with pytest.raises(ConfigError, match="--override"):
+    with refused(ConfigError, "changed", tmp_path, "total", "--override"):
         train(tmp_path, **longer)
     train(tmp_path, override=True, **longer)
     assert len(losses(tmp_path)) == 30
@@ -135,9 +136,9 @@ def test_a_bad_batch_is_named(tmp_path):
         def rows(self, step):
             return [{"id": f"batch {step - 1}"}]
 
-    with pytest.raises(NonFiniteError, match="step 6") as error:
+    with refused(NonFiniteError, "non_finite", "", "step 6", str(tmp_path / "nonfinite_6.json")) as error:
         train(tmp_path, Bad)
-    assert error.value.exit_code == 5
+    assert error.value.exit_code == 5 and error.value.step == 6
     assert json.loads((tmp_path / "nonfinite_6.json").read_text())["batch"] == [{"id": "batch 5"}]
 
 
@@ -153,7 +154,7 @@ def test_its_step_compiles_without_data():
     assert plan.total == 20 and compiled.memory_analysis().alias_size_in_bytes > 0
 
 
-def test_the_workdir_is_one_run_s(tmp_path):
-    with Run(epath.Path(tmp_path)), pytest.raises(Exception, match="in use") as refusal:
+def test_a_second_run_in_the_workdir_is_refused(tmp_path):
+    with Run(epath.Path(tmp_path)), refused(WorkdirInUse, "in_use", "", str(tmp_path)) as refusal:
         train(tmp_path)
     assert refusal.value.exit_code == 6

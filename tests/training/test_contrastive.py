@@ -10,7 +10,7 @@ from jaxiqa.training.losses import supervised_contrastive
 
 
 def by_the_formula(z, label, t):
-    """E9, picture by picture, in float64."""
+    """E9, image by image, in float64."""
     z = z / np.linalg.norm(z, axis=1, keepdims=True)
     terms = []
     for n in range(len(z)):
@@ -30,7 +30,7 @@ def test_formula(labels):
 
 
 def test_what_lowers_it():
-    """Pictures of one label together and apart from the others; the length of z does not matter."""
+    """Images of one label lie together and away from the others. The length of z does not matter."""
     label = jnp.array([0, 0, 1, 1])
     together = jnp.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     mixed = together[jnp.array([0, 2, 1, 3])]

@@ -1,4 +1,4 @@
-"""The step of both systems on meshes of four devices: one loss, sharded optimisers, a state that is given away."""
+"""The step of both systems on meshes of four devices: equal losses, sharded optimisers, a donated state."""
 
 import math
 
@@ -19,7 +19,7 @@ _MESHES = ((4, 1), (2, 2), (1, 4))
 
 
 def some_values(shapes, rng):
-    """A state of random parameters: those that scale are near one, what a new optimiser holds is zero."""
+    """A state of random parameters. Scales are near one; the state of the optimiser is zero."""
 
     def values(path, leaf):
         name = jax.tree_util.keystr(path)
@@ -33,7 +33,7 @@ def some_values(shapes, rng):
 
 @pytest.mark.slow
 def test_meshes_agree(pictures, monkeypatch):
-    """GlintIQA's; MFEN's takes minutes to compile and is one of tests/faults/bars.py."""
+    """For GlintIQA. MFEN takes minutes to compile, so tests/faults/bars.py has it."""
     monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 256)  # the test variants have no large arrays
     compare_meshes("glintiqa", make_config(pictures))
 

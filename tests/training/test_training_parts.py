@@ -1,6 +1,7 @@
-"""Schedules, durations, losses, sharding, frozen parameters: values."""
+"""Values of schedules, durations, losses, sharding and frozen parameters."""
 
 import functools
+import re
 from types import SimpleNamespace
 
 import jax
@@ -10,6 +11,7 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
+from refused import refused
 
 from jaxiqa.errors import ConfigError
 from jaxiqa.training import optim, sharding
@@ -19,7 +21,7 @@ from jaxiqa.training.losses import parse_loss
 from jaxiqa.training.state import scoring_variables, update_ema
 
 
-def test_cosine_wave_is_what_per_iteration_stepping_does():
+def test_cosine_wave_equals_a_step_of_the_scheduler_each_iteration():
     rate = optim.make_schedule("cosine_wave", 1e-5, total=1000)
     np.testing.assert_allclose([rate(t) for t in (0, 15, 30, 60)], [1e-5, 5e-6, 0.0, 1e-5], atol=1e-11)
     np.testing.assert_allclose(np.mean([rate(t) for t in range(60)]), 5e-6, rtol=1e-3)
@@ -29,9 +31,9 @@ def test_cosine_with_warm_up():
     rate = optim.make_schedule("cosine", 2.0, total=110, warmup=10)
     np.testing.assert_allclose([rate(t) for t in (0, 5, 10, 60, 110)], [0.0, 1.0, 2.0, 1.0, 0.0], atol=1e-6)
     assert optim.make_schedule("constant", 3.0, total=10)(7) == 3.0
-    with pytest.raises(ConfigError, match='did you mean "cosine"'):
+    with refused(ConfigError, "unknown", "config.schedule.name", '"cosin"', '"cosine"'):
         optim.make_schedule("cosin", 1.0, total=10)
-    with pytest.raises(ConfigError, match="10 steps of warm-up do not fit a run of 10"):
+    with refused(ConfigError, "conflict", "config.schedule.warmup", "10"):
         optim.make_schedule("cosine", 1.0, total=10, warmup=10)
 
 
@@ -45,19 +47,19 @@ def test_durations(duration, steps):
 
 @pytest.mark.parametrize("duration", ["soon", "-3 steps", "3 weeks", "5 percent", "", "1.2.3 steps", ". epochs"])
 def test_bad_durations(duration):
-    with pytest.raises(ConfigError, match=r"config\.total"):
+    with refused(ConfigError, "value", "config.total", f'"{duration}"'):
         to_steps(duration, "total", batch_size=16, examples=1600)
 
 
 def test_a_run_of_more_steps_than_can_be_counted():
-    with pytest.raises(ConfigError, match=r'config\.total: "3e7 epochs" is too long'):
+    with refused(ConfigError, "value", "config.total", '"3e7 epochs"', "2,147,483,647"):
         to_steps("3e7 epochs", "total", batch_size=16, examples=1600)
 
 
 def test_a_duration_that_cannot_be_nothing():
     steps = functools.partial(to_steps, key="log_every", batch_size=16, examples=1600, total=50)
     assert steps("0 steps") == steps("1 percent") == 0 and steps("1 percent", least=1) == 1
-    with pytest.raises(ConfigError, match=r'config\.log_every: "0 epochs" must be above 0'):
+    with refused(ConfigError, "value", "config.log_every", '"0 epochs"', "above 0"):
         steps("0 epochs", least=1)
 
 
@@ -71,8 +73,8 @@ def test_losses():
     assert float(both) == pytest.approx(1.0 + 0.25 * (1 - r), rel=1e-5)
     assert np.isfinite(jax.grad(lambda s: parse_loss("plcc")(s, label))(jnp.ones(3))).all()  # constant scores
     assert float(parse_loss(".5*l1")(score, label)) == pytest.approx(0.5)
-    for wrong, words in {"l1+plc": 'no loss "plc"; did you mean "plcc"', "1.2.3*l1": r'no loss "1\.2\.3\*l1"'}.items():
-        with pytest.raises(ConfigError, match=words):
+    for wrong, named in {"l1+plc": ('"plc"', '"plcc"'), "1.2.3*l1": ('"1.2.3*l1"',)}.items():
+        with refused(ConfigError, "unknown", "config.loss", *named):
             parse_loss(wrong)
 
 
@@ -94,7 +96,7 @@ def test_adam_puts_weight_decay_into_the_gradient_and_adamw_does_not():
     updates, _ = adamw.update(zero, adamw.init(params), params)
     np.testing.assert_allclose(updates["a/kernel"], [-0.01], rtol=1e-4)
     assert updates["a/bias"] == 0
-    with pytest.raises(ConfigError, match='did you mean "adamw"'):
+    with refused(ConfigError, "unknown", "config.optimizer.name", '"adamww"', '"adamw"'):
         optim.make_optimizer(optimizer(name="adamww"), lambda _: 0.1)
 
 
@@ -111,10 +113,11 @@ def test_frozen_parameters():
     trainable, frozen = optim.split_frozen(params, ("^a/",))
     assert list(trainable) == ["b/kernel"] and list(frozen) == ["a/kernel"]
     assert jax.tree.structure(optim.merge(trainable, frozen)) == jax.tree.structure(params)
-    assert optim.freeze_report(params, ("^a/",)) == "4 of 10 parameters train; frozen: 6 in 1 tensors (^a/)"
-    with pytest.raises(ConfigError, match="'\\^c/' matches no parameter; their paths begin with a, b"):
+    report = optim.freeze_report(params, ("^a/",))
+    assert re.findall(r"\d+", report) == ["4", "10", "6", "1"] and "^a/" in report
+    with refused(ConfigError, "unknown", "config.frozen", "'^c/'", "a, b"):
         optim.freeze_report(params, ("^c/",))
-    with pytest.raises(ConfigError, match="nothing is left to train"):
+    with refused(ConfigError, "empty", "config.frozen"):
         optim.freeze_report(params, (".",))
 
 
@@ -126,7 +129,7 @@ def test_state_sharding_splits_large_arrays_only():
     assert sharding.make_mesh().shape == {"data": 4, "fsdp": 1}
     a_slice = [SimpleNamespace(id=i, process_index=host) for i, host in enumerate((0, 0, 1, 1, 1, 1, 0, 0))]
     assert [d.id for d in sharding.in_order_of_hosts(a_slice)] == [0, 1, 6, 7, 2, 3, 4, 5]
-    with pytest.raises(ConfigError, match="data=3, fsdp=1 does not fit 4 device"):
+    with refused(ConfigError, "value", "config.mesh", "data=3", "fsdp=1", "4 device"):
         sharding.make_mesh(data=3)
 
 
@@ -151,24 +154,25 @@ def test_learning_rate_multipliers():
     got = {p: float(u[0]) for p, u in updates.items()}
     assert got == pytest.approx({"a/kernel": -0.05, "b/kernel": 0.0, "b/bias": -0.5, "c/bias": -1.0}, rel=1e-5)
     report = optim.lr_report(params, config.lr_multipliers)
-    assert report == "learning rate: 0.1 x for 1 tensors (^a/), 0 x for 1 tensors (kernel), 2 x for 1 tensors (^c/)"
-    with pytest.raises(ConfigError, match="'kernel' matches no trainable parameter, or none that an earlier one"):
+    assert re.findall(r"[\d.]+", report) == ["0.1", "1", "0", "1", "2", "1"]
+    assert re.findall(r"\((.*?)\)", report) == ["^a/", "kernel", "^c/"]
+    with refused(ConfigError, "unknown", "config.optimizer.lr_multipliers", "'kernel'"):
         optim.lr_report({"a/kernel": 0}, (("a", 1.0), ("kernel", 2.0)))
 
 
-def test_patterns_that_are_none():
+def test_invalid_regular_expressions():
     params = {"a": {"kernel": jnp.ones(2)}}
     for key, use in {
         "frozen": lambda: optim.split_frozen(params, ("a", "[")),
         "optimizer.decay_on": lambda: optim.make_optimizer(optimizer(decay_on="["), optax.constant_schedule(0.5)),
         "optimizer.lr_multipliers": lambda: optim.lr_report({"a/kernel": 0}, (("[", 1.0),)),
     }.items():
-        with pytest.raises(ConfigError, match=rf"config\.{key}: '\[' is no regular expression"):
+        with refused(ConfigError, "value", f"config.{key}", "'['"):
             use()
 
 
 def test_averaged_parameters():
-    """By hand: the decay ramps up from 1/10, so that the start is soon forgotten."""
+    """The decay rises from 1/10, so that the start is soon forgotten."""
     ema = {"w": jnp.array(8.0)}
     for step, d in ((0, 0.1), (1, 2 / 11), (100, 0.9)):
         new = update_ema(ema, {"w": jnp.array(1.0)}, 0.9, jnp.array(step, jnp.int32))

@@ -1,0 +1,1 @@
+"""The experiments that come with jaxiqa, one per file; `--config NAME[:ARGUMENT]` finds them by name."""

@@ -1,0 +1,1 @@
+"""A model, a dataset, a loss and a metric for jaxiqa."""

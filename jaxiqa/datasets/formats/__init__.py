@@ -1,0 +1,1 @@
+"""File formats of several datasets or of other projects: tables, workbooks, split files, pickles."""

@@ -84,16 +84,10 @@ def main(paths: list[str]) -> None:
             raise DataError(f"--rounds_a, --rounds_b: {error}", code="value", key="--rounds_a") from error
         print(comparison.describe_rounds(summary["rounds"]))
     if out:
-        try:
+        with program.writes_output(out):
             write_json(out, summary)
             if paths:
                 forest.draw_comparison(out.with_suffix(".png"), found, names, paths, scores_FN, labels)
-        except OSError as error:
-            raise ConfigError(
-                f"--output {out} cannot be written ({error.strerror}); name another file",
-                code="unwritable",
-                key="--output",
-            ) from error
         print(f"written: {out}" + (f" and {out.with_suffix('.png')}" if paths else ""))
 
 

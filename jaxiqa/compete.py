@@ -35,7 +35,6 @@ ranking.csv (scale values of Thurstone's case V) and matrices.png.
 Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint, 75 disk full.
 """
 
-import contextlib
 import re
 
 import numpy as np
@@ -100,7 +99,7 @@ def main(words: list[str]) -> None:
     scorers = {name: read_predictions(path) if path.endswith(".csv") else path for name, path in scorers.items()}
     paths, ids, records, dataset = _pool(scorers)
     folder = epath.Path(_OUTPUT.value)
-    with _writing(folder):
+    with program.writes_output(folder):
         folder.mkdir(parents=True, exist_ok=True)
     scores, sources = _score(scorers, paths, folder)
     usable = np.flatnonzero(np.isfinite(list(scores.values())).all(0))
@@ -128,7 +127,7 @@ def main(words: list[str]) -> None:
         "oracle": _ORACLE.value,
         "jaxiqa": __version__,
     }
-    with _writing(folder):
+    with program.writes_output(folder):
         if _ORACLE.value != "none":
             summary |= (outcome := results.write_results(folder, pairs, list(scores)))
             print(results.describe_results(outcome, list(scores)))
@@ -136,18 +135,6 @@ def main(words: list[str]) -> None:
         results.write_pairs(folder, pairs, dict(zip(ids, paths, strict=True)), _LEVELS.value, _TOLERANCE.value)
         results.write_page(folder, pairs, summary)
     print(f"report.html, the pairs and their images are in {folder}")
-
-
-@contextlib.contextmanager
-def _writing(folder: epath.Path):
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"--output {folder} cannot be written ({error.strerror}); name another folder",
-            code="unwritable",
-            key="--output",
-        ) from error
 
 
 def _named(flag: str, texts: list[str]) -> dict[str, str]:
@@ -230,7 +217,7 @@ def _score(scorers: dict, paths: list[str], folder: epath.Path) -> tuple[dict[st
         scores[name], sources[name] = score_pool(name, scorer, paths, _ALLOW.value)
         if isinstance(scorer, str):
             rows = ([path, "" if np.isnan(s) else s] for path, s in zip(paths, scores[name].tolist(), strict=True))
-            with _writing(folder):
+            with program.writes_output(folder):
                 results.write_table(folder / f"scores_{name}.csv", ["path", "score"], rows)
     return scores, sources
 

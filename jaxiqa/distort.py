@@ -132,14 +132,8 @@ def main(paths: list[str]) -> None:
             )
         sources[name] = path
     folder = epath.Path(_OUTPUT.value)
-    try:
+    with program.writes_output(folder):
         _claim(folder)
-    except OSError as error:
-        raise ConfigError(
-            f"--output {folder} cannot be written ({error.strerror}); name another folder",
-            code="unwritable",
-            key="--output",
-        ) from error
     there = set(os.listdir(folder))
     # Images of one size follow one another, so that each process compiles once per size.
     order = sorted(sources, key=lambda name: (_size(sources[name]), name))

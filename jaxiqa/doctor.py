@@ -53,14 +53,8 @@ def main(words: list[str]) -> None:
     findings, about = examine(name, data_dir, parse_options(_OPTION.value))
     show(findings)
     if output:
-        try:
+        with program.writes_output(output):
             output.write_text(json.dumps({**about, "findings": [vars(f) for f in findings]}, indent=1) + "\n")
-        except OSError as error:
-            raise ConfigError(
-                f"--output {output} cannot be written ({error.strerror}); name another file",
-                code="unwritable",
-                key="--output",
-            ) from error
     what = f"{name} in {data_dir}" if data_dir else name
     if faults := sum(f.result == "fault" for f in findings):
         raise DataError(f"{what}: {faults} fault(s), listed above with remedies", code="faults", key=data_dir)

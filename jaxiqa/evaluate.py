@@ -107,19 +107,13 @@ def main() -> None:
     bar = tqdm(stream, "scoring", len(records), unit=" images", mininterval=1, disable=None)
     results = evaluate(bar, records, dataset, scorer.card, metrics)
     folder = epath.Path(_OUTPUT.value or scorer.workdir / "evaluation" / f"{dataset.name}_{part}")
-    try:
+    with program.writes_output(folder):
         folder.mkdir(parents=True, exist_ok=True)
         summary = provenance(dataset, part, split, scorer.card)
         summary |= {"step": scorer.step, "checkpoint": str(scorer.workdir), "data_dir": data_dir}
         if not scorer.meta.config:
             summary["selection"] = "not known"  # for converted weights
         print(describe(write_results(folder, part, results, summary), metrics))
-    except OSError as error:
-        raise ConfigError(
-            f"--output {folder} cannot be written ({error.strerror}); name another folder",
-            code="unwritable",
-            key="--output",
-        ) from error
     print(f"report.html, report.json, predictions_{part}.csv, scatter and contact sheet are in {folder}")
 
 

@@ -4,12 +4,13 @@ At its top, a program imports only errors, what its flags need, and modules that
 the rest. So --help and refused command lines do not wait for JAX.
 """
 
+import contextlib
 import os
 import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
@@ -88,6 +89,19 @@ def _guarded(main):
         if flags.FLAGS.debug or not _message_of(error):
             raise
         sys.exit(report(error))
+
+
+@contextlib.contextmanager
+def writes_output(path: str | os.PathLike) -> Iterator[None]:
+    """Raises ConfigError in place of an OSError of the block, which writes to `path`, the value of --output."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"--output {os.fspath(path)} cannot be written ({error.strerror}); give another --output",
+            code="unwritable",
+            key="--output",
+        ) from error
 
 
 def report(error: BaseException) -> int:

@@ -144,14 +144,8 @@ def _output(path: epath.Path | None, head: dict, columns):
         yield lambda row: None
         return
     part, rows = path.with_name(path.name + ".part"), []
-    try:
+    with program.writes_output(path):
         file = io.TextIOWrapper(part.open("wb"), "utf-8", "surrogateescape", newline="", line_buffering=True)
-    except OSError as error:
-        raise ConfigError(
-            f"--output {path} cannot be written ({error.strerror}); name another file",
-            code="unwritable",
-            key="--output",
-        ) from error
     with full_disk(part), file:
         try:
             yield csv_writer(file, columns).writerow if path.suffix == ".csv" else rows.append

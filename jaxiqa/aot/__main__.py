@@ -148,14 +148,8 @@ def main() -> None:
     }
     show(about | found)
     if output:
-        try:
+        with program.writes_output(output):
             output.write_text(json.dumps(about | found, indent=1) + "\n")
-        except OSError as error:
-            raise ConfigError(
-                f"--output {output} cannot be written ({error.strerror}); name another file",
-                code="unwritable",
-                key="--output",
-            ) from error
 
 
 def parse_mesh(text: str) -> dict[str, int]:

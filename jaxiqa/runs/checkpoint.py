@@ -340,7 +340,7 @@ class Saved:
         if not (path / FOLDER).is_dir():
             if path.is_file():
                 raise CheckpointError(
-                    f"checkpoint {path} is a file; convert it first: python -m jaxiqa.convert --model NAME --source "
+                    f"checkpoint {path} is a file; convert it first: jaxiqa convert --model NAME --source "
                     f"{path} --output DIR (--help names the models)",
                     code="format",
                     key=path,

@@ -57,7 +57,7 @@ def load_backbone(checkpoint: str, mesh) -> Backbone:
     if not is_resnet or not saved.meta.source:
         holds = named.get("name", "no model") + ("" if saved.meta.source else " that was trained here")
         raise CheckpointError(
-            f"checkpoint {saved.workdir} holds {holds}; features need a converted ResNet: python -m jaxiqa.convert "
+            f"checkpoint {saved.workdir} holds {holds}; features need a converted ResNet: jaxiqa convert "
             "--model resnet101 --source FILE --output DIR",
             code="mismatch",
             key=saved.workdir,

@@ -11,7 +11,7 @@ import pytest
 from hosts import training
 from refused import refused
 from small_state import META, make_state, same, shapes_of, small_run
-from tiny_run import CONFIG, options, run_with_small_files
+from tiny_run import CNNIQA, options, run_with_small_files
 
 from jaxiqa.errors import DiskFull
 from jaxiqa.runs import checkpoint
@@ -122,11 +122,11 @@ def test_a_limit_on_files_in_a_whole_run(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("limit", "name"), [(60, ""), (1000, "/config.json"), (16_000, "/loss_curve.png")])
-def test_records_and_reports_of_a_run(trained, pictures, tmp_path, limit, name):
+def test_records_and_reports_of_a_run(trained_cnniqa, pictures, tmp_path, limit, name):
     """A run that has ended writes its lock, its config and its reports once more."""
-    workdir = shutil.copytree(trained[0], tmp_path / "w")
-    arguments = [f"--config.{key}={value}" for key, value in options(pictures).items()]
-    done = run_with_small_files("train", limit, f"--config={CONFIG}", f"--workdir={workdir}", *arguments)
+    workdir = shutil.copytree(trained_cnniqa, tmp_path / "w")
+    arguments = [f"--config.{key}={value}" for key, value in options(pictures, CNNIQA).items()]
+    done = run_with_small_files("train", limit, f"--config={CNNIQA}", f"--workdir={workdir}", *arguments)
     assert done.returncode == 75 and "Traceback" not in done.stderr, done.stderr
     *_, line = done.stderr.splitlines()
     assert f"{workdir}{name} " in line and "File too large" in line

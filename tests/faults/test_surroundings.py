@@ -11,7 +11,7 @@ import pytest
 from etils import epath
 from ml_collections import ConfigDict
 from refused import refused
-from tiny_run import ROOT, make_config, options, run_many
+from tiny_run import ROOT, options, run_many, trained_config
 
 from jaxiqa.datasets.records import Record
 from jaxiqa.errors import ConfigError, DataError
@@ -84,7 +84,7 @@ def test_a_dataset_that_changes_in_a_run(trained, pictures, tmp_path):
     )
     about = workdir / "config.json"  # the run that is copied was on the copied images
     about.write_text(about.read_text().replace(str(pictures), str(data)))
-    config = make_config(data)
+    config = trained_config(data)
     for name in ("1.png", "index.csv"):
         content = (data / name).read_bytes()
         (data / name).write_bytes(content.replace(b"4.5", b"4.25", 1) if name == "index.csv" else content + b"\0")

@@ -59,7 +59,7 @@ def make_config(pictures, config=CONFIG, **changes):
 
 
 def trained_config(pictures, **changes):
-    """Of the fixture `trained`: CNNIQA with what else CONFIG has, for tests of what is not the model's."""
+    """The config of the fixture `trained`: CNNIQA, grid crops, a split by content, and the loss of CONFIG."""
     of_config = {"dataset.group_column": "content", "test_crops": "grid", "loss": "huber+0.5*plcc"}
     return make_config(pictures, CNNIQA, **of_config | changes)
 

@@ -14,7 +14,7 @@ from jaxiqa.errors import CheckpointError, ConfigError, DataError
 
 @pytest.fixture(scope="module")
 def metric(trained):
-    return jaxiqa.create_metric("glintiqa", checkpoint=trained[0])
+    return jaxiqa.create_metric("cnniqa", checkpoint=trained[0])
 
 
 def test_every_form_of_an_image_gives_the_same_score(metric, pictures):
@@ -88,7 +88,7 @@ def test_which_step(trained):
 def test_what_is_no_checkpoint(tmp_path, trained):
     with refused(CheckpointError, "not_found", None, "--workdir"):
         jaxiqa.create_metric(checkpoint=tmp_path / "none")
-    with refused(CheckpointError, "format", None, "test_metric.py", "jaxiqa.convert"):
+    with refused(CheckpointError, "format", None, "test_metric.py", "jaxiqa convert"):
         jaxiqa.create_metric(checkpoint=__file__)
     with refused(CheckpointError, "not_found", None, "--workdir"):
         jaxiqa.create_metric(checkpoint=tmp_path)
@@ -99,5 +99,5 @@ def test_what_is_no_checkpoint(tmp_path, trained):
         jaxiqa.create_metric("glintiqa")
     with refused(ConfigError, "unknown", None, "glintiqa"):
         jaxiqa.create_metric("glintqa", checkpoint=trained[0])
-    with refused(ConfigError, "mismatch", "checkpoint", "glintiqa", "resnet50"):
+    with refused(ConfigError, "mismatch", "checkpoint", "cnniqa", "resnet50"):
         jaxiqa.create_metric("resnet50", checkpoint=trained[0])

@@ -42,7 +42,7 @@ def recognise(folder: str | os.PathLike) -> str:
     if len(found) != 1:
         seen = f"label files of {' and '.join(found)}" if found else "no known label file"
         raise DataError(
-            f"{folder} has {seen}; name the dataset: python -m jaxiqa.doctor NAME {folder}", code="missing", key=folder
+            f"{folder} has {seen}; name the dataset: jaxiqa doctor NAME {folder}", code="missing", key=folder
         )
     return found[0]
 

@@ -50,7 +50,7 @@ def load(data_dir: str | os.PathLike, allow_partial: bool = False, labels_only: 
     Args:
       data_dir: the folder.
       allow_partial: whether rows without an image are left out instead of refused.
-      labels_only: True reads dmos.csv alone, for programs that need no image (python -m jaxiqa.transfer --labels
+      labels_only: True reads dmos.csv alone, for programs that need no image (jaxiqa transfer --labels
         cell_mean).
 
     Raises:

@@ -1,6 +1,6 @@
 """SAQT: a pool of pristine images to distort, with labels transferred from a rated dataset's most similar images.
 
-`python -m jaxiqa.transfer` writes the files that are read here: sources.csv (images of the pool, the sources, and the
+`jaxiqa transfer` writes the files that are read here: sources.csv (images of the pool, the sources, and the
 reference that each is matched to), reference_labels.csv (the rated dataset's scores by reference, type and level) and
 saqt.json. Nobody rated these images. An epoch has every source once, at one drawn type and level (ASSUMED: an epoch of
 the public code has all 125 versions of each).
@@ -32,7 +32,7 @@ CITATION = (
 LICENSE = "LABELS ARE TRANSFERRED, not ratings of these images; images and scores keep the terms of their owners"
 SCORE_RANGE = (1.0, 5.0)  # of labels from KADID-10k; other labels have the range of their dataset
 HIGHER_IS_BETTER = True
-HOW_TO_GET = "run python -m jaxiqa.transfer --dataset kadid10k --data_dir DIR --pictures POOL --output data_dir"
+HOW_TO_GET = "run jaxiqa transfer --dataset kadid10k --data_dir DIR --pictures POOL --output data_dir"
 
 FILES = ("sources.csv", "reference_labels.csv", "saqt.json")
 MARKERS = FILES[2:]

@@ -112,8 +112,15 @@ class Card:
           path: the checkpoint, for the message.
 
         Raises:
-          CheckpointError: the values are not a card.
+          CheckpointError: there are no values, or they are not a card.
         """
+        if not values:
+            raise CheckpointError(
+                f"checkpoint {path} gives no scores, e.g. because it is an encoder of jaxiqa pretrain; use a checkpoint "
+                "of jaxiqa train or jaxiqa convert",
+                code="missing",
+                key=path,
+            )
         try:
             card = cls(**{**values, "scale": Scale(**values["scale"])})
             if not all(isinstance(text, str) for text in (card.model["name"], card.dataset, card.package)):
@@ -121,8 +128,8 @@ class Card:
             return card
         except (KeyError, TypeError) as error:
             raise CheckpointError(
-                f"checkpoint {path} has no card that this version can read ({error}); use one that jaxiqa.train or "
-                "jaxiqa.convert of this version wrote",
+                f"checkpoint {path} has no card that this version can read ({error}); use one that jaxiqa train or "
+                "jaxiqa convert of this version wrote",
                 code="format",
                 key=path,
             ) from error

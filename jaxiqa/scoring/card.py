@@ -116,7 +116,7 @@ class Card:
         """
         if not values:
             raise CheckpointError(
-                f"checkpoint {path} gives no scores, e.g. because it is an encoder of jaxiqa pretrain; use a checkpoint "
+                f"checkpoint {path} gives no scores, e.g. because it is an encoder of jaxiqa pretrain; use one "
                 "of jaxiqa train or jaxiqa convert",
                 code="missing",
                 key=path,

@@ -162,7 +162,7 @@ def load(name: str, data_dir: str | os.PathLike = "", **options) -> Dataset:
 
     Args:
       name: a key of `list_datasets()` or one of its aliases, in any case.
-      data_dir: the folder that the owners' archive unpacks to, or the folder or bucket that jaxiqa.prepare wrote. Only
+      data_dir: the folder that the owners' archive unpacks to, or the folder or bucket that jaxiqa prepare wrote. Only
         `sample` needs none.
       **options: options of the dataset, the parameters of its reader's `load`.
 

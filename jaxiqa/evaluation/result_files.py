@@ -34,7 +34,7 @@ class Predictions:
 
 
 def read_predictions(file: str) -> Predictions:
-    """Reads a CSV file of jaxiqa.evaluate or jaxiqa.score: columns path and score, and optionally mos and reference.
+    """Reads a CSV file of jaxiqa evaluate or jaxiqa score: columns path and score, and optionally mos and reference.
 
     Raises:
       DataError: the file cannot be read, has no rows or lacks a column, a value is not a number, or an image is listed
@@ -106,7 +106,7 @@ def join(files: Sequence[Predictions]) -> tuple[np.ndarray, np.ndarray, list[str
         if without:
             raise DataError(
                 f"{file.file} has no opinion score (column mos) for {len(without):,} images: {_list(without)}; use "
-                "predictions_PART.csv of jaxiqa.evaluate",
+                "predictions_PART.csv of jaxiqa evaluate",
                 code="missing",
                 key=file.file,
             )
@@ -166,7 +166,7 @@ def read_rounds(patterns: Sequence[str]) -> dict[tuple, dict[str, float]]:
                 rounds[name] = {metric: float(row[metric]) for metric in HEADLINES}
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(
-                    f"{where} has no {' and '.join(HEADLINES)}; give report.json files of jaxiqa.evaluate",
+                    f"{where} has no {' and '.join(HEADLINES)}; give report.json files of jaxiqa evaluate",
                     code="format",
                     key=file,
                 ) from error
@@ -188,10 +188,10 @@ def _read_csv(file: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, 
 
 
 def _read_json(file: str) -> dict:
-    with _reading(file, "JSON", "; give report.json files of jaxiqa.evaluate") as text:
+    with _reading(file, "JSON", "; give report.json files of jaxiqa evaluate") as text:
         report = json.load(text)
     if not isinstance(report, dict):
-        raise DataError(f"{file} is not a report.json of jaxiqa.evaluate", code="format", key=file)
+        raise DataError(f"{file} is not a report.json of jaxiqa evaluate", code="format", key=file)
     return report
 
 

@@ -6,7 +6,7 @@ must define:
   Model: a Flax (Linen) module with the fields crop_size, mean, std and dtype. Called with normalised images
     (B, crop_size, crop_size, 3) and train, it returns (score (B,) fp32, out), where out is a dict.
   VARIANTS: {name: fields of Model}, at least one.
-Weight files (jaxiqa.convert) also need NAMES and TEST_CROPS.
+Weight files (jaxiqa convert) also need NAMES and TEST_CROPS.
 """
 
 import importlib
@@ -124,7 +124,7 @@ def create_model(name: str, variant: str | None = None, **options) -> nn.Module:
 
 
 def pretrainable(name: str) -> dict[str, str]:
-    """Returns {part that may start from a run of jaxiqa.pretrain: key of `out` with its features} of a model."""
+    """Returns {part that may start from a run of jaxiqa pretrain: key of `out` with its features} of a model."""
     return getattr(find_model(name), "PRETRAINABLE", {})
 
 

@@ -66,7 +66,7 @@ NAMES = {
 
 # Parts whose backbone config.init can load, and the path of the backbone's parameters.
 BACKBONES = {"qen": "qen", "dan": "dan"}
-# Parts that a run of jaxiqa.pretrain can initialise, and the key of `out` with their pooled features. The probe of that
+# Parts that a run of jaxiqa pretrain can initialise, and the key of `out` with their pooled features. The probe of that
 # run classifies these features.
 PRETRAINABLE = {"dan": "dan_pooled"}
 

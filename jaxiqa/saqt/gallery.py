@@ -16,7 +16,7 @@ def draw_gallery(folder: str | os.PathLike, target: str, pairs: int = 24) -> Non
     """Draws images beside their matches, evenly from the most to the least similar, as PNG.
 
     Args:
-      folder: transferred labels, as jaxiqa.transfer writes them.
+      folder: transferred labels, as jaxiqa transfer writes them.
       target: the file to write.
       pairs: number of images.
 

@@ -15,7 +15,7 @@ _PROBE = "probe.npz"
 
 
 def keep_probe(pretrained: Saved, workdir: epath.Path) -> None:
-    """Copies the probe of a run of jaxiqa.pretrain, if it has one, to a run that keeps its encoder frozen."""
+    """Copies the probe of a run of jaxiqa pretrain, if it has one, to a run that keeps its encoder frozen."""
     probe = pretrained.workdir / f"probe_{pretrained.step}.npz"
     if probe.exists():
         write_bytes(workdir / _PROBE, probe.read_bytes())
@@ -45,9 +45,9 @@ class Explainer:
                 f"checkpoint {workdir} has no {_PROBE}, which --explain needs; "
                 + (
                     f"a run of {name} keeps one if --config.init.{next(iter(taps))} is a finished run of "
-                    "jaxiqa.pretrain and that part is frozen"
+                    "jaxiqa pretrain and that part is frozen"
                     if taps
-                    else f"{name} has no part that jaxiqa.pretrain trains"
+                    else f"{name} has no part that jaxiqa pretrain trains"
                 ),
                 code="not_found",
                 key=workdir,

@@ -177,7 +177,7 @@ def initial_weights(config: ConfigDict, sources: Mapping[str, Saved], shapes) ->
             if part not in pretrainable(name):
                 instead = "".join(f"; use it as config.init.{other}" for other in pretrainable(name))
                 raise ConfigError(
-                    f"config.init.{part}: {path} is an encoder of jaxiqa.pretrain, which this part cannot use{instead}",
+                    f"config.init.{part}: {path} is an encoder of jaxiqa pretrain, which this part cannot use{instead}",
                     code="format",
                     key=f"config.init.{part}",
                 )

@@ -116,7 +116,7 @@ def test_a_killed_run_is_not_a_prepared_folder_and_is_finished_by_the_same_comma
     killed = run("7.png")
     assert killed.returncode == (-9 if number == signal.SIGKILL else 143)
     if number == signal.SIGTERM:
-        assert "jaxiqa prepare: terminated; " in killed.stderr
+        assert "prepare.py: terminated; " in killed.stderr
     assert not (output / "prepared.json").exists()
     with pytest.raises(DataError):
         load("folder", output)

@@ -156,5 +156,5 @@ def test_a_split_that_shares_references_is_refused(labelled, tmp_path):
     split = make_split(dataset, file=str(tmp_path / "mine.json"))
     with refused(ConfigError, "leak", "config.split.file", "4 references", "content"):
         lent_scores(dataset, split)
-    with refused(ConfigError, "empty"):
+    with refused(ConfigError, "value"):
         builder.make_plan(dataset, labelled, {}, False, lambda path: 1)

@@ -1,4 +1,4 @@
-"""Checks of a dataset's folder, names and labels: findings, each fault with its fix. jaxiqa.doctor prints them.
+"""Checks of a dataset's folder, names and labels: findings, each fault with its fix. jaxiqa doctor prints them.
 
 No image is opened here; inputs/image_scan.py checks the images.
 """

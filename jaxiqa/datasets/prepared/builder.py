@@ -73,7 +73,7 @@ def make_plan(
     """
     if dataset.transferred:
         raise ConfigError(
-            f"{dataset.name} cannot be prepared; train on the folder that jaxiqa.transfer wrote",
+            f"{dataset.name} cannot be prepared; train on the folder that jaxiqa transfer wrote",
             code="value",
             key=dataset.name,
         )

@@ -64,7 +64,7 @@ def load(
     alone. So config.split.round stays 1, and `round` chooses the split of the rated dataset.
 
     Args:
-      data_dir: the folder that jaxiqa.transfer wrote.
+      data_dir: the folder that jaxiqa transfer wrote.
       pictures: folder of the pristine images; "" is their folder at the time of the transfer.
       types: KADID-10k's distortion types, 1..25; types without labels are ignored.
       round: round of the rated dataset's split.
@@ -73,7 +73,7 @@ def load(
 
     Raises:
       ConfigError: no type has labels, or there is no such round.
-      DataError: the folder is not what jaxiqa.transfer wrote, images are missing, or a part has no source.
+      DataError: the folder is not what jaxiqa transfer wrote, images are missing, or a part has no source.
     """
     about, references, cells, mos_RC, paths, numbers = _read(data_dir, pictures, types)
     stand_ins = [Record("", 0.0, reference, reference) for reference in references]
@@ -223,10 +223,10 @@ def read_about(folder: str | os.PathLike) -> dict:
         about = json.loads(tables.read_text(path))
         wrong = [key for key, kind in kinds.items() if not isinstance(about.get(key), kind)]
     except (ValueError, AttributeError) as error:
-        raise DataError(f"{path} is damaged ({error}); run jaxiqa.transfer again", code="damaged", key=path) from error
+        raise DataError(f"{path} is damaged ({error}); run jaxiqa transfer again", code="damaged", key=path) from error
     if wrong or about["labels"] not in _MODES:
         raise DataError(
-            f"{path} has no valid {', '.join(wrong) or 'labels'}; run jaxiqa.transfer of this version again",
+            f"{path} has no valid {', '.join(wrong) or 'labels'}; run jaxiqa transfer of this version again",
             code="format",
             key=path,
         )

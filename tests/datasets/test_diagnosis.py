@@ -44,7 +44,7 @@ def test_whole_datasets_are_recognised_and_clean(name, tree):
 
 
 def test_folders_without_known_labels(tmp_path, pictures):
-    with refused(DataError, "missing", tmp_path, "jaxiqa.doctor NAME"):
+    with refused(DataError, "missing", tmp_path, "jaxiqa doctor NAME"):
         recognise(tmp_path)
     with refused(DataError, "not_found", tmp_path / "nowhere"):
         recognise(tmp_path / "nowhere")

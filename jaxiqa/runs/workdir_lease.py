@@ -271,7 +271,7 @@ def _name(other: dict[str, Any] | None) -> str:
 
 
 def _parsed(text: bytes | None) -> dict[str, Any] | None:
-    """The content of a lease; {} if no run has written it, None if there is no file."""
+    """Returns the content of a lease: {} if the text is not from a run, None if the file does not exist."""
     if text is None:
         return None
     try:

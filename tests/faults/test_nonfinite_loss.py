@@ -1,4 +1,4 @@
-"""A loss that is no number: the step and its images are named, checkpoints before it stay (R11; F24, F25)."""
+"""NaN and infinite losses: the error names the step and its images, and earlier checkpoints stay (R11; F24, F25)."""
 
 import json
 

@@ -55,7 +55,7 @@ def load(
 ) -> Dataset:
     """Lists every source once. `transferred` has its scores at every type and level with labels.
 
-    In training, the type and level of a source are drawn anew in every epoch. For validation and test they are drawn
+    Training draws a new type and level for each source in every epoch. For validation and test they are drawn
     once, by its name; a record's `apply` and `mos` are those. The distortion is still to be applied to the whole image.
 
     A record's `reference` is the one whose scores it has. The parts are those of the rated dataset's random split, as

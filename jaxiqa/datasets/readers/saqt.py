@@ -55,8 +55,9 @@ def load(
 ) -> Dataset:
     """Lists every source once. `transferred` has its scores at every type and level with labels.
 
-    Training draws a new type and level for each source in every epoch. For validation and test they are drawn
-    once, by its name; a record's `apply` and `mos` are those. The distortion is still to be applied to the whole image.
+    Training draws a new type and level for each source in every epoch. For validation and test, the
+    name of the source determines both, and a record's `apply` and `mos` hold them. The distortion must still be applied
+    to the whole image.
 
     A record's `reference` is the one whose scores it has. The parts are those of the rated dataset's random split, as
     make_split draws it: a source that is matched to a validation or test reference of that split never trains here,

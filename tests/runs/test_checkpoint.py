@@ -7,6 +7,7 @@ from refused import refused
 from jaxiqa.errors import CheckpointError
 from jaxiqa.runs.checkpoint import Checkpoints, Saved
 from jaxiqa.runs.checkpoint_meta import FORMAT, CheckpointMeta
+from jaxiqa.training.checkpoint import save_once
 
 
 def save(workdir, srcc_of_steps):
@@ -43,6 +44,12 @@ def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path):
     with refused(CheckpointError, "format", tmp_path / "checkpoints" / "0", "jaxiqa 9.9") as refusal:
         Saved(tmp_path)
     assert refusal.value.exit_code == 4
+
+
+def test_the_place_of_save_once_in_0_1_0(tmp_path):
+    save_once(str(tmp_path), {"params": {"w": np.ones(3, np.float32)}}, {"card": {"labels": "native"}})
+    saved = Saved(tmp_path)
+    assert saved.meta.card == {"labels": "native"} and saved.meta.format == CheckpointMeta().format
 
 
 def test_what_is_stored_beside_the_arrays_of_0_1_0():

@@ -51,7 +51,8 @@ class _Block(nn.Module):
         h = Conv(C, 3, padding=1, use_bias=False, kernel_init=init, dtype=self.dtype, name="conv1")(x_BHWC)
         h = nn.relu(BatchNorm(self.eval_bn, dtype=self.dtype, name="bn1")(h, train))
         h = Conv(C, 3, padding=1, use_bias=False, kernel_init=init, dtype=self.dtype, name="conv2")(h)
-        return nn.relu(x_BHWC + BatchNorm(self.eval_bn, dtype=self.dtype, name="bn2")(h, train))
+        bn2 = BatchNorm(self.eval_bn, dtype=self.dtype, scale_init=nn.initializers.zeros, name="bn2")
+        return nn.relu(x_BHWC + bn2(h, train))
 
 
 class Model(nn.Module):
@@ -93,9 +94,10 @@ class Model(nn.Module):
                 h = _Block(self.eval_bn, self.dtype, name=f"stage{s}_block{i}")(h, train)
             maps = h.astype(jnp.float32)
             mean = maps.mean((1, 2))
-            deviation = jnp.sqrt(jnp.square(maps - mean[:, None, None]).mean((1, 2)) + 1e-6)
+            deviation = jnp.sqrt(jnp.square(maps - mean[:, None, None]).mean((1, 2)) + 1e-4)
             pooled += [mean, deviation]
         out["pooled"] = jnp.concatenate(pooled, axis=-1)
-        z = nn.relu(dense(out["pooled"], self.hidden, name="fc1", dtype=jnp.float32))
+        z = BatchNorm(self.eval_bn, dtype=jnp.float32, name="pooled_bn")(out["pooled"], train)
+        z = nn.relu(dense(z, self.hidden, name="fc1", dtype=jnp.float32))
         z = nn.Dropout(self.dropout, deterministic=not train)(z)
         return dense(z, 1, name="fc2", dtype=jnp.float32)[:, 0], out

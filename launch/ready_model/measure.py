@@ -1,0 +1,94 @@
+"""SRCC of checkpoints on rated images that they were not trained on, and order by level on unseen photographs.
+
+  python launch/ready_model/measure.py --data MOS [--peer DIR] [--photographs DIR] [CHECKPOINT...]
+
+Without CHECKPOINT: the weights that come with jaxiqa. MOS holds folders with images and an index.csv (columns path and
+mos): avt_hevc (enlarged bicubically to 1024 x 1024, centre of 448 x 448), tub_acr and agiqa3k (as stored). A peer is a
+checkpoint that is scored beside them. The mean of |Laplacian| of the luminance is the row `sharpness`. With the
+photographs (render.py), each of those of the part `test` is distorted by the 25 types at five levels; a series of
+levels is in order if no level scores higher by more than 0.5 of 100 than the level before it.
+"""
+
+import argparse
+import csv
+import pathlib
+
+import numpy as np
+from PIL import Image
+from render import find_photographs, opened, seeded, window
+from tqdm import tqdm
+
+from jaxiqa.datasets.readers.kadid10k import DISTORTIONS
+from jaxiqa.distortions import distort_exact
+from jaxiqa.evaluation.metrics import plcc, srcc
+from jaxiqa.inputs.decode import read_image
+from jaxiqa.scoring.scorer import Scorer
+
+TOLERANCE = 0.5  # of 100: differences that mean nothing
+# KADID-10k's own mean opinion is not monotone in the level of these types, which change colour and contrast.
+NOT_MONOTONE = (5, 18, 25)
+
+
+def as_stored(image_HWC: np.ndarray) -> np.ndarray:
+    return image_HWC
+
+
+def enlarged(image_HWC: np.ndarray) -> np.ndarray:
+    """Centre of 448 x 448 of the image at 1024 x 1024."""
+    return np.asarray(
+        Image.fromarray(image_HWC).resize((1024, 1024), Image.Resampling.BICUBIC).crop((288, 288, 736, 736))
+    )
+
+
+SETS = {"avt_hevc": enlarged, "tub_acr": as_stored, "agiqa3k": as_stored}
+
+
+def sharpness(image_HWC: np.ndarray) -> float:
+    """Mean of |Laplacian| of the luminance, 0..1."""
+    y = image_HWC.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
+    return float(np.abs(4 * y[1:-1, 1:-1] - y[:-2, 1:-1] - y[2:, 1:-1] - y[1:-1, :-2] - y[1:-1, 2:]).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoints", nargs="*", default=["ready"])
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with avt_hevc, tub_acr and agiqa3k")
+    parser.add_argument("--peer", action="append", default=[], help="another checkpoint to score beside them")
+    parser.add_argument("--photographs", type=pathlib.Path, help="folder with the files of photographs.csv")
+    args = parser.parse_args()
+    scorers = {name: Scorer(name) for name in [*args.checkpoints, *args.peer]}
+    for name, prepare in SETS.items():
+        with open(args.data / name / "index.csv", newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        images = [prepare(read_image(args.data / name / row["path"])) for row in tqdm(rows, name, disable=None)]
+        mos = np.array([float(row["mos"]) for row in rows])
+        found = {scorer: [s.score for s in scorers[scorer].scores(images)] for scorer in scorers}
+        found["sharpness"] = [sharpness(image) for image in images]
+        for scorer, scores in found.items():
+            numbers = f"srcc {srcc(scores, mos):6.3f}  plcc {plcc(scores, mos):6.3f}"
+            print(f"{name:10} {len(rows):5} images  {numbers}  {scorer}")
+    if args.photographs:
+        for name in args.checkpoints:
+            print_order(scorers[name], name, args.photographs)
+
+
+def print_order(scorer: Scorer, name: str, folder: pathlib.Path) -> None:
+    """Prints the share of series of levels in order, over the photographs that no training has seen."""
+    rows = [row for row in find_photographs(folder) if row["split"] == "test"]
+    ordered = np.zeros((len(rows), len(DISTORTIONS)), bool)
+    for i, row in enumerate(tqdm(rows, "order by level", disable=None)):
+        source = window(opened(row), seeded(row, 0))
+        series = [distort_exact(source, t, lv, i, stretch=False) for t in range(1, 26) for lv in range(1, 6)]
+        scores = np.array([s.score for s in scorer.scores(series)]).reshape(len(DISTORTIONS), 5)
+        ordered[i] = (np.diff(scores) <= TOLERANCE).all(1)
+    by_type = ordered.mean(0)
+    kept = [t for t in range(25) if t + 1 not in NOT_MONOTONE]
+    print(
+        f"{name}: {ordered.mean():.1%} of {ordered.size} series in order; without the types whose mean opinion is not "
+        f"monotone itself: {ordered[:, kept].mean():.1%}"
+    )
+    print("below 95 %: " + ", ".join(f"{DISTORTIONS[t]} {by_type[t]:.0%}" for t in range(25) if by_type[t] < 0.95))
+
+
+if __name__ == "__main__":
+    main()

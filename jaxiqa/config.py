@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxiqa.errors import ConfigError, UserError, nearest, suggest
+from jaxiqa.errors import ConfigError, UserError, nearest, read_code, suggest
 
 PROGRAMS = {"quality": "train", "contrastive": "pretrain"}  # the program of each task
 QUALITY, CONTRASTIVE, BOTH = ("quality",), ("contrastive",), ("quality", "contrastive")
@@ -33,6 +33,7 @@ QUALITY, CONTRASTIVE, BOTH = ("quality",), ("contrastive",), ("quality", "contra
 # Whether a resumed run may change a key.
 FREE = "free"  # the key affects reports or the use of hardware, not what the run learns
 OVERRIDE = "with --override"  # the key affects how the run learns from this step on
+MOVED = "if the data are the same"  # the key says where the data are, whose fingerprints are compared
 NEVER = "never"  # the key defines the model, the training data or their order; the checkpoint depends on these
 
 
@@ -117,7 +118,7 @@ KEYS = {
         "", _TEXT, NEVER, QUALITY, "name of the dataset, e.g. kadid10k; other keys of dataset: its options"
     ),
     "dataset.data_dir": Key(
-        "", _TEXT, NEVER, QUALITY, "folder of the dataset: the original files, or the output of jaxiqa prepare"
+        "", _TEXT, MOVED, QUALITY, "folder of the dataset: the original files, or the output of jaxiqa prepare"
     ),
     "split.round": Key(1, _INTEGER, NEVER, QUALITY, "number of the random split; each number gives another split"),
     "split.selection": Key(
@@ -127,7 +128,7 @@ KEYS = {
         QUALITY,
         "part that selects the best step: val | legacy (the test part; validation images are trained on)",
     ),
-    "split.file": Key("", _TEXT, NEVER, QUALITY, "file of a published split, used instead of a random one"),
+    "split.file": Key("", _TEXT, MOVED, QUALITY, "file of a published split, used instead of a random one"),
     "labels": Key(
         "score01",
         _one_of("score01", "native"),
@@ -135,7 +136,7 @@ KEYS = {
         QUALITY,
         "scale of training labels: score01 (0..1, higher is better) | native",
     ),
-    "pictures": Key("", _TEXT, NEVER, CONTRASTIVE, "folder of pristine images, searched with all its subfolders"),
+    "pictures": Key("", _TEXT, MOVED, CONTRASTIVE, "folder of pristine images, searched with all its subfolders"),
     "probe_pictures": Key(60, _INTEGER, NEVER, CONTRASTIVE, "number of images held out for the linear probe"),
     "bank": Key("", _TEXT, NEVER, CONTRASTIVE, "module that defines the distortions, e.g. mylab.bank; empty: ARNIQA's"),
     "label_mode": Key(
@@ -290,7 +291,7 @@ def check(config: ConfigDict) -> None:
 def may_change(key: str, override: bool) -> bool:
     """Whether a resumed run may have a new value of a key; `override` is the value of the flag --override."""
     resume = KEYS[key].resume if key in KEYS else NEVER
-    return resume == FREE or (override and resume == OVERRIDE)
+    return resume in (FREE, MOVED) or (override and resume == OVERRIDE)
 
 
 def default_of(key: str) -> Any:
@@ -341,7 +342,7 @@ def run_file(text: str) -> tuple[dict[str, Any], str]:
         name = pathlib.Path(path).stem
         hint = f"; for the experiment of this name write --config {name}" if name in shipped() else ""
         raise ConfigError(
-            f"--config {path} cannot be read ({error.strerror or error}){hint}", code="unreadable", key=path
+            f"--config {path} cannot be read ({error.strerror or error}){hint}", code=read_code(error), key=path
         ) from error
     except Exception as error:  # the file may run any code
         raise ConfigError(f"--config {path}: {_describe(path, error)}", code="format", key=path) from error

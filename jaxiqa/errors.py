@@ -133,6 +133,11 @@ def exit_code_of(error: BaseException) -> int:
     return getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
 
 
+def read_code(error: BaseException) -> str:
+    """The code of a file that cannot be opened: "not_found" if it does not exist, else "unreadable"."""
+    return "not_found" if isinstance(error, FileNotFoundError) else "unreadable"
+
+
 def need_gcsfs(folder: str | os.PathLike) -> None:
     """Raise ConfigError if a folder is in a Google Cloud bucket (gs://...) and gcsfs is not installed."""
     if os.fspath(folder).startswith("gs://") and not importlib.util.find_spec("gcsfs"):

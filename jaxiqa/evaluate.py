@@ -23,7 +23,6 @@ Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint, 75 disk full.
 
 import contextlib
 import dataclasses
-import json
 import os
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,8 @@ from etils import epath
 from tqdm import tqdm
 
 from jaxiqa import datasets, plugins, program, shared_flags
+from jaxiqa.datasets.file_sizes import data_fingerprint
+from jaxiqa.datasets.formats.split_files import read_own, what_changed
 from jaxiqa.datasets.leakage import seen_references
 from jaxiqa.datasets.options import parse_options
 from jaxiqa.datasets.records import Dataset, Record
@@ -82,15 +83,17 @@ def main() -> None:
     compile_cache.enable()
     scorer = Scorer(_CHECKPOINT.value, _STEP.value, _CROPS.value, _BATCH_SIZE.value, _RESIZE.value, allow=_ALLOW.value)
     dataset, data_dir, split, is_own = _data(scorer)
-    part = _PART.value or ("test" if is_own else "all")
+    part, own_split = _PART.value or ("test" if is_own else "all"), scorer.workdir / "split.json"
     if is_own and part != "all" and split.fingerprint != scorer.meta.split:
         raise DataError(
-            f"{dataset.name} has changed since training (fingerprint of the split {scorer.meta.split} then, "
-            f"{split.fingerprint} now), so test images may have been used for training; restore its images and labels, "
-            "or score all images with --part all",
+            f"{dataset.name} has changed since training ({what_changed(own_split, split, dataset)}; fingerprint of the "
+            f"split {scorer.meta.split} then, {split.fingerprint} now), so test images may have been used for "
+            "training; restore its images and labels, or score all images with --part all",
             code="changed",
             key=dataset.name,
         )
+    if is_own and read_own(own_split).get("data", "") not in ("", data_fingerprint(dataset)):
+        print(f"note: the labels or the image files of {dataset.name} are not those of the training")
     chosen = range(len(dataset)) if part == "all" else getattr(split, part)
     records = [dataset.records[i] for i in chosen]
     refuse_trained(scorer, dataset, data_dir, records)
@@ -130,10 +133,11 @@ def refuse_trained(scorer: "Scorer", dataset: Dataset, data_dir: str, records: l
             key=dataset.name,
         )
     own = scorer.meta.config["dataset"]["data_dir"]
-    if datasets.fact(dataset.name, "ANYONES") and os.path.realpath(data_dir) != os.path.realpath(own):
+    seen = read_own(path)
+    elsewhere = datasets.fact(dataset.name, "ANYONES") and os.path.realpath(data_dir) != os.path.realpath(own)
+    if elsewhere and seen.get("data") != data_fingerprint(dataset):
         return  # other images may have the same names
-    seen = json.loads(path.read_text())
-    used = {*seen["train"], *seen["val"]} if seen["dataset"] == dataset.name else set()
+    used = {*seen["train"], *seen["val"]} if seen.get("dataset") == dataset.name else set()
     if found := [r.id for r in records if r.id in used]:
         raise DataError(
             f"{len(found):,} of {len(records):,} images of {dataset.name}, such as {found[0]}, were used to train or "
@@ -182,8 +186,18 @@ def _data(scorer: "Scorer") -> tuple[Dataset, str, Split, bool]:
     another_folder = same_key and datasets.fact(name, "ANYONES") and _DATASET.value is not None
     options = (own if same_key and not another_folder else {}) | parse_options(_OPTION.value)
     options["data_dir"] = _DATA_DIR.value if _DATA_DIR.value is not None else options.get("data_dir", "")
+    folder = options["data_dir"]
+    if folder and _DATA_DIR.value is None and "://" not in folder and not os.path.isdir(os.path.expanduser(folder)):
+        raise DataError(
+            f"the folder of the training, {folder}, is not on this machine; give the folder of the same images and "
+            "labels as --data_dir",
+            code="not_found",
+            key="--data_dir",
+        )
     dataset = datasets.load(**{**options, "name": name})
-    how = config.get("split", {"selection": "val"})
+    how = dict(config.get("split", {"selection": "val"}))
+    if same_key and how.get("file") and not os.path.exists(how["file"]):
+        how["file"] = str(scorer.workdir / "split.json")  # the same parts
     split = make_split(dataset, **(how if same_key else {"selection": how["selection"]}))
     is_own = same_key and (not another_folder or split.fingerprint == scorer.meta.split)
     return dataset, options["data_dir"], split, is_own

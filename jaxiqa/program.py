@@ -16,6 +16,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from jaxiqa import config as configs
+from jaxiqa import shared_flags
 from jaxiqa.cli import MODULES
 from jaxiqa.errors import ConfigError, UserError, exit_code_of, full_disk, is_out_of_memory, nearest
 from jaxiqa.runs.signals import hang_ups
@@ -200,7 +201,10 @@ def _explain(argv, error: Exception) -> str:
     given = re.search(r"(?:^|\0)--?config[=\0]([^\0]+)", "\0".join(argv))
     if isinstance(error, UserError) or not given:
         return str(error)
-    known = configs.dotted(configs.load(given[1], *flags.FLAGS["config"].parser.tasks[:1]))
+    config = configs.load(given[1], *flags.FLAGS["config"].parser.tasks[:1])
+    known = configs.dotted(config)
+    if "dataset" in config:
+        known += [f"dataset.{option}" for option in shared_flags.dataset_options(config)]
     for arg in argv[1:]:
         key = re.match(r"--?config\.([^=]+)", arg)
         if key and key[1] not in known:

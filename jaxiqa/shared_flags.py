@@ -6,10 +6,13 @@ programs.
 
 import functools
 import pathlib
+import re
+import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_dict, config_flags
 
 from jaxiqa import config as configs
 from jaxiqa.errors import ConfigError
@@ -94,6 +97,24 @@ def output_folder(what: str = "Folder to write to") -> flags.FlagHolder[str | No
     return flags.DEFINE_string("output", None, f"{what}.")
 
 
+def dataset_options(config: ConfigDict) -> dict[str, Any]:
+    """Returns {option: default} of the dataset that the command line, or else the config, names; {} if neither does.
+
+    Raises:
+      ConfigError: there is no such dataset.
+    """
+    from jaxiqa.datasets import default_options  # few commands need it
+
+    name = _overrides("dataset").get("name") or config.dataset.name
+    return default_options(name) if name else {}
+
+
+def _overrides(section: str) -> dict[str, str]:
+    """{KEY: VALUE} of --config.SECTION.KEY=VALUE in the command line."""
+    words = "".join(f"\0{word}" for word in sys.argv[1:])
+    return dict(re.findall(rf"\0--?(?:no)?config\.{section}\.([^.=\0]+)[=\0]?([^\0]*)", words))
+
+
 class _ConfigParser(flags.ArgumentParser):
     """Reads --config with jaxiqa.config, which sets the defaults before --config.key=value is applied."""
 
@@ -108,6 +129,13 @@ class _ConfigParser(flags.ArgumentParser):
                 code="format",
                 key="--config",
             )
+        if "dataset" in config:  # ml_collections overrides only keys that exist
+            config.init.update({key: "" for key in _overrides("init") if key not in config.init})
+            if lacking := [key for key in _overrides("dataset") if key not in config.dataset]:
+                options = dataset_options(config)
+                for key in (key for key in lacking if key in options):
+                    default = options[key]  # None has no type of which ml_collections could read a value
+                    config.dataset[key] = config_dict.placeholder(object) if default is None else default
         return config.lock()
 
 

@@ -1,13 +1,16 @@
 """The table of keys: defaults, values that can and cannot work (F16), and how config files are found and read."""
 
 import pathlib
+import sys
 
 import pytest
-from ml_collections import ConfigDict
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 from refused import refused
 from tiny_run import ROOT, check_refusals, make_config
 
-from jaxiqa.config import FREE, KEYS, NEVER, OVERRIDE, PROGRAMS, check, complete, default_config, load, shipped
+from jaxiqa import shared_flags
+from jaxiqa.config import FREE, KEYS, MOVED, NEVER, OVERRIDE, PROGRAMS, check, complete, default_config, load, shipped
 from jaxiqa.errors import ConfigError
 from jaxiqa.training.loop import check_training
 
@@ -97,7 +100,7 @@ def test_defaults_can_work(task):
 
 def test_every_key_has_a_comment_and_a_task():
     for name, key in KEYS.items():
-        assert key.comment and key.resume in (FREE, OVERRIDE, NEVER) and set(key.tasks) <= set(PROGRAMS), name
+        assert key.comment and key.resume in (FREE, MOVED, OVERRIDE, NEVER) and set(key.tasks) <= set(PROGRAMS), name
         assert name.count(".") <= 1 and key.tasks, name
 
 
@@ -141,9 +144,57 @@ def test_experiments_are_found_by_name(tmp_path, monkeypatch):
     assert load("glintiqa_sample.py").seed == 7 and load("glintiqa_sample").seed == 0
     with refused(ConfigError, "unknown", "--config", "glintiqa_sampel", '"glintiqa_sample"'):
         load("glintiqa_sampel:smoke")
-    with refused(ConfigError, "unreadable", "configs/mfen_folder.py", "--config mfen_folder"):
+    with refused(ConfigError, "not_found", "configs/mfen_folder.py", "--config mfen_folder"):
         load("configs/mfen_folder.py")
     assert "__init__" not in shipped()
+
+
+@pytest.mark.parametrize(
+    ("words", "section", "expected"),
+    [
+        (["--config.dataset.label_column=MOS"], "dataset", {"name": "folder", "data_dir": "", "label_column": "MOS"}),
+        (
+            ["--config.dataset.score_range=(0, 100)", "--noconfig.dataset.higher_is_better"],
+            "dataset",
+            {"name": "folder", "data_dir": "", "score_range": (0, 100), "higher_is_better": False},
+        ),
+        (
+            ["--config.dataset.name=pyiqa", "--config.dataset.score_range=(1, 9)", "--config.dataset.csv", "x.csv"],
+            "dataset",
+            {"name": "pyiqa", "data_dir": "", "score_range": (1, 9), "csv": "x.csv"},
+        ),
+        (["--config.init.vgfe=converted"], "init", {"model": "", "vgfe": "converted"}),
+        (["--config.seed=3"], "dataset", {"name": "folder", "data_dir": ""}),
+    ],
+)
+def test_options_that_the_file_does_not_state(tmp_path, monkeypatch, words, section, expected):
+    assert override(tmp_path, monkeypatch, words)[section].to_dict() == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--config.dataset.lable_column=MOS"], AttributeError),
+        (["--config.dataset.name=koniq", "--config.dataset.label_column=MOS"], AttributeError),
+        (["--config.dataset.name=konik", "--config.dataset.images=x"], ConfigError),
+    ],
+)
+def test_options_that_the_dataset_does_not_have(tmp_path, monkeypatch, words, error):
+    with pytest.raises(error):
+        override(tmp_path, monkeypatch, words)
+
+
+def override(tmp_path, monkeypatch, words) -> ConfigDict:
+    """The config of a short file with these flags."""
+    (tmp_path / "mine.py").write_text(
+        'def get_config():\n    return dict(model=dict(name="cnniqa"), dataset=dict(name="folder"))\n'
+    )
+    monkeypatch.setattr(sys, "argv", ["train", f"--config={tmp_path}/mine.py", *words])
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", values)
+    values["config"].parser = shared_flags._ConfigParser()
+    values(sys.argv)
+    return values["config"].value
 
 
 FILES = {

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from jaxiqa.datasets import fact, prepared
 from jaxiqa.datasets.records import Dataset
-from jaxiqa.errors import DataError
+from jaxiqa.errors import DataError, read_code
 
 
 def data_fingerprint(dataset: Dataset) -> str:
@@ -35,4 +35,4 @@ def file_bytes(path: str) -> int:
     try:
         return os.path.getsize(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})", code="unreadable", key=path) from error
+        raise DataError(f"{path} cannot be read ({error.strerror})", code=read_code(error), key=path) from error

@@ -13,7 +13,7 @@ from typing import TextIO
 
 import numpy as np
 
-from jaxiqa.errors import DataError
+from jaxiqa.errors import DataError, read_code
 from jaxiqa.evaluation.metrics import HEADLINES
 from jaxiqa.files import write_bytes
 
@@ -201,7 +201,7 @@ def _reading(file: str, form: str, advice: str = "", **how) -> Iterator[TextIO]:
         with open(file, encoding="utf-8", **how) as text:
             yield text
     except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror})", code="unreadable", key=file) from error
+        raise DataError(f"{file} cannot be read ({error.strerror})", code=read_code(error), key=file) from error
     except (csv.Error, ValueError) as error:
         raise DataError(f"{file} is not a {form} file ({error}){advice}", code="format", key=file) from error
 

@@ -55,7 +55,7 @@ from PIL import (
 )
 
 from jaxiqa.datasets import prepared
-from jaxiqa.errors import DataError
+from jaxiqa.errors import DataError, read_code
 
 MAX_PIXELS = 178_000_000  # height * width; larger images are refused before a pixel is decoded
 BACKGROUND = 128  # grey behind transparent pixels
@@ -193,7 +193,7 @@ def _refusing(what: str, name: _Name) -> Iterator[None]:
         detail = " ".join(text.split())[:200] or type(error).__name__
         raise DataError(
             f"cannot read {name.text}: {what} ({detail}); put an intact copy in its place, or leave it out",
-            code="unreadable" if getattr(error, "errno", None) else "damaged",
+            code=read_code(error) if getattr(error, "errno", None) else "damaged",
             key=name.key,
         ) from error
 

@@ -68,7 +68,17 @@ class Run:
         return self._stack.__exit__(*raised)
 
     @contextlib.contextmanager
-    def open(self, meta: dict, best_by: str, config, total: int, batch_size: int, same: dict, abstract: Any):
+    def open(
+        self,
+        meta: dict,
+        best_by: str,
+        config,
+        total: int,
+        batch_size: int,
+        same: dict,
+        abstract: Any,
+        check_data: Callable[[epath.Path], None],
+    ):
         """Open the checkpoints and the log. A signal in the block stops the run after a step and a save.
 
         Yields (start, state): the newest step and its state, or (0, None) for a new run.
@@ -81,6 +91,7 @@ class Run:
           batch_size: number of images in a step.
           same: {name: fingerprint}, equal on all processes. The first fingerprint is stored with the config.
           abstract: shapes, dtypes and shardings of the state.
+          check_data: called with the folder of small files before a run resumes; raises an error if its data differ.
 
         Raises:
           ConfigError, CheckpointError, DiskFull: as for save_config and Checkpoints.resume.
@@ -94,6 +105,8 @@ class Run:
             self.path, self._push = folder.path, folder.push
             processes.check_same(config=config.to_json(), **same)
             latest = processes.from_first(self.checkpoints.read_latest_step())
+            if latest is not None:
+                check_data(self.path)
             save_config(config, next(iter(same.values())), self.path, latest, self._override)
             start, state = self.checkpoints.resume(abstract, self._allow_restart)
             if start:

@@ -113,11 +113,13 @@ class TrainingData:
         """Returns fingerprints, which must be equal on all processes."""
         return {"split": self.split.fingerprint, "data": self._fingerprint}
 
-    def write_split(self, folder, resumed: bool) -> None:
-        """Write split.json. Raise ConfigError if a resumed run began with other images or labels."""
-        if resumed:
-            refuse_other_data(folder / "split.json", self._fingerprint)
+    def write_split(self, folder) -> None:
+        """Write split.json."""
         write_split(folder / "split.json", self.split, self.dataset, self._fingerprint)
+
+    def refuse_other_data(self, folder) -> None:
+        """Raise ConfigError if the run in `folder` began with other images or labels."""
+        refuse_other_data(folder / "split.json", self.split, self.dataset, self._fingerprint)
 
     def refuse_leak(self, meta, path: str) -> None:
         """Raise ConfigError if the checkpoint at `path` was trained on scores of references that this run tests."""

@@ -105,8 +105,11 @@ class Quality(Task):
         split, transferred = self.data.split.fingerprint, self.data.transferred
         return {"card": self.card.to_dict(), "split": split, "transferred": transferred}
 
+    def check_data(self, folder):
+        self.data.refuse_other_data(folder)
+
     def begin(self, run, make, shapes):
-        self.data.write_split(run.path, resumed=False)
+        self.data.write_split(run.path)
         sources = {part: Saved(path) for part, path in self.config.init.items() if path}
         for part, saved in sources.items():
             self.data.refuse_leak(saved.meta, self.config.init[part])
@@ -122,7 +125,7 @@ class Quality(Task):
         return state
 
     def resume(self, run):
-        self.data.write_split(run.path, resumed=True)
+        self.data.write_split(run.path)
 
     def batches(self, start):
         return self.data.batches(start)

@@ -65,6 +65,9 @@ class Task:
         """Returns {name: fingerprint}, equal on all processes. The first fingerprint is stored with the config."""
         return {"data": ""}
 
+    def check_data(self, folder) -> None:
+        """Refuse to resume the run whose small files are in `folder` if it began with other data."""
+
     def begin(self, run, make, shapes) -> Any:
         """Returns the state of a new run. make({"params/...": array}) returns an initial state with these values."""
         return make({})
@@ -190,10 +193,8 @@ def fit(run, task: Task) -> dict[str, float]:
     plan = make_plan(task, task.open())
     task.render()
     key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=sharding.replicated(task.mesh))()
-    with run.open(task.meta(), task.best_by, config, plan.total, task.batch_size, task.same(), plan.abstract) as (
-        start,
-        state,
-    ):
+    about = task.meta(), task.best_by, config, plan.total, task.batch_size, task.same(), plan.abstract
+    with run.open(*about, task.check_data) as (start, state):
         if start:
             task.resume(run)
         else:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 import safetensors.numpy
 
-from jaxiqa.errors import CheckpointError, printable
+from jaxiqa.errors import CheckpointError, printable, read_code
 from jaxiqa.files import replacing
 from jaxiqa.weights import torch_file
 from jaxiqa.weights.torch_pickle import BFLOAT16, DTYPES
@@ -95,7 +95,7 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[io.BufferedReader, int]]:
     except CheckpointError as error:
         raise _refusal(path, str(error), error.code) from error
     except OSError as error:
-        code = "not_found" if isinstance(error, FileNotFoundError) else "unreadable"
+        code = read_code(error)
         raise _refusal(path, f"cannot be read ({error.strerror}): check the path", code) from error
     except Exception as error:  # damaged bytes cause anything from struct.error to MemoryError
         what = f"{type(error).__name__}: {str(error)[:200]}"

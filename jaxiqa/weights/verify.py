@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 
-from jaxiqa.errors import CheckpointError
+from jaxiqa.errors import CheckpointError, read_code
 from jaxiqa.models import create_model
 
 TOLERANCE = 1e-4  # of a tap's largest magnitude
@@ -33,7 +33,7 @@ def verify(name: str, variant: str, variables: dict, path) -> dict[str, float]:
         n = next(iter(outputs.values()))["shape"][0]
         generator = np.random.Generator(np.random.PCG64([golden["seed"], 77]))
     except (OSError, ValueError, KeyError, IndexError, TypeError, StopIteration) as error:
-        code = "unreadable" if isinstance(error, OSError) else "format"
+        code = read_code(error) if isinstance(error, OSError) else "format"
         raise CheckpointError(
             f"--verify {path} does not hold outputs of {name} ({type(error).__name__}: {error})", code=code, key=path
         ) from error

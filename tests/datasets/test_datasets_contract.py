@@ -388,9 +388,16 @@ def test_a_folder_of_anyones_images_is_recognised_only_if_nothing_else_is(tmp_pa
     assert diagnosis.recognise(tmp_path) == "kadid10k"
 
 
-def test_the_folder_one_level_too_high_is_recognised(tree):
-    with refused(DataError, "not_found", tree("kadid10k").parent / "dmos.csv", f"{tree('kadid10k')}?"):
-        load("kadid10k", tree("kadid10k").parent)
+def test_the_folder_one_level_too_high_is_read(tree, tmp_path, capsys):
+    whole = tree("kadid10k")
+    (tmp_path / "one").symlink_to(whole)
+    d = load("kadid10k", tmp_path)
+    assert d.fingerprint == load("kadid10k", whole).fingerprint
+    assert d.records[0].path == str(tmp_path / "one/images/I01_01_01.png")
+    assert str(tmp_path / "one") in capsys.readouterr().out
+    (tmp_path / "two").symlink_to(whole)
+    with refused(DataError, "not_found", tmp_path / "dmos.csv", f"{tmp_path / 'one'}?"):
+        load("kadid10k", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -73,5 +73,5 @@ def test_pictures_that_the_program_makes_may_be_encoded_otherwise(tmp_path):
 def test_a_file_that_is_gone(folder):
     dataset = load("folder", folder, group_column="content")
     (folder / "3.png").unlink()
-    with refused(DataError, "unreadable", folder / "3.png", "No such file or directory"):
+    with refused(DataError, "not_found", folder / "3.png", "No such file or directory"):
         data_fingerprint(dataset)

@@ -79,7 +79,7 @@ def test_names_with_commas_quotes_and_umlauts(tmp_path):
 
 
 def test_every_fault_is_listed_at_once_with_its_line(tmp_path):
-    rows = ["a.png,2", "b.png,", "c.png,n/a", "gone.png,3", "../a.png,3", "/etc/passwd,3", "a.png,4"]
+    rows = ["a.png,2.0", "b.png,", "c.png,n/a", "gone.png,3", "../a.png,3", "/etc/passwd,3", "a.png,4"]
     rows += ["d.png,nan", "e.png,6", '"f.png","3,5"', "g.png,3,5", "C:\\x.png,1", "h.png,1_0"]
     pictures = [f"{c}.png" for c in "abcdefgh"]
     expected = {
@@ -115,15 +115,15 @@ def test_lines_are_counted_through_quoted_line_breaks(tmp_path):
 @pytest.mark.parametrize(
     ("text", "code", "says"),
     [
-        ("path,moss\na.png,2\n", "missing", ("'mos'", "path, moss", '"moss"')),
+        ("path,moss\na.png,2\n", "missing", ("'mos'", "path, moss", "--config.dataset.label_column=moss")),
         ("path,mos,mos\na.png,2,3\n", "format", ("'mos'", "2 times")),
         ("path,mos\n", "empty", ()),
         ("", "empty", ()),
         ('path,mos\n"a.png,2\n', "format", ("index.csv:2:", "unexpected end of data")),
         ("path,mos\na.png,2\nbär.png,3\n".encode("latin-1"), "format", ("index.csv:3", "UTF-8")),
-        ("path,mos\na.png,2\n".encode("utf-16"), "format", ("index.csv:1", "UTF-8")),
+        ("path,mos\na.png,2\n".encode("utf-16-le"), "format", ("index.csv", "UTF-8")),
     ],
-    ids=["typo", "twice", "header-only", "empty", "open-quote", "latin-1", "utf-16"],
+    ids=["typo", "twice", "header-only", "empty", "open-quote", "latin-1", "utf-16-without-bom"],
 )
 def test_unreadable_tables(tmp_path, text, code, says):
     with refused(DataError, code, tmp_path / "index.csv", *says):
@@ -154,3 +154,67 @@ def test_a_directory_is_no_picture(tmp_path):
 def test_bad_ranges(tmp_path, score_range):
     with refused(ConfigError, "value", "score_range", repr(score_range)):
         load("folder", write(tmp_path, "path,mos\na.png,2\n"), score_range=score_range)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Image Name,Mean Opinion Score\na.png,2\nb.png,3\n", ("Image Name", "Mean Opinion Score")),
+        ("filename,score\na.png,2\nb.png,3\n", ("filename", "score")),
+        ("Unnamed: 0,img,MOS,mos_std\n0,a.png,2,1\n1,b.png,3,1\n", ("img", "MOS")),
+        ("a.png,2\nb.png,3\n", ("no header", "column 2")),
+        ("a.png 2\nb.png 3\n", ("white space", "no header", "column 2")),
+        ("2.0 a.png\n3.0 b.png\n", ("no header", "column 1")),
+        ("a.png;2,0\nb.png;3,0\n", ("semicolons", "decimal commas", "no header")),
+        ("path,mos\nA.PNG,2\nB.png,3\n", ("2 of 2", "A.PNG")),
+        ("path,mos\na.bmp,2\nb.bmp,3\n", ("a.bmp as a.png",)),
+        ("path,mos\nD:\\set\\a.png,2\nD:\\set\\b.png,3\n", ("D:\\set\\a.png as a.png",)),
+        ("path,mos\na.png,2\na.png,2\nb.png,3\n", ("1 rows",)),
+    ],
+)
+def test_what_is_interpreted_is_said_in_one_line(tmp_path, capsys, text, said):
+    d = load("folder", write(tmp_path, text))
+    assert [(r.id, r.mos) for r in d.records] == [("a.png", 2.0), ("b.png", 3.0)]
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1 and all(text in printed for text in said), printed
+
+
+def test_what_is_plain_is_not_said(tmp_path, capsys):
+    load("folder", write(tmp_path, f"path,mos\n{tmp_path}/a.png,2\n./b.png,3\n"))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("image,mos_quality,mos_align\na.png,2,3\n", ("mos_quality, mos_align", "label_column=mos_quality")),
+        ("image,file,mos\na.png,a.png,2\n", ("image, file", "path_column=image")),
+        ("image,DMOS\na.png,2\n", ("label_column=DMOS", "higher_is_better=False")),
+        ("id,image,note\n7,a.png,2\n", ("label_column=note",)),
+        ("foto,note\na.png,2\n", ("path_column=foto", "label_column=note")),
+        ("a.png,2,0.5\n", ("no header", "path,mos,column3")),
+        ("ref.png a.png 2 0.5\n", ("no header", "path,column2,mos,column4")),
+    ],
+)
+def test_an_uncertain_table_is_refused_with_the_options_to_add(tmp_path, text, says):
+    with refused(DataError, "missing", tmp_path / "index.csv", *says):
+        load("folder", write(tmp_path, text))
+
+
+def test_columns_that_the_user_names_are_not_guessed(tmp_path):
+    write(tmp_path, "image,MOS,quality\na.png,2,3\n")
+    assert load("folder", tmp_path, label_column="quality").records[0].mos == 3.0
+    with refused(DataError, "missing", tmp_path / "index.csv", "'score'"):
+        load("folder", tmp_path, label_column="score")
+
+
+def test_a_lossy_or_misplaced_copy_is_named_and_not_read(tmp_path):
+    places = ["index.csv:3 b.bmp (there is b.jpg, in a lossy format)", "index.csv:4 c.png (there is old/c.png)"]
+    (tmp_path / "old").mkdir()
+    with faulty(tmp_path, {checks.MISSING_FILES: places}):
+        load("folder", write(tmp_path, "path,mos\na.png,2\nb.bmp,3\nc.png,3\n", ("a.png", "b.jpg", "old/c.png")))
+
+
+def test_percent_signs(tmp_path):
+    with faulty(tmp_path, {checks.PERCENT_SIGNS: ["index.csv:2 '85%'"]}):
+        load("folder", write(tmp_path, "path,mos\na.png,85%\nb.png,3\n"))

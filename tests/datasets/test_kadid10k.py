@@ -142,3 +142,23 @@ def test_extra_pictures_are_listed(tree):
 def test_types_are_named_as_in_the_distortions_room():
     assert len(kadid10k.DISTORTIONS) == 25
     assert {d.id: d.name for d in DISTORTIONS}.items() <= dict(enumerate(kadid10k.DISTORTIONS, 1)).items()
+
+
+def test_names_and_numbers_in_another_form(tmp_path, capsys):
+    """A list that a spreadsheet wrote on a disk with names in lower case, one folder further down than data_dir."""
+    home = tmp_path / "download/kadid10k"
+    (home / "Images").mkdir(parents=True)
+    for name in ("i01.png", "i01_01_01.png", "i02_25_05.bmp"):
+        (home / "Images" / name).touch()
+    rows = ["sep=;", "Dist_Img;Ref_Img;DMOS;var", "images/i01_01_01.png;i01.PNG;4,57;0,496"]
+    (home / "dmos.csv").write_text("\n".join([*rows, "I02_25_05.png;I02.png;2,1;1,5625"]))
+    d = load("kadid10k", tmp_path, allow_partial=True)
+    assert [(r.id, r.reference, r.mos, r.std) for r in d.records] == [
+        ("I01_01_01.png", "I01", 4.57, 0.496**0.5),
+        ("I02_25_05.png", "I02", 2.1, 1.25),
+    ]
+    assert [r.path for r in d.records] == [str(home / "Images" / n) for n in ("i01_01_01.png", "i02_25_05.bmp")]
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    for said in (str(home), "semicolons", "decimal commas", "names in another form", "Images for images", ".bmp for"):
+        assert said in printed

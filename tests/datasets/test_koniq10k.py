@@ -51,7 +51,7 @@ def test_splits(tree):
 
 def test_the_other_file_has_the_same_labels_in_another_column(tree, tmp_path):
     root = copy_of(tree("koniq10k"), tmp_path, SCORES)
-    with refused(DataError, "not_found", root / SETS):
+    with refused(DataError, "not_found", root / SETS, SCORES, "--config.dataset.official_split=False"):
         load("koniq10k", root)
     d = load("koniq10k", root, official_split=False)
     assert d.fingerprint == load("koniq10k", tree("koniq10k")).fingerprint
@@ -89,7 +89,7 @@ def test_the_choice_of_resolution(shared):
     }
     with faulty(folder, expected):
         load("koniq10k", folder)
-    with refused(DataError, "not_found", folder / "640x480"):
+    with refused(DataError, "not_found", folder / "640x480", "--config.dataset.images=512x384"):
         load("koniq10k", folder, images="640x480")
 
 

@@ -14,7 +14,7 @@ from refused import refused
 from some_pictures import assert_round_trip, pictures
 
 from jaxiqa.datasets import load
-from jaxiqa.datasets.formats.split_files import write_split
+from jaxiqa.datasets.formats.split_files import refuse_other_data, write_split
 from jaxiqa.datasets.records import Record
 from jaxiqa.datasets.splits import make_split
 from jaxiqa.errors import ConfigError, DataError
@@ -107,7 +107,7 @@ def test_arrays_that_cannot_be_used(tmp_path):
     with refused(DataError, "format", tmp_path / "test.npy"):
         make_split(d, file=tmp_path)
     (tmp_path / "test.npy").unlink()
-    with refused(DataError, "unreadable", tmp_path / "test.npy"):
+    with refused(DataError, "not_found", tmp_path / "test.npy"):
         make_split(d, file=tmp_path)
 
 
@@ -328,6 +328,19 @@ def test_our_own_files_that_do_not_fit(tmp_path):
     path = tmp_path / "no/such/folder.json"
     with refused(ConfigError, "unwritable", path, str(path)):
         write_split(path, make_split(d), d)
+
+
+def test_a_changed_dataset_is_refused_by_what_changed(tmp_path):
+    d = pictures(9)
+    s, file = make_split(d), tmp_path / "split.json"
+    refuse_other_data(file, s, d, "now")  # a run that was killed before it wrote the file
+    write_split(file, s, d, "then")
+    refuse_other_data(file, s, d, "then")
+    with refused(ConfigError, "changed", file, "then", "now", "images are the same"):
+        refuse_other_data(file, s, d, "now")
+    other = dataclasses.replace(d, records=[*d.records[2:], Record("new.png", 1.0, "new.png")])
+    with refused(ConfigError, "changed", file, "1 images are new", "new.png", "2 images are gone", "i0.png"):
+        refuse_other_data(file, make_split(other), other, "now")
 
 
 def test_files_of_no_known_form(tmp_path):

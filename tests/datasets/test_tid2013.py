@@ -3,11 +3,14 @@
 import collections
 
 import numpy as np
+import pytest
 from faulty import faulty
 from owners_rows import owners_only
+from refused import refused
 
 from jaxiqa.datasets import checks, load
 from jaxiqa.datasets.readers import tid2013
+from jaxiqa.errors import DataError
 
 
 @owners_only
@@ -77,3 +80,50 @@ def test_two_files_of_one_name(tree):
             load("tid2013", tree("tid2013"))
     finally:
         twin.unlink()
+
+
+def write_piece(root, ending, inside="distorted_images"):
+    (root / inside).mkdir(parents=True)
+    for name in ("i01_01_1", "I01_01_2", "i02_03_4"):
+        (root / inside / f"{name}{ending}").touch()
+    (root / "mos_with_names.txt").write_text("5.5 I01_01_1.bmp\n5.1 i01_01_2.BMP\n3.2 I02_03_4.bmp\n")
+    return root
+
+
+@pytest.mark.parametrize("ending", [".png", ".TIF"])
+def test_images_converted_without_loss(tmp_path, capsys, ending):
+    d = load("tid2013", write_piece(tmp_path, ending), allow_partial=True)
+    assert [(r.id, r.mos) for r in d.records] == [("i01_01_1.bmp", 5.5), ("i01_01_2.bmp", 5.1), ("i02_03_4.bmp", 3.2)]
+    assert d.records[1].path == str(tmp_path / f"distorted_images/I01_01_2{ending}")
+    assert f"3 images are {ending.lower()} for .bmp" in capsys.readouterr().out
+
+
+def test_a_lossy_copy_is_not_the_rated_image(tmp_path):
+    places = [f"distorted_images/{have}.jpg for {name}.bmp" for have, name in
+              (("i01_01_1", "i01_01_1"), ("I01_01_2", "i01_01_2"), ("i02_03_4", "i02_03_4"))]  # fmt: skip
+    with faulty(write_piece(tmp_path, ".jpg"), {checks.LOSSY_COPIES: set(places)}):
+        load("tid2013", tmp_path)
+    with faulty(tmp_path, {checks.LOSSY_COPIES: 3}):
+        load("tid2013", tmp_path, allow_partial=True)
+
+
+@pytest.mark.parametrize("inside", ["Distorted_Images", "tid2013/distorted_images", "more/Distorted_Images"])
+def test_a_folder_in_another_case_or_place(tmp_path, capsys, inside):
+    d = load("tid2013", write_piece(tmp_path, ".bmp", inside), allow_partial=True)
+    assert d.records[0].path == str(tmp_path / inside / "i01_01_1.bmp")
+    assert d.records[2].path == str(tmp_path / inside / "i02_03_4.bmp")
+    assert f"{inside} for distorted_images" in capsys.readouterr().out
+
+
+def test_images_of_another_dataset_in_the_folder_are_not_taken(tmp_path):
+    write_piece(tmp_path, ".bmp", "tid2008/distorted_images")
+    (tmp_path / "tid2008/mos_with_names.txt").write_text("5.5 I01_01_1.bmp\n")
+    with refused(DataError, "not_found", tmp_path / "distorted_images"):
+        load("tid2013", tmp_path, allow_partial=True)
+
+
+def test_no_row_has_an_image(tmp_path):
+    write_piece(tmp_path, ".bmp")
+    (tmp_path / "mos_with_names.txt").write_text("5.5 I25_01_1.bmp\n")
+    with refused(DataError, "empty", tmp_path, "1 rows", "3 images"):
+        load("tid2013", tmp_path, allow_partial=True)

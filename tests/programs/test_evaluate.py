@@ -81,6 +81,20 @@ def test_images_that_were_trained_on_are_refused_without_part(trained, pictures)
     assert done.returncode == 3 and "12 of 15 images" in done.stderr and "--part all" in done.stderr
 
 
+def test_a_dataset_that_moved(trained, pictures, tmp_path):
+    """Its fingerprint says that it is the dataset of the training, whose images are not tested."""
+    moved = tmp_path / "moved"
+    pictures.rename(moved)
+    try:
+        lost = run_program("evaluate", "--checkpoint", trained[0])
+        ungrouped = ["--dataset", "folder", "--data_dir", moved, "--option", "group_column="]
+        leak = run_program("evaluate", "--checkpoint", trained[0], *ungrouped)
+    finally:
+        moved.rename(pictures)
+    assert lost.returncode == 3 and "--data_dir" in lost.stderr and str(pictures) in lost.stderr
+    assert leak.returncode == 3 and "12 of 15 images" in leak.stderr
+
+
 REFUSED = [
     ([], 2, "--checkpoint"),
     (["--checkpoint=none"], 4, "none"),

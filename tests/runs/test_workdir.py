@@ -72,6 +72,20 @@ def test_a_run_of_an_older_version_resumes_with_the_defaults_of_newer_keys(tmp_p
     assert "--override" not in str(refusal.value)
 
 
+def test_data_that_moved_may_be_resumed(tmp_path):
+    """Other files of the run compare the fingerprints of the data."""
+    config = default_config("quality")
+    save_config(config, "abc", epath.Path(tmp_path), None)
+    config.dataset.data_dir, config.split.file = "/scratch/job2", "/scratch/job2/split.json"
+    save_config(config, "abc", epath.Path(tmp_path), 2)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["dataset"]["data_dir"] == "/scratch/job2"
+    assert saved["changes"][0]["changed"]["dataset.data_dir"] == ["", "/scratch/job2"]
+    config.dataset.name = "folder"
+    with refused(ConfigError, "changed", tmp_path, "dataset.name"):
+        save_config(config, "abc", epath.Path(tmp_path), 4)
+
+
 def test_what_a_resumed_run_may_change(tmp_path):
     config = default_config("quality")
     save_config(config, "abc", epath.Path(tmp_path), None)

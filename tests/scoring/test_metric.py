@@ -55,7 +55,7 @@ def test_other_kinds_of_images(metric):
         (np.zeros((64, 64, 4), np.uint8), "format", ("(64, 64, 4)",)),
         (np.zeros((0, 64, 3), np.uint8), "format", ("(0, 64, 3)",)),
         (b"not an image", "format", ("the given bytes",)),
-        ("no/such.png", "unreadable", ("no/such.png",)),
+        ("no/such.png", "not_found", ("no/such.png",)),
     ],
 )
 def test_what_is_refused(metric, image, code, named):

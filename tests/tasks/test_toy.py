@@ -127,6 +127,16 @@ def test_override(tmp_path):
     assert len(losses(tmp_path)) == 30
 
 
+def test_data_are_checked_before_the_config_of_a_resumed_run(tmp_path):
+    class Changed(Toy):
+        def check_data(self, folder):
+            raise ConfigError(f"{folder}: other data", code="changed", key="data")
+
+    train(tmp_path, Changed)  # a new run has no data to compare with
+    with refused(ConfigError, "changed", "data"):
+        train(tmp_path, Changed, total="3 epochs")
+
+
 def test_a_bad_batch_is_named(tmp_path):
     class Bad(Toy):
         def batches(self, start):

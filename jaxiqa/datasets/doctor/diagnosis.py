@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxiqa.datasets import default_options, fact, load, prepared, reader
-from jaxiqa.datasets.checks import recognised
+from jaxiqa.datasets.checks import home_of, recognised
 from jaxiqa.datasets.doctor.published import compare_labels
 from jaxiqa.datasets.records import Dataset
 from jaxiqa.errors import DataError, UserError
@@ -93,7 +93,7 @@ def look(dataset: Dataset, data_dir: str | os.PathLike, options: dict) -> list[F
     """Checks the label files of a dataset that could be read with these options; a prepared folder has none."""
     if prepared.is_prepared(data_dir):
         return []
-    folder = os.path.expanduser(os.fspath(data_dir))
+    folder = home_of(dataset.name, os.path.expanduser(os.fspath(data_dir)))
     return list(fact(dataset.name, "look")(dataset, folder, default_options(dataset.name) | options))
 
 

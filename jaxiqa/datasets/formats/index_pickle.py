@@ -7,7 +7,7 @@ import os
 from typing import TypeGuard
 
 from jaxiqa import inert_pickle
-from jaxiqa.errors import DataError
+from jaxiqa.errors import DataError, read_code
 from jaxiqa.inert_pickle import Record, Refused
 
 MAX_BYTES = 64 << 20  # ten rounds over FLIVE's 160,000 images and patches take 8 MB
@@ -32,7 +32,7 @@ def read_index_pickle(path: str) -> dict[int, dict[str, list[int]]]:
         with open(path, "rb") as f:
             data = f.read()
     except OSError as e:
-        raise DataError(f"{path} cannot be read ({e.strerror})", code="unreadable", key=path) from e
+        raise DataError(f"{path} cannot be read ({e.strerror})", code=read_code(e), key=path) from e
     try:
         pickled = inert_pickle.read(data, 0, inert_pickle.PLAIN, _MAX_OPCODES, _check_name)
         integers = {record: _integer(record) for record in pickled.records if record.name != _DTYPE}

@@ -114,8 +114,7 @@ def read_matches(path: str) -> dict[str, Matches]:
       DataError: the header is unknown, or rows are bad; the message lists all of them.
     """
     faults = checks.Faults("matches", path)
-    first = next(iter(tables.read_text(path).splitlines()), "")
-    header = [cell.strip() for cell in first.split(",")]
+    header = next((cells for _, cells in tables.read_rows(path, faults, ("kadis", "sim_value", *_NEW_MATCHES))), [""])
     if header[0] == "source_image":
         rows = tables.read_csv(path, _NEW_MATCHES, faults)
         rows = [(where, row) for where, row in rows if row["rank"] == "1"]

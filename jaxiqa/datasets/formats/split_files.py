@@ -35,7 +35,7 @@ from jaxiqa.datasets.formats import tables
 from jaxiqa.datasets.formats.index_pickle import read_index_pickle
 from jaxiqa.datasets.formats.meta_csv import read_meta
 from jaxiqa.datasets.records import Dataset
-from jaxiqa.errors import ConfigError, DataError, full_disk
+from jaxiqa.errors import ConfigError, DataError, full_disk, read_code
 
 PARTS = ("train", "val", "test")
 _CLIP = "_train_clip.txt"
@@ -104,33 +104,61 @@ def write_split(path: str | os.PathLike, split, dataset: Dataset, data: str = ""
     Raises:
       ConfigError: the file cannot be written.
     """
-    legacy = split.selection == "legacy"  # val is the test part
-    members = {"train": split.train, "val": [] if legacy else split.val, "test": split.test}
-    ids = {part: [dataset.records[i].id for i in indices] for part, indices in members.items()}
     about = {"dataset": dataset.name, "name": split.name, "seed": split.seed, "round": split.round}
     about |= {"selection": split.selection, "fingerprint": split.fingerprint, "data": data}
     try:
         with full_disk(path):
-            epath.Path(path).write_text(json.dumps(about | ids, indent=1) + "\n")
+            epath.Path(path).write_text(json.dumps(about | _ids(split, dataset), indent=1) + "\n")
     except OSError as e:
         raise ConfigError(
             f"{os.fspath(path)} cannot be written ({e.strerror}); name another file", code="unwritable", key=path
         ) from e
 
 
-def refuse_other_data(path: str | os.PathLike, data: str) -> None:
-    """Raises ConfigError if the split file of a resumed run has another fingerprint than the data has now."""
-    try:
-        before = json.loads(epath.Path(path).read_text()).get("data")
-    except (FileNotFoundError, ValueError):  # the run was killed before or while it wrote the file
-        return
+def refuse_other_data(path: str | os.PathLike, split, dataset: Dataset, data: str) -> None:
+    """Raises ConfigError if the split file of a resumed run has another fingerprint than the data has now.
+
+    Args:
+      path: the split file; a missing or incomplete one is not checked.
+      split: the split that the data has now.
+      dataset: its dataset.
+      data: fingerprint of the files (file_sizes.py).
+    """
+    before = read_own(path).get("data")
     if before and before != data:
         raise ConfigError(
-            f"{path}: labels or images of the dataset have changed since this run began (fingerprint {before} then, "
-            f"{data} now); restore them, or use another --workdir",
+            f"{path}: the dataset has changed since this run began ({what_changed(path, split, dataset)}; fingerprint "
+            f"{before} then, {data} now), so its split may put other images into the test; restore the dataset, or use "
+            "another --workdir",
             code="changed",
             key=path,
         )
+
+
+def what_changed(path: str | os.PathLike, split, dataset: Dataset) -> str:
+    """Returns how the images of a split differ from those in a split file of write_split, in words."""
+    then, now = ({i for part in PARTS for i in ids.get(part, ())} for ids in (read_own(path), _ids(split, dataset)))
+    words = [
+        f"{len(names):,} images {what}, such as {min(names)}"
+        for what, names in (("are new", now - then), ("are gone", then - now))
+        if names
+    ]
+    return "; ".join(words) or "the images are the same, their labels, files or parts are not"
+
+
+def read_own(path: str | os.PathLike) -> dict:
+    """Returns the content of a split file of write_split; {} if a killed run did not complete it."""
+    try:
+        content = json.loads(epath.Path(path).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _ids(split, dataset: Dataset) -> dict[str, list[str]]:
+    legacy = split.selection == "legacy"  # val is the test part
+    members = {"train": split.train, "val": [] if legacy else split.val, "test": split.test}
+    return {part: [dataset.records[i].id for i in indices] for part, indices in members.items()}
 
 
 # ---- The forms: each returns row numbers or paths by part ------------------------------------------------------------
@@ -192,7 +220,7 @@ def _read_npy(folder: str, round_: int) -> dict[str, list[int]]:
         except (OSError, ValueError, EOFError) as e:
             raise DataError(
                 f"{path} cannot be read as a NumPy array of integers ({e})",
-                code="unreadable" if isinstance(e, OSError) else "format",
+                code=read_code(e) if isinstance(e, OSError) else "format",
                 key=path,
             ) from e
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.ndim not in (1, 2):

@@ -9,7 +9,7 @@ from jaxiqa.datasets.doctor.diagnosis import Finding, by_column
 from jaxiqa.datasets.formats import tables
 from jaxiqa.datasets.readers.kadid10k import TYPES
 from jaxiqa.datasets.records import Dataset
-from jaxiqa.errors import ConfigError
+from jaxiqa.errors import ConfigError, DataError, nearest
 
 CITATION = "none: your own data"
 LICENSE = "yours"
@@ -20,6 +20,17 @@ MARKERS = ("index.csv",)
 ANYONES = True
 SHARED_TYPES = TYPES  # its distortions have the names of KADID-10k
 
+# Other headings of the columns of paths and of labels, as `tables.plain` compares them.
+_PATHS = (
+    "image", "images", "img", "picture", "photo", "file", "filename", "file_name", "file_path", "filepath",
+    "image_name", "imagename", "image_path", "imagepath", "image_file", "img_name", "img_path", "dist_img", "dist_name",
+    "dis_img_path", "distorted_image", "name",
+)  # fmt: skip
+_LABELS = (
+    "mean_opinion_score", "meanopinionscore", "score", "mean_score", "quality", "quality_score", "rating",
+    "mean_rating", "label", "elo", "elo_score",
+)  # fmt: skip
+_SPREADS = {"std", "sd", "stdev", "stddev", "var", "variance", "ci", "n", "count", "num", "raw", "min", "max"}
 # Columns that name the content of an image, which a split has to keep together.
 _CONTENTS = ("content", "reference", "ref", "ref_name", "ref_img", "scene", "source", "group")
 
@@ -41,10 +52,11 @@ def load(
     histogram_columns: Sequence[str] = (),
     categories: Sequence[float] = (),
 ) -> Dataset:
-    """Reads a folder of images with a CSV (UTF-8; comma, semicolon or tab; header row).
+    """Reads a folder of images with a CSV (UTF-8 or UTF-16; comma, semicolon, tab or white space; header row).
 
     Columns `distortion` and `level` are read if they exist; a level that is not 1..5 counts as unknown. Images without
-    a row are left out.
+    a row are left out. Other headings, a table of paths and labels without a header, and paths of another machine are
+    read if only one meaning is possible. A line of output then says how they were read.
 
     Args:
       data_dir: the folder; paths in the CSV are relative to it and must not leave it.
@@ -64,6 +76,12 @@ def load(
     """
     limits = checks.limits("folder", score_range)
     reading = checks.Reading("folder", data_dir, HOW_TO_GET, remedy="")
+    if not reading.has(csv) and len(others := glob.glob("*.[ct]sv", root_dir=reading.folder)) == 1:
+        raise DataError(
+            f"folder: {reading.folder} has no {csv}; to read {others[0]}, add {checks.option(csv=others[0])}",
+            code="not_found",
+            key=reading.path(csv),
+        )
     table = reading.path(reading.find(csv))
     if len(histogram_columns) != len(categories) or len(categories) == 1 or len({*categories}) != len(categories):
         raise ConfigError(
@@ -73,7 +91,13 @@ def load(
             key="categories",
         )
     columns = tuple(c for c in (path_column, label_column, group_column, std_column, *histogram_columns) if c)
-    for where, row in tables.read_csv(table, columns, reading):
+    rows = _read(table, columns, reading)
+    different = {tuple(row.values()): (where, row) for where, row in reversed(rows)}
+    if len(different) < len(rows):
+        reading.say(f"{len(rows) - len(different):,} rows that are the same as another one are left out")
+        rows = [*reversed(different.values())]
+    reading.locate(row[path_column] for _, row in rows)
+    for where, row in rows:
         mos = reading.label(row[label_column], where, limits)
         reference = row[group_column] if group_column else ""
         if group_column and not reference:
@@ -90,10 +114,86 @@ def load(
     return reading.dataset(limits, higher_is_better, categories=tuple(map(float, categories)))
 
 
+def _read(table: str, columns: tuple[str, ...], faults: checks.Faults) -> list[tuple[str, dict[str, str]]]:
+    """The rows of the CSV as tables.read_csv returns them. `columns` are those of paths, of labels, and others."""
+    path, label, *_ = columns
+    rows = tables.read_rows(table, faults, {*columns, *_PATHS, *_LABELS})
+    if not rows:
+        raise DataError(f"{table} has no rows", code="empty", key=table)
+    header = rows[0][1]
+    meant = {c: [h for h in header if tables.plain(h) == tables.plain(c)] for c in columns}
+    if path == "path":
+        meant[path] = meant[path] or [h for h in header if tables.plain(h) in _PATHS]
+    if label == "mos":
+        meant[label] = meant[label] or list(filter(_is_label, header))
+    if not any(meant.values()) and any(map(tables.is_number, header)):
+        return tables.with_header(table, _without_header(table, header, path, label, faults), rows, columns, faults)
+    _refuse_unclear(table, rows, meant, path, label)
+    return tables.with_header(table, tables.rename(header, meant, faults), rows[1:], columns, faults)
+
+
+def _is_label(heading: str) -> bool:
+    words = tables.plain(heading).split("_")
+    return tables.plain(heading) in _LABELS or (not {"mos", "dmos"}.isdisjoint(words) and _SPREADS.isdisjoint(words))
+
+
+def _without_header(table: str, first: list[str], path: str, label: str, faults: checks.Faults) -> list[str]:
+    """The names of two columns of a table whose first row is data: the numbers are the labels."""
+    numbers = [i for i, cell in enumerate(first) if tables.is_number(cell)]
+    if len(first) != 2 or len(numbers) != 1:
+        names = [f"column{i}" for i in range(1, len(first) + 1)]
+        for name, where in ((label, numbers), (path, [i for i in range(len(first)) if i not in numbers])):
+            names[where[0] if where else 0] = name
+        raise DataError(
+            f"{table} has no header: its first line is {', '.join(first)}; add a line before it that names the "
+            f"columns, for instance {','.join(names)}",
+            code="missing",
+            key=table,
+        )
+    faults.say(f"{os.path.basename(table)} has no header, and column {numbers[0] + 1} is {label}")
+    return [label, path] if numbers == [0] else [path, label]
+
+
+def _refuse_unclear(
+    table: str, rows: list[tuple[str, list[str]]], meant: dict[str, list[str]], path: str, label: str
+) -> None:
+    """Raises DataError unless one heading is found for each column, and labels have the default direction."""
+    header, first = rows[0][1], rows[min(1, len(rows) - 1)][1]
+    of_kind = {path: lambda cell: cell.lower().endswith(checks.IMAGES), label: tables.is_number}
+    why: list[str] = []
+    add: dict[str, str | bool] = {}
+    for option, column in (("path_column", path), ("label_column", label)):
+        found = meant[column]
+        if column in header:
+            continue
+        if not found:
+            cells = [(h, cell) for h, cell in zip(header, first, strict=False) if h]
+            after = [h for h, _ in cells].index(meant[path][0]) if meant[path] else 0  # an index may be before the path
+            likely = nearest(column, header) or next(
+                (h for h, cell in cells[after:] + cells if of_kind[column](cell)), "NAME"
+            )
+            why.append(f"no column {column!r}")
+            add[option] = likely
+        elif len(found) > 1:
+            why.append(f"several columns that may be {column!r} ({', '.join(found)})")
+            add[option] = found[0]
+        elif "dmos" in tables.plain(found[0]).split("_"):
+            why.append(f"no column {column!r} but {found[0]}: a difference score (DMOS) is lower for better images")
+            add |= {option: found[0], "higher_is_better": False}
+    if why:
+        raise DataError(
+            f"{table} has {' and '.join(why)}; its columns are {', '.join(header)}; name them, for instance by "
+            f"{checks.option(**add)}",
+            code="missing",
+            key=table,
+        )
+
+
 def look(dataset: Dataset, folder: str, options: dict) -> Iterator[Finding]:
     """Checks for an unused column of contents, practice images, the direction of labels, and images without a row."""
     path = os.path.join(folder, options["csv"])
-    rows = [row for _, row in tables.read_csv(path, (), checks.Faults("folder", folder))]
+    named = (options["path_column"], options["label_column"])
+    rows = [row for _, row in _read(path, named, checks.Faults("folder", folder))]
     if not options["group_column"]:
         values = {c: {row[c] for row in rows} for c in rows[0] if c.lower() in _CONTENTS}
         for column in [c for c, found in values.items() if found != {""} and len(found) < len(rows)][:1]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from jaxiqa.datasets import checks
 from jaxiqa.datasets.doctor.diagnosis import Finding
 from jaxiqa.datasets.doctor.published import Known
+from jaxiqa.datasets.file_names import stem_of
 from jaxiqa.datasets.formats import tables
 from jaxiqa.datasets.formats.meta_csv import Meta
 from jaxiqa.datasets.records import Dataset
@@ -40,12 +41,14 @@ _NAMES = {  # file name -> (reference, type, level)
     for t in range(1, len(DISTORTIONS) + 1)
     for level in range(1, LEVELS + 1)
 }
+_BY_STEM = {stem_of(name): name for name in _NAMES}
 
 
 def load(data_dir: str | os.PathLike, allow_partial: bool = False, labels_only: bool = False) -> Dataset:
     """Reads dmos.csv, and the images in images/ (distorted_images/ in some copies).
 
-    The square root of the column var becomes the records' std.
+    Names in dmos.csv may have another case, format or folder. The square root of the column var becomes the records'
+    std.
 
     Args:
       data_dir: the folder.
@@ -66,12 +69,15 @@ def load(data_dir: str | os.PathLike, allow_partial: bool = False, labels_only: 
     column = "std" if "std" in rows[0][1] else "var"
     power = 0.5 if _are_variances(rows, column) else 1
     for where, row in rows:
-        name, mos = row["dist_img"], reading.label(row["dmos"], where, SCORE_RANGE)
-        if name not in _NAMES:
-            reading.add("names that are not I01_01_01.png to I81_25_05.png", f"{where} {name}")
+        written, mos = row["dist_img"], reading.label(row["dmos"], where, SCORE_RANGE)
+        name = _BY_STEM.get(stem_of(written))
+        if not name:
+            reading.add("names that are not I01_01_01.png to I81_25_05.png", f"{where} {written}")
             continue
+        if name != written:
+            reading.say("dmos.csv has names in another form")
         reference, type_, level = _NAMES[name]
-        if row["ref_img"] != f"{reference}.png":
+        if stem_of(row["ref_img"]) != reference.lower():
             reading.add("rows with another reference than their name says", f"{where} {name} {row['ref_img']}")
         std = checks.spread_of(row.get(column))
         std = None if std is None else std**power

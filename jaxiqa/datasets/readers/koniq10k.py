@@ -24,7 +24,7 @@ HOW_TO_GET = (
     "https://github.com/subpic/koniq (metadata/), both to data_dir"
 )
 ALIASES = ("koniq", "koniq-10k")
-MARKERS = ("koniq10k_distributions_sets.csv", "koniq10k_scores_and_distributions.csv")
+MARKERS = _SETS, _SCORES = "koniq10k_distributions_sets.csv", "koniq10k_scores_and_distributions.csv"
 KNOWN = Known(10_073, "3.912", "88.389", "58.73", ((384, 512), (768, 1024)))  # z-scores
 _OTHER_SCALE = checks.Kind(
     "labels on the 1..5 scale, not z-scores",
@@ -62,11 +62,16 @@ def load(
       DataError: the folder cannot be used.
     """
     reading = checks.Reading("koniq10k", data_dir, HOW_TO_GET, allow_partial)
-    columns: dict[str, tuple[str, ...]] = {"koniq10k_distributions_sets.csv": ("image_name", "MOS", "set")}
+    columns: dict[str, tuple[str, ...]] = {_SETS: ("image_name", "MOS", "set")}
     if not official_split:
-        columns["koniq10k_scores_and_distributions.csv"] = ("image_name", "MOS_zscore")
-    table = reading.find(*columns)
-    reading.list_images(reading.find(images))
+        columns[_SCORES] = ("image_name", "MOS_zscore")
+    hint = ""
+    if official_split and reading.has(_SCORES):
+        hint = f". To read {_SCORES}, which has no split, with random splits: {checks.option(official_split=False)}"
+    table = reading.find(*columns, hint=hint)
+    sizes = [size for size in ("512x384", "1024x768") if size != images and reading.has(size)]
+    hint = f". To read the images of {sizes[0]}: {checks.option(images=sizes[0])}" if sizes else ""
+    reading.list_images(reading.find(images, hint=hint))
     parts: dict[str, str] = {}
     for where, row in tables.read_csv(reading.path(table), columns[table], reading):
         name, mos = row["image_name"], reading.label(row[columns[table][1]], where, SCORE_RANGE)

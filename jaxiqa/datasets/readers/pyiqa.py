@@ -74,6 +74,7 @@ def load(
             code="unknown",
             key="split_column",
         )
+    reading.locate((row[meta.image] for _, row in meta.rows), images)
     for where, row in meta.rows:
         reference = os.path.splitext(os.path.basename(row[meta.reference]))[0] if meta.reference else ""
         mos = reading.label(row[meta.label], where, limits)

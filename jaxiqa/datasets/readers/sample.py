@@ -15,7 +15,7 @@ from PIL import Image
 from jaxiqa.datasets import default_data_dir
 from jaxiqa.datasets.readers.kadid10k import DISTORTIONS
 from jaxiqa.datasets.records import Dataset, Record
-from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.errors import ConfigError, DataError, read_code
 from jaxiqa.files import writing
 
 CITATION = "photographs: scikit-image (doi:10.7717/peerj.453); label means: KADID-10k (Lin, Hosu, Saupe, QoMEX 2019)"
@@ -125,7 +125,7 @@ def _write_crop(photograph: str, window: tuple[int, int, int], path: str) -> Non
             image = Image.open(f, formats=("PNG", "JPEG")).convert("RGB")
     except OSError as e:
         raise DataError(
-            f"sample: cannot read scikit-image's {photograph} ({e}); {HOW_TO_GET}", code="unreadable", key=photograph
+            f"sample: cannot read scikit-image's {photograph} ({e}); {HOW_TO_GET}", code=read_code(e), key=photograph
         ) from e
     crop = image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS, box=box, reducing_gap=None)
     try:

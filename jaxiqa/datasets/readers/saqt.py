@@ -212,6 +212,7 @@ def _read(data_dir, pictures: str, types: Sequence[int]) -> tuple:
     home = os.path.expanduser(pictures) or about["pictures"]
     paths, numbers = _read_sources(reading, home, references)
     reading.refuse()
+    reading.tell()
     return about, references, [cells[c] for c in wanted], mos_RC[:, wanted], paths, numbers
 
 

@@ -5,6 +5,7 @@ import os
 
 from jaxiqa.datasets import checks
 from jaxiqa.datasets.doctor.published import Known
+from jaxiqa.datasets.file_names import stem_of
 from jaxiqa.datasets.formats import tables
 from jaxiqa.datasets.readers.kadid10k import TYPES
 from jaxiqa.datasets.records import Dataset
@@ -84,7 +85,7 @@ def read(reading: checks.Reading, distortions: tuple[str, ...], levels: int) -> 
         stds = [checks.spread_of(text) for _, (text,) in tables.read_words(reading.path("mos_std.txt"), 1, reading)]
         reading.count(len(stds), len(listed), "lines in mos_std.txt")
     for (where, (text, written)), std in itertools.zip_longest(listed, stds[: len(listed)]):
-        file, mos = written.lower(), reading.label(text, where, SCORE_RANGE)
+        file, mos = f"{stem_of(written)}.bmp", reading.label(text, where, SCORE_RANGE)
         if file in known:
             reading.record(file, mos, where, *known[file], written=written, std=std)
         else:

@@ -47,7 +47,7 @@ from jaxiqa.datasets.options import parse_options
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.evaluation.result_files import find_rows, join, read_predictions
 from jaxiqa.files import write_json
-from jaxiqa.inputs.image_paths import find_images
+from jaxiqa.inputs.image_paths import images_in
 from jaxiqa.version import __version__
 
 _SCORERS = flags.DEFINE_multi_string(
@@ -191,7 +191,7 @@ def _pool(scorers: dict) -> tuple[list[str], list[str], list | None, datasets.Da
 
         dataset = render(dataset, _DATA_DIR.value)
     if _POOL.value:
-        paths = find_images([_POOL.value])
+        paths = images_in(_POOL.value)
     elif files:
         paths = files[0].paths
     elif dataset:

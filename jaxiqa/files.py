@@ -46,14 +46,15 @@ def write_bytes(path: epath.PathLike, data: bytes) -> None:
 
 def write_json(path, values: Mapping):
     """Write indented JSON. NumPy scalars and arrays become numbers and lists. NaN and infinite values become null."""
-    write_bytes(path, (json.dumps(_jsonable(values), indent=2, allow_nan=False) + "\n").encode())
+    write_bytes(path, (json.dumps(jsonable(values), indent=2, allow_nan=False) + "\n").encode())
 
 
-def _jsonable(value):
+def jsonable(value):
+    """The value with NumPy scalars and arrays as numbers and lists, and with None for NaN and infinite numbers."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
+        return [jsonable(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,23 +2,29 @@
 
   jaxiqa score --checkpoint workdir/mine photo.jpg folder/ --output scores.csv
 
-PATH... are image files and folders. A folder is searched, with all its subfolders, for files with the extension of an
-image format. Standard output is a table on a terminal, and CSV in a pipe or file. --output also writes FILE.csv or
-FILE.json.
+PATH... are
+  FILE     an image
+  FOLDER   all files in it with the extension of an image format; subfolders and linked folders are searched too
+  "*.png"  a pattern in quotes, which the shell does not expand
+  @FILE    a text file with one path in each line; relative paths start here or, if nothing is there, beside FILE
+  -        paths from standard input, one in each line or separated by NUL (find -print0)
+Standard output is a table on a terminal, and CSV in a pipe or file. --output also writes FILE.csv or FILE.json.
 
 Columns:
-  path     the image
-  score    0 to 100 over the range of the training set's labels; higher is better
+  path     the image, or a folder that cannot be opened
+  score    0 to 100 over the range of the training set's labels; higher is better. It is not clipped: an image worse or
+           better than all of the training set may lie outside, below 0 or above 100.
   native   the score on the scale and in the direction of the training set's labels
   se       standard error of the score over the crops; empty for a single crop
   crops    the crop policy: grid, random:N or whole
   status   "ok" or "refused"
   reason   why the image was refused
+A file that does not exist has a row too, unless none exists.
 --explain adds a column for each family of distortions (pristine, blur, colour, ...). The column holds the
 probability of the family, averaged over the crops.
 
-Exit codes: 0 done, 2 usage, 3 no image could be read (with --strict: not every image could be read), 4 unusable
-checkpoint, 75 disk full.
+Exit codes: 0 done, 2 usage, 3 no image could be read (with --strict: an image or a folder could not be read),
+4 unusable checkpoint, 75 disk full.
 """
 
 import contextlib
@@ -36,6 +42,7 @@ from tqdm import tqdm
 
 from jaxiqa import program, shared_flags
 from jaxiqa.errors import ConfigError, DataError, full_disk, printable
+from jaxiqa.files import jsonable
 from jaxiqa.inputs.image_paths import find_images
 
 _CHECKPOINT = shared_flags.checkpoint()
@@ -45,7 +52,7 @@ _TARGET = flags.DEFINE_multi_string(
     "target", [], "Image file or folder to score, in addition to PATH...", short_name="t"
 )
 _OUTPUT = shared_flags.output_file(".csv", ".json")
-_STRICT = flags.DEFINE_bool("strict", False, "Exit with code 3 if any image could not be read.")
+_STRICT = flags.DEFINE_bool("strict", False, "Exit with code 3 if any image or folder could not be read.")
 _EXPLAIN = flags.DEFINE_bool(
     "explain", False, "Add the probabilities of distortion families (for MFEN with a pretrained DAN)."
 )
@@ -155,7 +162,7 @@ def _output(path: epath.Path | None, head: dict, columns):
         finally:
             if path.suffix == ".json":
                 pictures = [{name: None if value == "" else value for name, value in row.items()} for row in rows]
-                json.dump({**head, "pictures": pictures}, file, indent=1)
+                json.dump(jsonable({**head, "pictures": pictures}), file, indent=1, allow_nan=False)
     part.replace(path)
 
 

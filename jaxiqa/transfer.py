@@ -55,7 +55,7 @@ from jaxiqa.datasets.options import parse_options
 from jaxiqa.datasets.readers import saqt
 from jaxiqa.errors import ConfigError, DataError, full_disk
 from jaxiqa.files import write_json
-from jaxiqa.inputs.image_paths import find_images
+from jaxiqa.inputs.image_paths import images_in
 from jaxiqa.saqt import labels
 from jaxiqa.version import __version__
 
@@ -161,7 +161,7 @@ def _pool() -> tuple[dict[str, str], str]:
     if not _IMAGES.value:
         return dict.fromkeys(listed or (), ""), ""
     home = os.path.abspath(os.path.expanduser(_IMAGES.value))
-    pool = {os.path.relpath(path, home).replace(os.sep, "/"): path for path in find_images([home])}
+    pool = {os.path.relpath(path, home).replace(os.sep, "/"): path for path in images_in(home)}
     if listed is not None:
         if lost := [name for name in listed if name not in pool]:
             raise DataError(
@@ -241,7 +241,7 @@ def _compute_matches(table: labels.LabelTable, pool: dict[str, str], folder: epa
     """
     home = os.path.expanduser(_REFERENCES.value or _DATA_DIR.value)
     references = labels.find_references(table.references, home)
-    steer = {name: find_images([inside]) for name, inside in _steer()}
+    steer = {name: images_in(inside) for name, inside in _steer()}
     matcher, made_by = _make_matcher(pool, folder)
     names = matcher.features.names
     found = matcher(table.dataset, references, _TOP_K.value)

@@ -13,14 +13,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from jaxiqa.datasets import fact, facts, file_names
+from jaxiqa.datasets.image_files import IMAGES
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import ConfigError, DataError
 
 SHOWN = 10  # faults of one kind that the message lists
-IMAGES = (  # what inputs/decode.py reads
-    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pnm", ".pbm", ".jp2",
-    ".j2k", ".jpf", ".avif",
-)  # fmt: skip
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -217,13 +214,6 @@ def home_of(name: str, folder: str) -> str:
         if found:
             return found.pop() if level and len(found) == 1 else folder
     return folder
-
-
-def images_below(folder: str | os.PathLike) -> list[str]:
-    """Paths of the images anywhere below a folder, sorted."""
-    return sorted(
-        os.path.join(d, f) for d, _, fs in os.walk(os.fspath(folder)) for f in fs if f.lower().endswith(IMAGES)
-    )
 
 
 def recognised(folder: str | os.PathLike) -> list[str]:

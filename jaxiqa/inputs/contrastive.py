@@ -10,7 +10,7 @@ from jaxiqa.datasets.records import Record
 from jaxiqa.distortions import CONTRASTIVE, distort_batch, draw_classes
 from jaxiqa.distortions.eight_bits import to_uint8
 from jaxiqa.errors import ConfigError
-from jaxiqa.inputs.image_paths import find_images
+from jaxiqa.inputs.image_paths import images_in
 from jaxiqa.inputs.transforms import normalise
 
 
@@ -27,7 +27,7 @@ def split_images(folder: str, held_out: int) -> tuple[list[Record], list[Record]
             code="missing",
             key="config.pictures",
         )
-    paths = find_images([os.path.expanduser(folder)])
+    paths = images_in(os.path.expanduser(folder))
     records = [Record(path, float("nan"), os.path.relpath(path, folder)) for path in paths]
     if held_out < 4 or len(records) <= held_out:
         raise ConfigError(

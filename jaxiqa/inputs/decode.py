@@ -6,23 +6,28 @@ How each kind of image is read:
   --------------------------  -------------------------------------------------------------------------------------
   8-bit RGB, grey, palette    as stored; grey is repeated in all three channels
   1-bit, 2-bit, 4-bit         0 is black, the largest value is 255
-  16-bit grey                 round(v / 257), so that 0..65535 fills 0..255 and nothing is clipped
+  12-bit, 16-bit grey         rounded, so that 0..4095 or 0..65535 fills 0..255 and nothing is clipped
   16-bit RGB                  the high byte, floor(v / 256), as Pillow reads it: at most 1 below v / 257
-  10- and 12-bit AVIF         rounded to 8 bits by libavif; the HDR transfer curve is not undone
-  float (TIFF)                floor(255 v + 0.5) if every sample is in 0..1, else refused: white is unknown
+  10- and 12-bit AVIF, HEIC   rounded to 8 bits by their libraries; the HDR transfer curve is not undone
+  float (TIFF)                floor(255 v + 0.5) if every sample rounds to 0..255, else refused: white is unknown
   32-bit and signed integers  refused, white is unknown (a PGM states its maximum and is read)
   alpha, transparent colour   composited over mid-grey 128, so that no black or white edges appear
+  alpha 0 everywhere          BMP, TIFF: an unused channel, ignored; other formats: an invisible image, all mid-grey
   CMYK                        R = (255 - C)(255 - K) / 255, and so on; JPEG: Adobe's inverted storage
   Lab, HSV                    refused
   colour profile, gamma tag   ignored: opinion scores were given for the stored values on ordinary screens
-  EXIF orientation 1..8       applied (in a PNG only if it is stored before the pixels)
-  several frames or pages     refused; of an MPO or motion photograph, only the still image is read
+  orientation 1..8            that of EXIF, else that of XMP, is applied; AVIF, HEIC, JPEG XL: that of the container
+  several frames or pages     refused; of an MPO, a motion photograph or a HEIC, only the (primary) still is read
+  raw camera files, DNG       refused: the image in them that Pillow sees is a thumbnail
 
-JPEG files are decoded by libjpeg-turbo (simplejpeg) with the accurate DCT and smooth chroma upsampling, never scaled; a
-file is refused if the decoder warns. All other files are decoded by Pillow, and all checksums of a PNG are verified. No
-other format has checksums: truncation is refused in all formats, but damage that forms another valid stream is not
-detected. Over 120 JPEG photographs, 85 % of 40-byte and 51 % of one-byte overwrites were refused (fewest at high
-quality); in BMP, PPM, TIFF, lossless WebP and JPEG 2000 hardly any are. If that matters, compare checksums of files.
+JPEG files are decoded by libjpeg-turbo (simplejpeg) with the accurate DCT and smooth chroma upsampling, never scaled. A
+file is refused if the decoder warns of lost data; inputs/jpeg_file.py names the warnings that do not mean this. All
+other files are decoded by Pillow, HEIC and JPEG XL by its plug-ins, which are the extras [heic] and [jxl]. Of a PNG,
+the checksums of all chunks that the pixels depend on are verified. No other format has checksums: truncation is refused
+in all formats, but damage that forms another valid stream is not detected. Over 120 JPEG photographs, 86 % of 40-byte
+and 50 % of one-byte overwrites were refused (fewest at high quality). Hardly any are in BMP, PPM, uncompressed TIFF,
+JPEG in a TIFF, lossless WebP, JPEG 2000, and JPEG files with a chroma subsampling that simplejpeg does not know, which
+Pillow decodes. If that matters, compare checksums of files.
 
 Every function may be called from many threads at once. No setting of Pillow or of the process is changed.
 """
@@ -30,15 +35,11 @@ Every function may be called from many threads at once. No setting of Pillow or 
 import contextlib
 import io
 import os
-import re
 import stat
-import struct
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-import simplejpeg
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -47,7 +48,6 @@ from PIL import (
     ImageFile,
     ImageOps,
     Jpeg2KImagePlugin,
-    JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
     TiffImagePlugin,
@@ -56,31 +56,28 @@ from PIL import (
 
 from jaxiqa.datasets import prepared
 from jaxiqa.errors import DataError, read_code
+from jaxiqa.inputs import jpeg_file, png_file
+from jaxiqa.inputs.orientation import orientation, upright
 
 MAX_PIXELS = 178_000_000  # height * width; larger images are refused before a pixel is decoded
 BACKGROUND = 128  # grey behind transparent pixels
 _TOO_LARGE = f"more than the limit of {MAX_PIXELS:,} pixels: give a smaller image"
 
 
-class _JpegHeader(JpegImagePlugin.JpegImageFile):
-    """Pillow's reader of the segments before the first scan; simplejpeg decodes the pixels."""
+def _heic(file: BinaryIO) -> Image.Image:
+    from pillow_heif.as_plugin import HeifImageFile
 
-    def _open(self) -> None:
-        # Pillow appends each EXIF segment to the ones before; this takes linear time only for a bytearray. If the
-        # resolution were missing, Pillow would copy the values of all EXIF tags; all may point to the same megabytes.
-        self.info.update(exif=bytearray(), dpi=None)
-        super()._open()
-        end = self.fp.tell()
-        self.fp.seek(0)
-        # A length includes itself, so 0 and 1 are damage; Pillow and libjpeg read them as an empty segment.
-        empty = any(not body for _, body in self.applist)
-        if empty and re.search(rb"\xff[\xe0-\xef\xfe]\0[\0\1]", self.fp.read(end)):
-            raise ValueError("a segment without a length")
+    return HeifImageFile(file)
+
+
+def _jxl(file: BinaryIO) -> Image.Image:
+    from pillow_jxl.JpegXLImagePlugin import JXLImageFile
+
+    return JXLImageFile(file)
 
 
 # Not Image.open: its size limit is a setting of the whole process, and its guesses of the format include Ghostscript.
-_PLUGINS = {
-    "JPEG": _JpegHeader,
+_PLUGINS: dict[str, Callable] = {
     "PNG": PngImagePlugin.PngImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
@@ -89,7 +86,14 @@ _PLUGINS = {
     "PPM": PpmImagePlugin.PpmImageFile,
     "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
     "AVIF": AvifImagePlugin.AvifImageFile,
+    "HEIC": _heic,
+    "JPEG XL": _jxl,
 }
+_EXTRAS = {"HEIC": "heic", "JPEG XL": "jxl"}  # formats whose decoder is an optional dependency
+_STILLS = ("MPO", "HEIF")  # Pillow's names of formats in which further images accompany the still
+_CONTAINERS = ("AVIF", "HEIC", "HEIF")  # formats whose own orientation, which Pillow shows as that of EXIF, holds
+_DECODED_UPRIGHT = ("JPEG XL", "JXL", "TIFF")  # their decoders turn the pixels
+_ORIENTATION, _NEW_SUBFILE_TYPE, _DNG_VERSION = 274, 254, 50706  # tags of TIFF
 _MAGIC = (
     ("JPEG", b"\xff\xd8\xff"),
     ("PNG", b"\x89PNG\r\n\x1a\n"),
@@ -98,6 +102,28 @@ _MAGIC = (
     ("GIF", b"GIF87a", b"GIF89a"),
     ("PPM", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
     ("JPEG 2000", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
+    ("JPEG XL", b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
+)
+_BRANDS = (  # of files in ISO base media format, by any of their brands
+    ("AVIF", b"avif", b"avis"),
+    ("HEIC", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"),
+    ("a raw camera file (CR3)", b"crx "),
+    ("a film", b"isom", b"iso2", b"mp41", b"mp42", b"qt  ", b"M4V ", b"3gp4", b"3gp5"),
+)
+_OTHERS = (  # what people take for an image
+    ("a PDF document", b"%PDF"),
+    ("a PostScript drawing", b"%!PS"),
+    ("an SVG drawing", b"<svg", b"<?xml"),
+    ("a web page", b"<!doctype html", b"<html", b"<head"),
+    ("a Photoshop document", b"8BPS"),
+    ("an icon", b"\0\0\1\0"),
+    ("an OpenEXR image of high dynamic range", b"v/1\x01"),
+    ("a Radiance image of high dynamic range", b"#?RADIANCE", b"#?RGBE"),
+    ("a raw camera file", b"II*\0\x10\0\0\0CR", b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb"),
+    ("a macOS companion file without pixels", b"\0\5\x16\7", b"\0\5\x16\0"),
+    ("a pointer of Git LFS: run git lfs pull", b"version https://git-lfs"),
+    ("an archive", b"PK\3\4", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf"),
+    ("a film", b"\x1aE\xdf\xa3", b"\0\0\1\xba"),
 )
 
 
@@ -113,36 +139,23 @@ def read_image(source) -> np.ndarray:
 
     Raises:
       DataError: the source is not a regular file, not one of the formats above, truncated, damaged, larger than
-        MAX_PIXELS, of several frames, or of a kind that the table refuses. The message is one line with the file name.
+        MAX_PIXELS, of several frames, of a kind that the table refuses, or its extra is not installed. The message is
+        one line with the file name.
     """
     with _opened(source) as (file, name):
-        kind, image, shape, orientation = _header(file, name)
-        with _refusing(f"truncated or damaged {kind}", name):
-            if kind == "JPEG":
-                file.seek(0)
-                pixels = _decode_jpeg(file.read(), shape)
-            else:
-                if ImageFile.LOAD_TRUNCATED_IMAGES:
-                    raise _Unreadable(
-                        "Pillow's LOAD_TRUNCATED_IMAGES is on and would hide damage: switch it off", "conflict"
-                    )
-                if getattr(image, "is_animated", False):
-                    raise _Unreadable(f"{kind} with several frames or pages: save the one to be scored on its own")
-                if kind == "PNG":
-                    _check_png(file)
-                image.load()
-                pixels = _to_rgb(image, kind)
-    return np.ascontiguousarray(_upright(pixels, orientation))
+        header = _header(file, name)
+        return _decoded(file, header, name)
 
 
 def image_size(source) -> tuple[int, int]:
-    """(height, width) in pixels of the image that read_image would return, from the header of the file alone.
+    """(height, width) in pixels of the image that read_image would return, without decoding it.
 
     The argument is that of read_image. Raises DataError if the header is unreadable or states more than MAX_PIXELS.
     """
     with _opened(source) as (file, name):
-        _, _, (height, width), orientation = _header(file, name)
-    return (width, height) if orientation >= 5 else (height, width)
+        header = _header(file, name)
+    height, width = header.shape
+    return (width, height) if header.orientation >= 5 else (height, width)
 
 
 def read_file(source) -> bytes:
@@ -152,11 +165,38 @@ def read_file(source) -> bytes:
 
 
 def from_pil(image: Image.Image) -> np.ndarray:
-    """Converts a Pillow image as read_image does: uint8 (height, width, 3), upright; raises DataError as read_image."""
-    with _refusing("Pillow image", _Name("the given Pillow image")):
-        if getattr(image, "is_animated", False):
-            raise _Unreadable("it has several frames or pages: pass a copy of one of them")
-        return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image), image.format or "Pillow image"))
+    """Converts a Pillow image as read_image does: uint8 (height, width, 3), upright; raises DataError as read_image.
+
+    A JPEG or PNG that Image.open has just opened, and whose pixels nobody has used yet, is read from its file by
+    read_image: Pillow would not report all damage. Of an MPO or HEIC, the current frame is converted.
+    """
+    name = _Name("the given Pillow image")
+    with _refusing("Pillow image", name):
+        if data := _unread_file(image):
+            file = io.BytesIO(data)
+            header = _header(file, name)
+            if header.shape == (image.height, image.width):  # else Image.draft() has scaled it
+                return _decoded(file, header, name)
+        _check_single(image)
+        image.load()
+        kind, way = image.format or "Pillow image", 1
+        if "exif" in image.info or "xmp" in image.info:
+            way = _orientation(image, kind)
+        elif kind != "TIFF":
+            image = ImageOps.exif_transpose(image)  # the tag may have been set in memory
+        return np.ascontiguousarray(upright(_to_rgb(image, kind), way))
+
+
+def _unread_file(image: Image.Image) -> bytes:
+    """The bytes of the JPEG or PNG file of a Pillow image whose pixels are not yet decoded; else b""."""
+    file = getattr(image, "fp", None)
+    if image.format not in ("JPEG", "MPO", "PNG") or not image.tile or file is None or image.tell():
+        return b""
+    position = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(position)
+    return data
 
 
 class _Unreadable(Exception):
@@ -177,6 +217,15 @@ class _Name(NamedTuple):
     key: str = ""  # the path, if there is one
 
 
+class _Header(NamedTuple):
+    """What is known of an image before its pixels."""
+
+    kind: str  # the format
+    image: Image.Image | jpeg_file.Header  # Pillow's unloaded image, or what a JPEG says of itself
+    shape: tuple[int, int]  # the stored (height, width)
+    orientation: int  # to apply to the decoded pixels
+
+
 @contextlib.contextmanager
 def _refusing(what: str, name: _Name) -> Iterator[None]:
     """Turns any exception of a decoder into a DataError of one line; Pillow's plugins have no common type."""
@@ -191,9 +240,11 @@ def _refusing(what: str, name: _Name) -> Iterator[None]:
     except Exception as error:
         text = getattr(error, "strerror", None) or str(error)
         detail = " ".join(text.split())[:200] or type(error).__name__
+        refused_by_disk = bool(getattr(error, "errno", None))
+        remedy = "check its path and permissions" if refused_by_disk else "put an intact copy in its place"
         raise DataError(
-            f"cannot read {name.text}: {what} ({detail}); put an intact copy in its place, or leave it out",
-            code=read_code(error) if getattr(error, "errno", None) else "damaged",
+            f"cannot read {name.text}: {what} ({detail}); {remedy}, or leave it out",
+            code=read_code(error) if refused_by_disk else "damaged",
             key=name.key,
         ) from error
 
@@ -227,113 +278,145 @@ def _opened(source) -> Iterator[tuple[BinaryIO, _Name]]:
         raise TypeError(f"an image must be a path, bytes or binary file object, not {type(source).__name__}")
 
 
-def _header(file: BinaryIO, name: _Name) -> tuple[str, Image.Image, tuple[int, int], int]:
-    """The format, Pillow's unloaded image, the stored (height, width), and the orientation to apply."""
+def _header(file: BinaryIO, name: _Name) -> _Header:
+    """Reads the header of a file, which is at its start."""
     with _refusing("unreadable header", name):
-        start = file.read(32)
+        kind = _format(file.read(512))
         file.seek(0)
-        kind = _format(start)
+        if kind == "JPEG":
+            jpeg = jpeg_file.read_header(file)
+            if jpeg.bits != 8:
+                raise _Unreadable(f"a JPEG of {jpeg.bits} bits: save it as 8-bit JPEG or 16-bit PNG")
+            header = _Header(kind, jpeg, jpeg.shape, orientation(jpeg.exif, jpeg.xmp))
+        elif kind == "PNG":
+            png = png_file.read_content(file.read())
+            image = _PLUGINS[kind](io.BytesIO(png.data))
+            header = _Header(kind, image, (image.height, image.width), orientation(png.exif, png.xmp))
+        else:
+            header = _header_by_pillow(file, kind)
+        height, width = header.shape
+        if height * width > MAX_PIXELS:
+            raise _Unreadable(f"{width} x {height} pixels are {_TOO_LARGE}", "value")
+    return header
+
+
+def _header_by_pillow(file: BinaryIO, kind: str) -> _Header:
+    try:
         image = _PLUGINS[kind](file)
-        shape = (image.height, image.width)
-        # Pillow rotates a TIFF itself; its size is already the rotated one.
-        orientation = 1 if kind == "TIFF" else _exif_orientation(image.info.get("exif", b""))
-        if shape[0] * shape[1] > MAX_PIXELS:
-            raise _Unreadable(f"{shape[1]} x {shape[0]} pixels are {_TOO_LARGE}", "value")
-    return kind, image, shape, orientation
+    except ImportError as error:
+        extra = _EXTRAS[kind]
+        raise _Unreadable(
+            f'{kind} images need the extra [{extra}]: run python -m pip install "jaxiqa[{extra}]"', "package"
+        ) from error
+    shape = image.height, image.width
+    # The size of an unloaded TIFF is that of the turned image if the tag is there, but not if XMP takes its place.
+    if kind == "TIFF" and _ORIENTATION not in image.tag_v2 and orientation(b"", _xmp(image)) >= 5:
+        shape = shape[::-1]
+    return _Header(kind, image, shape, _orientation(image, kind))
+
+
+def _orientation(image: Image.Image, kind: str) -> int:
+    """The orientation to apply to the pixels of an image of Pillow."""
+    if kind in _DECODED_UPRIGHT:
+        return 1
+    return orientation(image.info.get("exif") or b"", b"" if kind in _CONTAINERS else _xmp(image))
+
+
+def _xmp(image: Image.Image) -> bytes:
+    packet = image.info.get("xmp", b"")
+    return packet if isinstance(packet, bytes) else str(packet).encode()
 
 
 def _format(start: bytes) -> str:
     """The format, by the first bytes and not by the file's name."""
     if not start:
         raise _Unreadable("the file is empty: fetch it again or leave it out", "damaged")
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    what = next((other for other, *magic in _OTHERS if text.startswith(tuple(m.lower() for m in magic))), "")
     for kind, *magic in _MAGIC:
-        if start.startswith(tuple(magic)):
+        if not what and start.startswith(tuple(magic)):
             return kind
     if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
         return "WebP"
-    if start[4:12] in (b"ftypavif", b"ftypavis"):
-        return "AVIF"
-    known = ", ".join(_PLUGINS)
-    raise _Unreadable(f"not an image (starts with {start[:16]!r}): convert it to one of {known}, or leave it out")
+    if start[4:8] == b"ftyp":  # brands: the major one, its version, and the compatible ones, to the end of this box
+        brands = {start[at : at + 4] for at in (8, *range(16, int.from_bytes(start[:4], "big"), 4))}
+        what = next((kind for kind, *known in _BRANDS if brands & {*known}), "")
+        if what in _PLUGINS:
+            return what
+    known = ", ".join(("JPEG", *_PLUGINS))
+    raise _Unreadable(
+        f"not an image but {what}; give one in {known}, or leave it out"
+        if what
+        else f"not an image (starts with {start[:16]!r}): convert it to one of {known}, or leave it out"
+    )
 
 
-def _exif_orientation(exif: bytes) -> int:
-    """Tag 0x0112 of the first directory; 1 (upright) if it is absent, unreadable or out of range."""
-    exif = exif.removeprefix(b"Exif\0\0")
-    order = "<" if exif.startswith(b"II") else ">"
-    try:
-        (offset,) = struct.unpack_from(f"{order}I", exif, 4)
-        (count,) = struct.unpack_from(f"{order}H", exif, offset)
-        for i in range(count):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, offset + 2 + 12 * i)
-            if (tag, kind) == (0x0112, 3):  # orientation, as a 16-bit number
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass  # damaged metadata does not change the pixels
-    return 1
+def _decoded(file: BinaryIO, header: _Header, name: _Name) -> np.ndarray:
+    """The upright pixels of a file with this header."""
+    kind, image = header.kind, header.image
+    with _refusing(f"truncated or damaged {kind}", name):
+        if isinstance(image, jpeg_file.Header):
+            file.seek(0)
+            pixels = _jpeg_to_rgb(jpeg_file.decode(file.read(), image))
+        else:
+            if ImageFile.LOAD_TRUNCATED_IMAGES:
+                raise _Unreadable(
+                    "Pillow's LOAD_TRUNCATED_IMAGES is on and would hide damage: switch it off", "conflict"
+                )
+            _check_single(image)
+            if kind == "PNG":
+                file.seek(0)
+                png_file.verify(file.read())
+            image.load()
+            pixels = _to_rgb(image, kind)
+    return np.ascontiguousarray(upright(pixels, header.orientation))
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Undoes an EXIF orientation (Exif 2.3, tag 0x0112): 5..8 swap the axes, then rows or columns are reversed."""
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    flip_rows = orientation in (3, 4, 7, 8)
-    flip_columns = orientation in (2, 3, 6, 7)
-    return pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+def _check_single(image: Image.Image) -> None:
+    """Refuses an image of Pillow that is one of several, or stands for another one."""
+    tags = getattr(image, "tag_v2", {})
+    if _DNG_VERSION in tags or tags.get(_NEW_SUBFILE_TYPE, 0) == 1:
+        raise _Unreadable("a raw camera file, or only a thumbnail: develop it into a JPEG, PNG or TIFF first")
+    if getattr(image, "is_animated", False) and image.format not in _STILLS:
+        raise _Unreadable("it has several frames or pages: save the one to be scored on its own")
 
 
-def _decode_jpeg(data: bytes, shape: tuple[int, int]) -> np.ndarray:
-    *decoder_shape, colourspace, _ = simplejpeg.decode_jpeg_header(data, strict=True)
-    if tuple(decoder_shape) != shape:
-        raise ValueError("two different sizes in one header")
-    four = colourspace in ("CMYK", "YCCK")
-    pixels = simplejpeg.decode_jpeg(data, "CMYK" if four else "RGB", fastdct=False, fastupsample=False, strict=True)
-    if four:
-        ink, black = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
-        pixels = ((ink * black + 127) // 255).astype(np.uint8)
-    return pixels
-
-
-def _check_png(file: BinaryIO) -> None:
-    """Verifies the checksum of every chunk up to the end chunk; Pillow stops reading once it has enough pixels."""
-    position_of_decoder = file.tell()
-    file.seek(0)
-    data = memoryview(file.read())
-    file.seek(position_of_decoder)
-    start, kind = 8, b""
-    while kind != b"IEND":
-        if len(data) < start + 12:
-            raise ValueError("no end chunk")
-        length, kind = struct.unpack(">I4s", data[start : start + 8])
-        end = start + 8 + length
-        if zlib.crc32(data[start + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
-            raise ValueError(f"wrong checksum in chunk {kind!r} at byte {start}")
-        start = end + 4
+def _jpeg_to_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Decoded JPEG pixels as RGB: CMYK is inverted, as Adobe stores it."""
+    if pixels.shape[2] == 3:
+        return pixels
+    ink, black = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
+    return ((ink * black + 127) // 255).astype(np.uint8)
 
 
 def _to_rgb(image: Image.Image, kind: str) -> np.ndarray:
     """A loaded image as uint8 RGB, by the table at the top of this file."""
     mode, tags = image.mode, getattr(image, "tag_v2", {})
-    packing = image.info.get("compression", "raw")
-    if kind == "TIFF" and packing not in ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate"):
-        raise _Unreadable(f"TIFF with {packing} compression, in which damage goes unnoticed: save it as PNG")
     wide = mode in ("I", "F") or mode.startswith("I;16")
     if wide and ("transparency" in image.info or tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1) != 1):
         raise _Unreadable(f"{kind} of mode {mode} with inverted or transparent samples: save it as plain 16-bit grey")
     if image.has_transparency_data:
         image = image.convert("RGBA")
+        if kind in ("BMP", "DIB", "TIFF") and image.getextrema()[3] == (0, 0):
+            return np.array(image.convert("RGB"))  # an unused channel, which other programs ignore
         image = Image.alpha_composite(Image.new("RGBA", image.size, (BACKGROUND,) * 3), image)
         return np.array(image.convert("RGB"))
     if mode in ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"):
         return np.array(image.convert("RGB"))
     samples = np.asarray(image)
-    sixteen = mode.startswith("I;16") and tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,)) == (16,)
-    if sixteen or (mode, kind) == ("I", "PPM"):
-        grey = (samples.astype(np.uint32) + 128) // 257
-    elif mode == "F" and samples.min() >= 0 and samples.max() <= 1:
+    bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))
+    if (mode.startswith("I;16") and bits in ((12,), (16,))) or (mode, kind) == ("I", "PPM"):
+        white = 2 ** bits[0] - 1
+        grey = ((samples.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
+    elif mode == "F" and rounds_to_8_bits(samples):
         from jaxiqa.distortions.eight_bits import to_uint8_on_host  # loads JAX; only this rare kind of file needs it
 
         grey = to_uint8_on_host(samples)
     else:
         raise _Unreadable(f"{kind} of mode {mode} whose white is unknown: save it as 8-bit RGB or 16-bit grey")
-    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def rounds_to_8_bits(samples: np.ndarray) -> bool:
+    """Whether floor(255 v + 0.5) of every float is in 0..255: values in 0..1, give or take the noise of fp32."""
+    return bool(samples.min() >= -0.5 / 255 and samples.max() < 1 + 0.5 / 255)  # False for NaN

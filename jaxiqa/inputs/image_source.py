@@ -11,7 +11,7 @@ from PIL import Image
 from jaxiqa.datasets.records import Record
 from jaxiqa.distortions.eight_bits import to_uint8_on_host
 from jaxiqa.errors import DataError
-from jaxiqa.inputs.decode import from_pil, read_image
+from jaxiqa.inputs.decode import from_pil, read_image, rounds_to_8_bits
 from jaxiqa.inputs.transforms import fit
 
 
@@ -58,14 +58,15 @@ class Images:
 
 
 def pixels(image) -> np.ndarray:
-    """Converts a path, the bytes of a file, a Pillow image or an array to uint8 (H, W, 3).
+    """Converts a path, an open file, the bytes of a file, a Pillow image or an array to uint8 (H, W, 3).
 
-    An array is (H, W, 3) RGB or (H, W) grey, of uint8, or of floats in 0..1, which are rounded to 8 bits.
+    An array is (H, W, 3) RGB or (H, W) grey, of uint8, or of floats in 0..1, which are rounded to 8 bits. A float
+    outside is accepted if it rounds to 0 or 255: fp32 leaves such noise.
 
     Raises:
       DataError: the image cannot be read, or the array has another shape, type or range.
     """
-    if isinstance(image, str | os.PathLike | bytes | bytearray | memoryview):
+    if isinstance(image, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(image, "read"):
         return read_image(image)
     if isinstance(image, Image.Image):
         return from_pil(image)
@@ -84,10 +85,10 @@ def pixels(image) -> np.ndarray:
             f"the value of white in an array of {image.dtype} is unknown; pass uint8, or floats in 0..1", code="format"
         )
     image = image.astype(np.float32)
-    if not (image.min() >= 0 and image.max() <= 1):  # also refuses nan
+    if not rounds_to_8_bits(image):
         raise DataError(
-            f"the values of a float image must be in 0..1, not {image.min():g}..{image.max():g}; divide them by the "
-            "value of white",
+            f"the values of a float image must be in 0..1, not {image.min():.6g}..{image.max():.6g}; divide them by "
+            "the value of white, or clip them",
             code="value",
         )
     return to_uint8_on_host(image)

@@ -34,6 +34,7 @@ from tests.faults.test_hosts import (
     resumed_on_other_devices,
     stopped_and_resumed,
 )
+from tests.faults.test_mutated_images import SECONDS, mutate
 from tests.inputs.test_restarts import PIPELINES, restarts
 from tests.training.test_sharded_step import compare_meshes
 
@@ -342,6 +343,16 @@ def absent() -> tuple[str, bool]:
     return _met(*late, *zip(*killed_process(scratch(), pictures), strict=True))
 
 
+def mutated_images() -> tuple[str, bool]:
+    """2,000 mutations of small JPEG, PNG and WebP files."""
+    counts, wrong, slowest = mutate(2000)
+    seen = (
+        f"{counts['read']} read, {counts['refused']} refused; of {counts['whole']} that Pillow and libjpeg read whole "
+        f"{len(wrong)} refused; at most {slowest:.2f} s"
+    )
+    return seen, not wrong and slowest < SECONDS
+
+
 # bar, what is required, function
 BARS = [
     ("R1", ">= 20 kills, >= 5 inside a save: 0 losses differ, same state, 0 left-overs", kills),
@@ -363,5 +374,6 @@ BARS = [
     ("R11", "stops within the log interval, batch named, last good step intact", nonfinite),
     ("R12", "missing or dead process: the other ends with a code that is restarted, in time", absent),
     ("R13", "released checkpoints score to 1e-6 as they did; losses as golden (1e-5 on other processors)", golden_runs),
+    ("images", "2,000 mutations: no crash, < 5 s, 0 refused that Pillow and libjpeg read whole", mutated_images),
     ("R14", "Grain's assert_equal_output_after_checkpoint, every pipeline and position", every_position),
 ]

@@ -8,12 +8,9 @@ import shutil
 
 import numpy as np
 import pytest
-from refused import refused
 from tiny_run import check_refusals, run_program
 
 import jaxiqa
-from jaxiqa.errors import DataError
-from jaxiqa.inputs.image_paths import find_images
 
 COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason")
 
@@ -49,8 +46,9 @@ def test_csv_on_standard_output_and_json_file(trained, folder, pictures, tmp_pat
             assert float(row["score"]) == pytest.approx(metric(row["path"]), abs=1e-4)
             assert float(row["native"]) == pytest.approx(1 + 4 * float(row["score"]) / 100)
             assert float(row["se"]) > 0
-    assert "scored 4, refused 2" in done.stderr and "1..5, higher is better" in done.stderr
-    written = json.loads(output.read_text())
+    for text in ("left out 1 file ", "scored 4, refused 2", "1..5, higher is better"):
+        assert text in done.stderr
+    written = json.loads(output.read_text(), parse_constant=pytest.fail)
     assert written["model"]["name"] == "cnniqa" and written["step"] in (3, 6)
     assert [p["path"] for p in written["pictures"]] == [row["path"] for row in rows]
     assert written["pictures"][0]["score"] is None
@@ -60,13 +58,13 @@ def test_csv_on_standard_output_and_json_file(trained, folder, pictures, tmp_pat
 def test_csv_file_strict_and_random_crops(trained, folder, tmp_path):
     output = tmp_path / "scores.csv"
     options = ("--crops=random:3", "--strict", f"--output={output}", f"--checkpoint={trained[0]}")
-    done = run_program("score", folder, *options)
+    done = run_program("score", folder, "gone.png", *options)
     assert done.returncode == 3
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("jaxiqa score: ") and "2 of 5 images" in last and "a.jpg" in last
+    assert last.startswith("jaxiqa score: ") and "3 of 6 images" in last and "a.jpg" in last
     assert output.read_text(errors="surrogateescape") == done.stdout  # with all rows
     assert not output.with_name("scores.csv.part").exists()
-    assert done.stdout.count("random:3") == 5
+    assert done.stdout.count("random:3") == 6 and "gone.png,,,,random:3,refused," in done.stdout
 
 
 REFUSED = [
@@ -82,12 +80,3 @@ REFUSED = [
 
 def test_refusals():
     assert not any(check_refusals("score", REFUSED))
-
-
-def test_find_images(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    assert find_images(["sub/cut.png", ".", "notes.txt"])[0] == "sub/cut.png"
-    assert find_images(["b.png", "b.png", "notes.txt"]) == ["b.png", "notes.txt"]  # a named file always counts
-    assert len(find_images(["."])) == 5
-    with refused(DataError, "not_found", "none", "none"):
-        find_images(["b.png", "none"])

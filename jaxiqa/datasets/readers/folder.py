@@ -4,7 +4,7 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 
-from jaxiqa.datasets import checks, fact, facts
+from jaxiqa.datasets import checks, fact, facts, image_files
 from jaxiqa.datasets.doctor.diagnosis import Finding, by_column
 from jaxiqa.datasets.formats import tables
 from jaxiqa.datasets.readers.kadid10k import TYPES
@@ -208,6 +208,6 @@ def look(dataset: Dataset, folder: str, options: dict) -> Iterator[Finding]:
             yield Finding("names", "fault", what, (f"{names[0]} to {names[-1]}",), fix)
     yield from by_column(dataset, options["label_column"])
     rated = {os.path.normpath(r.path) for r in dataset.records}
-    files = checks.images_below(folder)
+    files = image_files.search(folder).images
     if unrated := [os.path.relpath(p, folder) for p in files if os.path.normpath(p) not in rated]:
         yield Finding("counts", "note", f"{len(unrated):,} images have no row", tuple(unrated))

@@ -30,12 +30,17 @@ from jaxiqa import program, shared_flags
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.files import write_json
 
-_OUTPUT = shared_flags.output_file(".json", note="; a figure is written to FILE.png beside it")
-_LOWER = flags.DEFINE_bool("lower_is_better", False, "Lower opinion scores are better (DMOS).")
-_ROUNDS_A = flags.DEFINE_multi_string("rounds_a", [], "report.json of a round of A, or a quoted pattern of several")
-_ROUNDS_B = flags.DEFINE_multi_string("rounds_b", [], "report.json of a round of B, or a quoted pattern of several")
-_SAMPLES = flags.DEFINE_integer("samples", 1000, "Number of bootstrap resamples.", lower_bound=100)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap resamples.", lower_bound=0)
+_FLAGS = flags.FlagValues()
+_OUTPUT = shared_flags.output_file(_FLAGS, ".json", note="; a figure is written to FILE.png beside it")
+_LOWER = flags.DEFINE_bool("lower_is_better", False, "Lower opinion scores are better (DMOS).", flag_values=_FLAGS)
+_ROUNDS_A = flags.DEFINE_multi_string(
+    "rounds_a", [], "report.json of a round of A, or a quoted pattern of several", flag_values=_FLAGS
+)
+_ROUNDS_B = flags.DEFINE_multi_string(
+    "rounds_b", [], "report.json of a round of B, or a quoted pattern of several", flag_values=_FLAGS
+)
+_SAMPLES = flags.DEFINE_integer("samples", 1000, "Number of bootstrap resamples.", lower_bound=100, flag_values=_FLAGS)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap resamples.", lower_bound=0, flag_values=_FLAGS)
 
 
 def main(paths: list[str]) -> None:
@@ -92,4 +97,4 @@ def main(paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main, takes_arguments=True)
+    program.run(main, _FLAGS, takes_arguments=True)

@@ -50,29 +50,53 @@ from jaxiqa.files import write_json
 from jaxiqa.inputs.image_paths import images_in
 from jaxiqa.version import __version__
 
+_FLAGS = flags.FlagValues()
 _SCORERS = flags.DEFINE_multi_string(
-    "scorers", [], "Scorer as NAME=PATH, where PATH is a CSV with scores or a checkpoint; the flag may be left out"
+    "scorers",
+    [],
+    "Scorer as NAME=PATH, where PATH is a CSV with scores or a checkpoint; the flag may be left out",
+    flag_values=_FLAGS,
 )
 _POOL = flags.DEFINE_string(
-    "pool", None, "Folder of the images of the pool; default: the images of the first CSV, else of --dataset."
+    "pool",
+    None,
+    "Folder of the images of the pool; default: the images of the first CSV, else of --dataset.",
+    flag_values=_FLAGS,
 )
-_DATASET = shared_flags.dataset("that the images are from, for --oracle or as the pool")
-_DATA_DIR = shared_flags.data_dir()
-_OPTION = shared_flags.option()
-_ALIGN = flags.DEFINE_enum("align", "percentile", gmad.ALIGNMENTS, "How scores are mapped to a common scale, 0 to 100.")
+_DATASET = shared_flags.dataset(_FLAGS, "that the images are from, for --oracle or as the pool")
+_DATA_DIR = shared_flags.data_dir(_FLAGS)
+_OPTION = shared_flags.option(_FLAGS)
+_ALIGN = flags.DEFINE_enum(
+    "align", "percentile", gmad.ALIGNMENTS, "How scores are mapped to a common scale, 0 to 100.", flag_values=_FLAGS
+)
 _ALIGN_ON = flags.DEFINE_multi_string(
-    "align_on", [], "NAME=CSV with predictions of a rated set by the scorer NAME, for --align logistic"
+    "align_on",
+    [],
+    "NAME=CSV with predictions of a rated set by the scorer NAME, for --align logistic",
+    flag_values=_FLAGS,
 )
-_ALIGN_RANGE = flags.DEFINE_list("align_range", None, "WORST,BEST of the rating scale in --align_on, e.g. 1,5.")
+_ALIGN_RANGE = flags.DEFINE_list(
+    "align_range", None, "WORST,BEST of the rating scale in --align_on, e.g. 1,5.", flag_values=_FLAGS
+)
 _LEVELS = flags.DEFINE_integer(
-    "levels", gmad.LEVELS, "Number of levels into which the scores of a defender are divided.", lower_bound=1
+    "levels",
+    gmad.LEVELS,
+    "Number of levels into which the scores of a defender are divided.",
+    lower_bound=1,
+    flag_values=_FLAGS,
 )
 _TOLERANCE = flags.DEFINE_float(
-    "tolerance", gmad.TOLERANCE, "Half the width of a level, in points of the scale 0 to 100.", lower_bound=0
+    "tolerance",
+    gmad.TOLERANCE,
+    "Half the width of a level, in points of the scale 0 to 100.",
+    lower_bound=0,
+    flag_values=_FLAGS,
 )
-_ORACLE = flags.DEFINE_enum("oracle", "none", judges.ORACLES, "Measure that judges the pairs in place of people.")
-_ALLOW = shared_flags.allow()
-_OUTPUT = shared_flags.output_folder()
+_ORACLE = flags.DEFINE_enum(
+    "oracle", "none", judges.ORACLES, "Measure that judges the pairs in place of people.", flag_values=_FLAGS
+)
+_ALLOW = shared_flags.allow(_FLAGS)
+_OUTPUT = shared_flags.output_folder(_FLAGS)
 
 
 def main(words: list[str]) -> None:
@@ -242,4 +266,4 @@ def _judge(pairs: list[dict], records: dict, dataset: datasets.Dataset) -> list[
 
 
 if __name__ == "__main__":
-    program.run(main, takes_arguments=True)
+    program.run(main, _FLAGS, takes_arguments=True)

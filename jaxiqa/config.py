@@ -18,6 +18,7 @@ keys and refuses unknown ones.
 import math
 import os
 import pathlib
+import re
 import runpy
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -377,6 +378,32 @@ def suggest_key(key: str, known: Iterable[str]) -> str:
     last = {name.split(".")[-1]: name for name in known}
     near = nearest(key, known, 0.7) or last.get(nearest(key.split(".")[-1], last))
     return suggest(near or key, known)
+
+
+def keys_like(word: str, tasks: Iterable[str] = ()) -> list[str]:
+    """The keys that a flag of another program may stand for, such as batch-size, lr, model, num_epochs or data_root.
+
+    In this order: the section of this name; the keys whose last part is the word, or has its letters as initials; the
+    duration with this unit; the most similar key. `tasks` restricts the keys, if there are any.
+    """
+    word = word.lower().replace("-", "_")
+    known = {name: key for name, key in KEYS.items() if not tasks or {*tasks} & {*key.tasks}}
+    last = {name: name.rpartition(".")[2] for name in known}
+    if f"{word}.name" in known:
+        return [f"{word}.name"]
+    initials = {name: "".join(part[0] for part in text.split("_")) for name, text in last.items() if "_" in text}
+    start, _, unit = word.rpartition("_")
+    durations = [name for name in known if known[name].check is _DURATION]
+    for found in (
+        [name for name in known if last[name] == word],
+        [name for name in initials if initials[name] == word],
+        [name for name in durations if last[name] == start]
+        or [name for name in durations if unit in re.findall(r"\w+", known[name].comment)],
+    ):
+        if found:
+            return found
+    near = nearest(word, last.values(), 0.7)
+    return [name for name in known if last[name] == near]
 
 
 def dotted(config: ConfigDict) -> list[str]:

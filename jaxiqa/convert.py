@@ -34,24 +34,38 @@ from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 
 CARRIED = "carried.safetensors"
 
+_FLAGS = flags.FlagValues()
 _MODEL = flags.DEFINE_string(
-    "model", None, "Model that the weights belong to, e.g. glintiqa, vit_small_patch16_224, resnet50."
+    "model",
+    None,
+    "Model that the weights belong to, e.g. glintiqa, vit_small_patch16_224, resnet50.",
+    flag_values=_FLAGS,
 )
-_VARIANT = flags.DEFINE_string("variant", None, "Variant of --model; default: the first one.")
+_VARIANT = flags.DEFINE_string("variant", None, "Variant of --model; default: the first one.", flag_values=_FLAGS)
 _SOURCE = flags.DEFINE_string(
-    "source", None, "Weight file to convert; with --target, folder of a checkpoint to export."
+    "source", None, "Weight file to convert; with --target, folder of a checkpoint to export.", flag_values=_FLAGS
 )
-_OUTPUT = shared_flags.output_folder("Folder of the new checkpoint")
-_TARGET = flags.DEFINE_string("target", None, "Weight file to write: FILE.safetensors or FILE.pth.")
-_INSPECT = flags.DEFINE_string("inspect", None, "Weight file whose tensors are listed; nothing is converted.")
-_KEY = flags.DEFINE_string("key", None, "Entry of the weight file that holds the weights, e.g. model_ema.")
-_IGNORE = flags.DEFINE_multi_string("ignore", [], "Regular expression of names of tensors to leave out")
-_SHA256 = flags.DEFINE_string("expect_sha256", None, "SHA-256 that --source must have.")
-_LICENCE = flags.DEFINE_string("licence", "", "Licence of the weights, to be noted in manifest.json.")
-_DATASET = shared_flags.dataset("whose labels, in their native scale, the model was trained on")
-_VERIFY = flags.DEFINE_string("verify", None, "Golden JSON file that the outputs are compared with.")
-_ALLOW = shared_flags.allow()
-_STEP = shared_flags.step()
+_OUTPUT = shared_flags.output_folder(_FLAGS, "Folder of the new checkpoint")
+_TARGET = flags.DEFINE_string("target", None, "Weight file to write: FILE.safetensors or FILE.pth.", flag_values=_FLAGS)
+_INSPECT = flags.DEFINE_string(
+    "inspect", None, "Weight file whose tensors are listed; nothing is converted.", flag_values=_FLAGS
+)
+_KEY = flags.DEFINE_string(
+    "key", None, "Entry of the weight file that holds the weights, e.g. model_ema.", flag_values=_FLAGS
+)
+_IGNORE = flags.DEFINE_multi_string(
+    "ignore", [], "Regular expression of names of tensors to leave out", flag_values=_FLAGS
+)
+_SHA256 = flags.DEFINE_string("expect_sha256", None, "SHA-256 that --source must have.", flag_values=_FLAGS)
+_LICENCE = flags.DEFINE_string(
+    "licence", "", "Licence of the weights, to be noted in manifest.json.", flag_values=_FLAGS
+)
+_DATASET = shared_flags.dataset(_FLAGS, "whose labels, in their native scale, the model was trained on")
+_VERIFY = flags.DEFINE_string(
+    "verify", None, "Golden JSON file that the outputs are compared with.", flag_values=_FLAGS
+)
+_ALLOW = shared_flags.allow(_FLAGS)
+_STEP = shared_flags.step(_FLAGS)
 
 
 def inspect(path: str) -> None:
@@ -208,4 +222,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, _FLAGS)

@@ -39,13 +39,16 @@ from jaxiqa.version import __version__
 LEVELS = (1, 2, 3, 4, 5)
 MIN_SIDE = 64
 
-_OUTPUT = shared_flags.output_folder()
-_TYPES = shared_flags.types()
-_LEVELS = flags.DEFINE_string("levels", "1-5", "Levels of distortion, 1 to 5, e.g. 3, 1-5 or 1,4-5.")
-_SHEET = flags.DEFINE_bool("sheet", False, "Draw a contact sheet for each image.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the random distortion types.")
+_FLAGS = flags.FlagValues()
+_OUTPUT = shared_flags.output_folder(_FLAGS)
+_TYPES = shared_flags.types(_FLAGS)
+_LEVELS = flags.DEFINE_string(
+    "levels", "1-5", "Levels of distortion, 1 to 5, e.g. 3, 1-5 or 1,4-5.", flag_values=_FLAGS
+)
+_SHEET = flags.DEFINE_bool("sheet", False, "Draw a contact sheet for each image.", flag_values=_FLAGS)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the random distortion types.", flag_values=_FLAGS)
 _PROCESSES = flags.DEFINE_integer(
-    "processes", os.cpu_count() or 1, "Number of processes that render in parallel.", lower_bound=1
+    "processes", os.cpu_count() or 1, "Number of processes that render in parallel.", lower_bound=1, flag_values=_FLAGS
 )
 
 
@@ -223,4 +226,4 @@ def _claim(folder: epath.Path) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main, takes_arguments=True)
+    program.run(main, _FLAGS, takes_arguments=True)

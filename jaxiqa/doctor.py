@@ -19,11 +19,11 @@ Exit codes: 0 no fault, 2 usage, 3 faults were found, 75 disk full.
 """
 
 import functools
-import json
 import os
 import shutil
 import textwrap
 
+from absl import flags
 from etils import epath
 from tqdm import tqdm
 
@@ -31,10 +31,12 @@ from jaxiqa import datasets, program, shared_flags
 from jaxiqa.datasets.doctor import diagnosis
 from jaxiqa.datasets.options import parse_options
 from jaxiqa.errors import ConfigError, DataError, printable
+from jaxiqa.files import json_text
 from jaxiqa.version import __version__
 
-_OUTPUT = shared_flags.output_file(".json")
-_OPTION = shared_flags.option()
+_FLAGS = flags.FlagValues()
+_OUTPUT = shared_flags.output_file(_FLAGS, ".json")
+_OPTION = shared_flags.option(_FLAGS)
 
 SHOWN = 10  # number of places of a finding that are printed
 
@@ -54,7 +56,7 @@ def main(words: list[str]) -> None:
     show(findings)
     if output:
         with program.writes_output(output):
-            output.write_text(json.dumps({**about, "findings": [vars(f) for f in findings]}, indent=1) + "\n")
+            output.write_text(json_text({**about, "findings": [vars(f) for f in findings]}, 1) + "\n")
     what = f"{name} in {data_dir}" if data_dir else name
     if faults := sum(f.result == "fault" for f in findings):
         raise DataError(f"{what}: {faults} fault(s), listed above with remedies", code="faults", key=data_dir)
@@ -93,4 +95,4 @@ def show(findings: list[diagnosis.Finding]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main, takes_arguments=True)
+    program.run(main, _FLAGS, takes_arguments=True)

@@ -86,7 +86,7 @@ class NonFiniteError(UserError):
 
     exit_code, code = 5, "non_finite"
 
-    def __init__(self, message: str, step: int):
+    def __init__(self, message: str, step: int = 0):
         super().__init__(message)
         self.step = step
 
@@ -114,7 +114,7 @@ class Stopped(UserError):
 
     code = "stopped"
 
-    def __init__(self, message: str, signal_number: int):
+    def __init__(self, message: str, signal_number: int = 0):
         super().__init__(message)
         self.exit_code = 128 + signal_number
 

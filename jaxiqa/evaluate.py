@@ -45,24 +45,35 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "val", "test", "all")
 
-_CHECKPOINT = shared_flags.checkpoint()
-_STEP = shared_flags.step()
-_CROPS = shared_flags.crops()
+_FLAGS = flags.FlagValues()
+_CHECKPOINT = shared_flags.checkpoint(_FLAGS)
+_STEP = shared_flags.step(_FLAGS)
+_CROPS = shared_flags.crops(_FLAGS)
 _RESIZE = flags.DEFINE_integer(
-    "resize", None, "Resize images to this shorter side in pixels, 0: off; default: as in training.", lower_bound=0
+    "resize",
+    None,
+    "Resize images to this shorter side in pixels, 0: off; default: as in training.",
+    lower_bound=0,
+    flag_values=_FLAGS,
 )
-_DATASET = shared_flags.dataset("to score; default: the one that the checkpoint was trained on")
-_DATA_DIR = shared_flags.data_dir(None, "; default: the one of the training")
-_OPTION = shared_flags.option()
+_DATASET = shared_flags.dataset(_FLAGS, "to score; default: the one that the checkpoint was trained on")
+_DATA_DIR = shared_flags.data_dir(_FLAGS, None, "; default: the one of the training")
+_OPTION = shared_flags.option(_FLAGS)
 _PART = flags.DEFINE_enum(
-    "part", None, PARTS, "Part of the dataset to score; default: test for the dataset of the training, all for others."
+    "part",
+    None,
+    PARTS,
+    "Part of the dataset to score; default: test for the dataset of the training, all for others.",
+    flag_values=_FLAGS,
 )
 _OUTPUT = shared_flags.output_folder(
-    "Folder to write to; default: evaluation/DATASET_PART in the folder of the checkpoint"
+    _FLAGS, "Folder to write to; default: evaluation/DATASET_PART in the folder of the checkpoint"
 )
-_ALLOW = shared_flags.allow()
-_METRIC = flags.DEFINE_multi_string("metric", [], "Another metric to report as MODULE:FUNCTION, e.g. mylab.metrics:ccc")
-_BATCH_SIZE = shared_flags.batch_size()
+_ALLOW = shared_flags.allow(_FLAGS)
+_METRIC = flags.DEFINE_multi_string(
+    "metric", [], "Another metric to report as MODULE:FUNCTION, e.g. mylab.metrics:ccc", flag_values=_FLAGS
+)
+_BATCH_SIZE = shared_flags.batch_size(_FLAGS)
 
 
 def main() -> None:
@@ -196,6 +207,8 @@ def _data(scorer: "Scorer") -> tuple[Dataset, str, Split, bool]:
         )
     dataset = datasets.load(**{**options, "name": name})
     how = dict(config.get("split", {"selection": "val"}))
+    if (_PART.value or ("" if same_key else "all")) == "all":  # it may be too small to split
+        return dataset, options["data_dir"], Split([], [], [], "", None, 0, how["selection"], ""), False
     if same_key and how.get("file") and not os.path.exists(how["file"]):
         how["file"] = str(scorer.workdir / "split.json")  # the same parts
     split = make_split(dataset, **(how if same_key else {"selection": how["selection"]}))
@@ -204,4 +217,4 @@ def _data(scorer: "Scorer") -> tuple[Dataset, str, Split, bool]:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, _FLAGS)

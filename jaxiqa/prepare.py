@@ -29,10 +29,11 @@ from jaxiqa.datasets.options import parse_options
 from jaxiqa.datasets.prepared import builder
 from jaxiqa.errors import ConfigError, DataError
 
-_OUTPUT = shared_flags.output_folder("Folder or bucket to write to; default: a folder in the cache of jaxiqa")
-_DECODED = flags.DEFINE_bool("decoded", False, "Store pixels (PPM) instead of the encoded files.")
-_OPTION = shared_flags.option()
-_VERIFY = flags.DEFINE_bool("verify", False, "Read the prepared folder back and compare checksums.")
+_FLAGS = flags.FlagValues()
+_OUTPUT = shared_flags.output_folder(_FLAGS, "Folder or bucket to write to; default: a folder in the cache of jaxiqa")
+_DECODED = flags.DEFINE_bool("decoded", False, "Store pixels (PPM) instead of the encoded files.", flag_values=_FLAGS)
+_OPTION = shared_flags.option(_FLAGS)
+_VERIFY = flags.DEFINE_bool("verify", False, "Read the prepared folder back and compare checksums.", flag_values=_FLAGS)
 
 
 def main(words: list[str]) -> None:
@@ -120,4 +121,4 @@ def pixels(path: str) -> bytes:
 
 
 if __name__ == "__main__":
-    program.run(main, takes_arguments=True)
+    program.run(main, _FLAGS, takes_arguments=True)

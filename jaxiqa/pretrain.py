@@ -27,17 +27,20 @@ Exit codes: 0 done, 2 usage or config, 3 bad data, 4 unusable checkpoint, 5 NaN 
 try again (disk full, a host is missing), 130 or 143 stopped by Ctrl-C or SIGTERM after a save.
 """
 
+from absl import flags
 from etils import epath
 from ml_collections import ConfigDict
 
 from jaxiqa import program, shared_flags
+from jaxiqa.config import complete
 from jaxiqa.errors import ConfigError
 
-_CONFIG = shared_flags.config()
-_WORKDIR = shared_flags.workdir()
-_OVERRIDE = shared_flags.override()
-_ALLOW_RESTART = shared_flags.allow_restart()
-_CLUSTER = shared_flags.cluster()
+_FLAGS = flags.FlagValues()
+_CONFIG = shared_flags.config(_FLAGS, "contrastive")
+_WORKDIR = shared_flags.workdir(_FLAGS)
+_OVERRIDE = shared_flags.override(_FLAGS)
+_ALLOW_RESTART = shared_flags.allow_restart(_FLAGS)
+_CLUSTER = shared_flags.cluster(_FLAGS)
 
 
 def pretrain(
@@ -49,6 +52,7 @@ def pretrain(
     from jaxiqa.training import sharding
     from jaxiqa.training.loop import fit
 
+    config = complete(config, "contrastive")
     with Run(workdir, override, allow_restart) as run:
         return fit(run, Pretraining(config, sharding.make_mesh(**config.mesh)))
 
@@ -69,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program.run(main, tasks=("contrastive",))
+    program.run(main, _FLAGS)

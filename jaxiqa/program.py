@@ -4,7 +4,9 @@ At its top, a program imports only errors, what its flags need, and modules that
 the rest. So --help and refused command lines do not wait for JAX.
 """
 
+import codecs
 import contextlib
+import io
 import os
 import re
 import signal
@@ -21,7 +23,8 @@ from jaxiqa.cli import MODULES
 from jaxiqa.errors import ConfigError, UserError, exit_code_of, full_disk, is_out_of_memory, nearest
 from jaxiqa.runs.signals import hang_ups
 
-flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
+_FLAGS = flags.FlagValues()
+flags.DEFINE_bool("debug", False, "Show the full traceback of an error.", flag_values=_FLAGS)
 
 _HELP = {"-?", "-h", "--help", "--helpshort", "--helpfull", "--helpxml"}
 _TYPES = {  # the start of Python's or absl's reason: what the value of a flag must be
@@ -37,19 +40,53 @@ class _Terminated(KeyboardInterrupt):
     exit_code = 143
 
 
-def run(main: Callable[..., None], takes_arguments: bool = False, tasks: tuple[str, ...] = ()) -> None:
+def run(
+    main: Callable[..., None],
+    own: flags.FlagValues | None = None,
+    takes_arguments: bool = False,
+) -> None:
     """Parses the command line, calls main() and exits with the documented code; for `if __name__ == "__main__"`.
 
     Args:
       main: the program.
+      own: the flags of the program.
       takes_arguments: whether main receives the list of words that are not flags; if False, such words are refused.
-      tasks: tasks whose configs --config accepts, keys of jaxiqa.config.PROGRAMS; () for all.
     """
-    if tasks:
-        flags.FLAGS["config"].parser.tasks = tasks
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["debug"])  # so that --help shows it
+    _use_utf8()
+    _open_streams()
+    for values in (own or flags.FlagValues(), _FLAGS):
+        for flag in {id(values[name]): values[name] for name in values}.values():
+            flags.FLAGS[flag.name] = flag
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # so that --help shows it
+            if hasattr(flag, "flag_values"):
+                flag.flag_values = flags.FLAGS  # where --config defines a flag for each --config.key
+        values.mark_as_parsed()
     call = (lambda argv: main(argv[1:])) if takes_arguments else (lambda _: main())
     app.run(lambda argv: _guarded(lambda: call(argv)), flags_parser=lambda argv: _parse(argv, takes_arguments))
+
+
+def _use_utf8() -> None:
+    """Starts the program again in the UTF-8 mode of Python if the locale has another encoding, as C and POSIX have.
+
+    TensorStore reads and writes names of files as UTF-8 in any locale. Python 3.15 always has this mode.
+    """
+    if sys.executable and sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _open_streams() -> None:
+    """Opens the standard streams that are closed, and lets them write every character.
+
+    In order, because a new file takes the lowest free number: else a file of the program would become the standard
+    output of its libraries. Names of files hold any bytes.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            is_utf8 = codecs.lookup(stream.encoding).name == "utf-8"
+            stream.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
 
 
 def read_config(flag: flags.FlagHolder) -> ConfigDict:
@@ -80,14 +117,16 @@ def _guarded(main):
     try:
         with full_disk("a file"):
             main()
+        with full_disk("standard output"):
+            sys.stdout.flush()
     except KeyboardInterrupt as error:
         sys.unraisablehook = lambda _: None  # an object interrupted in __init__ may fail in __del__
         sys.exit(report(error))
     except BrokenPipeError:  # the reader of standard output is gone, e.g. head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         sys.exit(141)
     except Exception as error:
-        if flags.FLAGS.debug or not _message_of(error):
+        if _FLAGS["debug"].value or not _message_of(error):
             raise
         sys.exit(report(error))
 
@@ -107,14 +146,22 @@ def writes_output(path: str | os.PathLike) -> Iterator[None]:
 
 def report(error: BaseException) -> int:
     """Prints an error that ends the program: one line; a traceback for a bug or with --debug. Returns the exit code."""
-    message = "" if flags.FLAGS.debug else _message_of(error)
-    sys.stdout.flush()
+    message = "" if _FLAGS["debug"].value else _message_of(error)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output()
     if message:
         # Notes say, for instance, where unfinished work is. Notes of several lines are tracebacks that Grain adds.
         _print_line("; ".join((message, *(note for note in getattr(error, "__notes__", ()) if "\n" not in note))))
     else:
         traceback.print_exception(error)
     return exit_code_of(error)
+
+
+def _discard_output() -> None:
+    """Discards what standard output still holds, so that the interpreter does not fail to write it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_line(message: str) -> None:
@@ -177,6 +224,9 @@ def _flag_error(text: str) -> str:
     if flag := re.search(r"Missing value for flag (\S+)", message):
         return f"{flag[1]} needs a value; see {_name()} --help"
     given, _, reason = message.partition(": ")
+    if section := re.match(r"(--config\.(\w+))=(.*?): Failed to parse .* as a ConfigDict", message):
+        keys = [key for key in configs.KEYS if key.startswith(f"{section[2]}.")]
+        return f"{section[1]} is a section; set a key of it, e.g. --config.{keys[0]}={section[3]}"
     must_be = next((plain for start, plain in _TYPES.items() if start in reason), "")
     return f"{given} must be {must_be}" if must_be else message
 
@@ -189,8 +239,12 @@ def _unknown_flag(flag: str, takes_arguments: bool) -> str:
         if takes_arguments:
             return f"--{flag} is for training; write it after --, as -- --{flag}=VALUE"
         return f"--{flag} needs a config; name one by --{name} NAME"
-    if near := nearest(name, known):
-        remedy = f"did you mean --{near}{flag.removeprefix(name)}?"
+    tasks = getattr(flags.FLAGS["config"].parser, "tasks", None) if "config" in known else None
+    meant = [f"config.{key}" for key in configs.keys_like(name, tasks)] if tasks is not None else []
+    if near := nearest(name.replace("-", "_"), known, 0.6 if not meant else 1.0):
+        meant = [near + flag.removeprefix(name)]
+    if meant:
+        remedy = f"did you mean {' or '.join(f'--{one}' for one in meant)}?"
     else:
         remedy = f"see {_name()} --help"
     return f"there is no flag --{flag}; {remedy}"

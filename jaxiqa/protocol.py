@@ -42,23 +42,34 @@ from jaxiqa.evaluation.result_files import to_csv
 from jaxiqa.files import write_bytes, write_json
 from jaxiqa.runs.signals import stop_signals
 
+_FLAGS = flags.FlagValues()
 _CONFIG = flags.DEFINE_multi_string(
-    "config", [], "Config to train: FILE.py[:ARGUMENT], or NAME[:ARGUMENT] of one that `jaxiqa configs` lists"
+    "config",
+    [],
+    "Config to train: FILE.py[:ARGUMENT], or NAME[:ARGUMENT] of one that `jaxiqa configs` lists",
+    flag_values=_FLAGS,
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of all rounds. Finished rounds in it are kept, an unfinished one is resumed."
+    "workdir",
+    None,
+    "Folder of all rounds. Finished rounds in it are kept, an unfinished one is resumed.",
+    flag_values=_FLAGS,
 )
-_CLUSTER = shared_flags.cluster()
-_ROUNDS = flags.DEFINE_integer("rounds", 10, "Number of rounds of each config.", lower_bound=1)
+_CLUSTER = shared_flags.cluster(_FLAGS)
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "Number of rounds of each config.", lower_bound=1, flag_values=_FLAGS)
 _SELECTION = flags.DEFINE_list(
-    "selection", ["val", "legacy"], "Rules that select the step: val (on validation images), legacy (on the test part)."
+    "selection",
+    ["val", "legacy"],
+    "Rules that select the step: val (on validation images), legacy (on the test part).",
+    flag_values=_FLAGS,
 )
-_CROSS = flags.DEFINE_multi_string("cross", [], "Another dataset to test on, as DATASET=FOLDER")
-_ALLOW = shared_flags.allow()
+_CROSS = flags.DEFINE_multi_string("cross", [], "Another dataset to test on, as DATASET=FOLDER", flag_values=_FLAGS)
+_ALLOW = shared_flags.allow(_FLAGS)
 _SAME_SPLIT = flags.DEFINE_bool(
     "same_split",
     False,
     "Use split 1 in all rounds, so that only the seed differs; needed for an official split.",
+    flag_values=_FLAGS,
 )
 
 
@@ -235,4 +246,4 @@ def _run(name: str, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main, takes_arguments=True)
+    program.run(main, _FLAGS, takes_arguments=True)

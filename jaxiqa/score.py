@@ -30,7 +30,6 @@ Exit codes: 0 done, 2 usage, 3 no image could be read (with --strict: an image o
 import contextlib
 import csv
 import io
-import json
 import math
 import os
 import sys
@@ -42,22 +41,28 @@ from tqdm import tqdm
 
 from jaxiqa import program, shared_flags
 from jaxiqa.errors import ConfigError, DataError, full_disk, printable
-from jaxiqa.files import jsonable
+from jaxiqa.files import json_text
 from jaxiqa.inputs.image_paths import find_images
 
-_CHECKPOINT = shared_flags.checkpoint()
-_STEP = shared_flags.step()
-_CROPS = shared_flags.crops()
+_FLAGS = flags.FlagValues()
+_CHECKPOINT = shared_flags.checkpoint(_FLAGS)
+_STEP = shared_flags.step(_FLAGS)
+_CROPS = shared_flags.crops(_FLAGS)
 _TARGET = flags.DEFINE_multi_string(
-    "target", [], "Image file or folder to score, in addition to PATH...", short_name="t"
+    "target", [], "Image file or folder to score, in addition to PATH...", short_name="t", flag_values=_FLAGS
 )
-_OUTPUT = shared_flags.output_file(".csv", ".json")
-_STRICT = flags.DEFINE_bool("strict", False, "Exit with code 3 if any image or folder could not be read.")
+_OUTPUT = shared_flags.output_file(_FLAGS, ".csv", ".json")
+_STRICT = flags.DEFINE_bool(
+    "strict", False, "Exit with code 3 if any image or folder could not be read.", flag_values=_FLAGS
+)
 _EXPLAIN = flags.DEFINE_bool(
-    "explain", False, "Add the probabilities of distortion families (for MFEN with a pretrained DAN)."
+    "explain",
+    False,
+    "Add the probabilities of distortion families (for MFEN with a pretrained DAN).",
+    flag_values=_FLAGS,
 )
-_BATCH_SIZE = shared_flags.batch_size()
-_ALLOW = shared_flags.allow()
+_BATCH_SIZE = shared_flags.batch_size(_FLAGS)
+_ALLOW = shared_flags.allow(_FLAGS)
 
 COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason")
 
@@ -89,7 +94,8 @@ def main(paths: list[str]) -> None:
     from jaxiqa.runs import compile_cache
     from jaxiqa.scoring.scorer import Scorer
 
-    compile_cache.enable()
+    with contextlib.redirect_stdout(sys.stderr):  # a warning is no row
+        compile_cache.enable()
     scorer = Scorer(
         _CHECKPOINT.value,
         _STEP.value,
@@ -111,7 +117,6 @@ def main(paths: list[str]) -> None:
     rows, began = [], time.monotonic()
     head = {"checkpoint": str(scorer.workdir), "step": scorer.step, **card.to_dict()}
     with _output(output, head, columns) as write:
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names hold any bytes
         show = _table(paths, scorer.families) if sys.stdout.isatty() else csv_writer(sys.stdout, columns).writerow
         scores = tqdm(scorer.scores(paths), "scoring", len(paths), unit=" images", disable=None, leave=False)
         for path, found in zip(paths, scores, strict=True):
@@ -162,7 +167,7 @@ def _output(path: epath.Path | None, head: dict, columns):
         finally:
             if path.suffix == ".json":
                 pictures = [{name: None if value == "" else value for name, value in row.items()} for row in rows]
-                json.dump(jsonable({**head, "pictures": pictures}), file, indent=1, allow_nan=False)
+                file.write(json_text({**head, "pictures": pictures}, 1))
     part.replace(path)
 
 
@@ -186,4 +191,4 @@ def _table(paths: list[str], families):
 
 
 if __name__ == "__main__":
-    program.run(main, takes_arguments=True)
+    program.run(main, _FLAGS, takes_arguments=True)

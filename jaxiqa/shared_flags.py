@@ -1,10 +1,9 @@
 """Flags that several programs share, each with one help text.
 
-Each function defines its flag and returns it. Its cache prevents a second definition if a process imports several
-programs.
+Each function defines its flag in `to`, the flags of one program, and returns it. Programs define no flags in absl's
+registry of the whole process, so that a script with flags of its own can import several of them.
 """
 
-import functools
 import pathlib
 import re
 import sys
@@ -16,71 +15,78 @@ from ml_collections import ConfigDict, config_dict, config_flags
 
 from jaxiqa import config as configs
 from jaxiqa.errors import ConfigError
-
-flags.disclaim_key_flags()  # so that --help lists them under the program that uses them
+from jaxiqa.files import expanded
 
 _CLUSTER = ("coordinator", "num_processes", "process_id", "peer_timeout", "multihost")
 
 
-@functools.cache
-def checkpoint() -> flags.FlagHolder[str | None]:
+class _PathParser(flags.ArgumentParser[str]):
+    """Puts the home folder in place of ~, which a shell does not do in --name=~/folder."""
+
+    def parse(self, argument):
+        return expanded(argument)
+
+
+def _define_path(to: flags.FlagValues, name: str, text: str) -> flags.FlagHolder[str | None]:
+    return flags.DEFINE(_PathParser(), name, None, text, flag_values=to)
+
+
+def checkpoint(to: flags.FlagValues) -> flags.FlagHolder[str | None]:
     """--checkpoint."""
-    return flags.DEFINE_string("checkpoint", None, "Workdir of a training run, or folder of a converted checkpoint.")
+    return _define_path(to, "checkpoint", "Workdir of a training run, or folder of a converted checkpoint.")
 
 
-@functools.cache
-def step() -> flags.FlagHolder[int | None]:
+def step(to: flags.FlagValues) -> flags.FlagHolder[int | None]:
     """--step."""
     return flags.DEFINE_integer(
-        "step", None, "Training step of the checkpoint; default: the best one, else the latest."
+        "step", None, "Training step of the checkpoint; default: the best one, else the latest.", flag_values=to
     )
 
 
-@functools.cache
-def crops() -> flags.FlagHolder[str | None]:
+def crops(to: flags.FlagValues) -> flags.FlagHolder[str | None]:
     """--crops."""
     text = "Crops of each image: grid (covers every pixel), random:N or whole; default: those of the checkpoint."
-    return flags.DEFINE_string("crops", None, text)
+    return flags.DEFINE_string("crops", None, text, flag_values=to)
 
 
-@functools.cache
-def batch_size() -> flags.FlagHolder[int | None]:
+def batch_size(to: flags.FlagValues) -> flags.FlagHolder[int | None]:
     """--batch_size, in crops."""
     return flags.DEFINE_integer(
-        "batch_size", None, "Number of crops in a batch; default: depends on the crop size.", lower_bound=1
+        "batch_size",
+        None,
+        "Number of crops in a batch; default: depends on the crop size.",
+        lower_bound=1,
+        flag_values=to,
     )
 
 
-@functools.cache
-def dataset(which: str) -> flags.FlagHolder[str | None]:
+def dataset(to: flags.FlagValues, which: str) -> flags.FlagHolder[str | None]:
     """--dataset; the help is "Name of the dataset", followed by `which`."""
-    return flags.DEFINE_string("dataset", None, f"Name of the dataset {which}.")
+    return flags.DEFINE_string("dataset", None, f"Name of the dataset {which}.", flag_values=to)
 
 
-@functools.cache
-def data_dir(default: str | None = "", note: str = "") -> flags.FlagHolder[str | None]:
+def data_dir(to: flags.FlagValues, default: str | None = "", note: str = "") -> flags.FlagHolder[str | None]:
     """--data_dir; `note` is added to the help."""
-    return flags.DEFINE_string("data_dir", default, f"Folder of the dataset{note}.")
+    return flags.DEFINE_string("data_dir", default, f"Folder of the dataset{note}.", flag_values=to)
 
 
-@functools.cache
-def option() -> flags.FlagHolder[list[str]]:
+def option(to: flags.FlagValues) -> flags.FlagHolder[list[str]]:
     """--option, for datasets.options.parse_options. The help ends without a full stop, because absl adds text to it."""
-    return flags.DEFINE_multi_string("option", [], "Option of the dataset as KEY=VALUE, e.g. group_column=content")
+    return flags.DEFINE_multi_string(
+        "option", [], "Option of the dataset as KEY=VALUE, e.g. group_column=content", flag_values=to
+    )
 
 
-@functools.cache
-def types() -> flags.FlagHolder[str]:
+def types(to: flags.FlagValues) -> flags.FlagHolder[str]:
     """--types, for distortions.parse_types."""
     text = "Distortion types to render: all, or names and numbers separated by commas, e.g. gaussian_blur,jpeg,25."
-    return flags.DEFINE_string("types", "all", text)
+    return flags.DEFINE_string("types", "all", text, flag_values=to)
 
 
-@functools.cache
-def output_file(*endings: str, note: str = "") -> flags.FlagHolder[str | None]:
+def output_file(to: flags.FlagValues, *endings: str, note: str = "") -> flags.FlagHolder[str | None]:
     """--output, a file whose name must end in one of `endings`, e.g. ".csv"; `note` is added to the help."""
     files = " or ".join(f"FILE{ending}" for ending in endings)
-    holder = flags.DEFINE_string("output", None, f"File to write: {files}{note}.")
+    holder = _define_path(to, "output", f"File to write: {files}{note}.")
 
     def check(path):
         if path and pathlib.PurePath(path).suffix not in endings:
@@ -91,10 +97,9 @@ def output_file(*endings: str, note: str = "") -> flags.FlagHolder[str | None]:
     return holder
 
 
-@functools.cache
-def output_folder(what: str = "Folder to write to") -> flags.FlagHolder[str | None]:
+def output_folder(to: flags.FlagValues, what: str = "Folder to write to") -> flags.FlagHolder[str | None]:
     """--output, a folder; `what` is its help."""
-    return flags.DEFINE_string("output", None, f"{what}.")
+    return _define_path(to, "output", f"{what}.")
 
 
 def dataset_options(config: ConfigDict) -> dict[str, Any]:
@@ -118,7 +123,8 @@ def _overrides(section: str) -> dict[str, str]:
 class _ConfigParser(flags.ArgumentParser):
     """Reads --config with jaxiqa.config, which sets the defaults before --config.key=value is applied."""
 
-    tasks: tuple[str, ...] = ()  # tasks whose configs the program accepts; (): all
+    def __init__(self, tasks: tuple[str, ...]):
+        self.tasks = tasks
 
     def parse(self, path):
         config = configs.load(path, *self.tasks[:1])
@@ -139,52 +145,53 @@ class _ConfigParser(flags.ArgumentParser):
         return config.lock()
 
 
-@functools.cache
-def config() -> flags.FlagHolder:
-    """--config; the file may omit any key that has a default. program.read_config returns the value."""
+def config(to: flags.FlagValues, *tasks: str) -> flags.FlagHolder:
+    """--config; the file may omit any key that has a default. program.read_config returns the value.
+
+    `tasks` are those whose configs the program accepts, keys of jaxiqa.config.PROGRAMS; none for all.
+    """
     text = "Config of the run: FILE.py[:ARGUMENT], or NAME[:ARGUMENT] of one that `jaxiqa configs` lists."
-    holder = config_flags.DEFINE_config_file("config", None, text)
-    flags.FLAGS["config"].parser = _ConfigParser()
+    holder = config_flags.DEFINE_config_file("config", None, text, flag_values=to)
+    to["config"].parser = _ConfigParser(tasks)
     return holder
 
 
-@functools.cache
-def workdir() -> flags.FlagHolder[str | None]:
+def workdir(to: flags.FlagValues) -> flags.FlagHolder[str | None]:
     """--workdir."""
-    return flags.DEFINE_string(
-        "workdir", None, "Folder of the run. A new folder is created; an unfinished run in it is resumed."
-    )
+    text = "Folder of the run. A new folder is created; an unfinished run in it is resumed."
+    return _define_path(to, "workdir", text)
 
 
-@functools.cache
-def override() -> flags.FlagHolder[bool]:
+def override(to: flags.FlagValues) -> flags.FlagHolder[bool]:
     """--override."""
     return flags.DEFINE_bool(
-        "override", False, "Resume the run although its optimizer, schedule, loss or total has been changed."
+        "override",
+        False,
+        "Resume the run although its optimizer, schedule, loss or total has been changed.",
+        flag_values=to,
     )
 
 
-@functools.cache
-def allow_restart() -> flags.FlagHolder[bool]:
+def allow_restart(to: flags.FlagValues) -> flags.FlagHolder[bool]:
     """--allow_restart."""
     text = "Start training from the beginning if every checkpoint of the run is damaged."
-    return flags.DEFINE_bool("allow_restart", False, text)
+    return flags.DEFINE_bool("allow_restart", False, text, flag_values=to)
 
 
-@functools.cache
-def allow() -> flags.FlagHolder[list[str]]:
+def allow(to: flags.FlagValues) -> flags.FlagHolder[list[str]]:
     """--allow, for programs that read checkpoints."""
     text = "Package that may be imported for the model or dataset of a checkpoint, e.g. mylab"
-    return flags.DEFINE_multi_string("allow", [], text)
+    return flags.DEFINE_multi_string("allow", [], text, flag_values=to)
 
 
-@functools.cache
-def cluster() -> Callable[[], dict]:
+def cluster(to: flags.FlagValues) -> Callable[[], dict]:
     """The flags of a run with many processes. Returns a function that returns their values by name."""
-    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 in a run with many processes.")
-    flags.DEFINE_integer("num_processes", None, "Number of processes in the run.", lower_bound=1)
-    flags.DEFINE_integer("process_id", None, "Index of this process in the run, from 0.", lower_bound=0)
-    flags.DEFINE_float("peer_timeout", 300.0, "Seconds to wait for the other processes of the run.", lower_bound=1.0)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 in a run with many processes.", flag_values=to)
+    flags.DEFINE_integer("num_processes", None, "Number of processes in the run.", lower_bound=1, flag_values=to)
+    flags.DEFINE_integer("process_id", None, "Index of this process in the run, from 0.", lower_bound=0, flag_values=to)
+    flags.DEFINE_float(
+        "peer_timeout", 300.0, "Seconds to wait for the other processes of the run.", lower_bound=1.0, flag_values=to
+    )
     text = "Run with the other processes that Slurm, Open MPI or a Cloud TPU slice has started."
-    flags.DEFINE_bool("multihost", False, text)
-    return lambda: {name: flags.FLAGS[name].value for name in _CLUSTER}
+    flags.DEFINE_bool("multihost", False, text, flag_values=to)
+    return lambda: {name: to[name].value for name in _CLUSTER}

@@ -63,41 +63,65 @@ if TYPE_CHECKING:
     from jaxiqa.saqt.matching import Found, Matcher
 
 _RATED = list(datasets.facts("SHARED_TYPES"))
-_DATASET = flags.DEFINE_enum("dataset", None, _RATED, "Rated dataset whose labels are transferred.")
-_DATA_DIR = shared_flags.data_dir()
-_OPTION = shared_flags.option()
+_FLAGS = flags.FlagValues()
+_DATASET = flags.DEFINE_enum("dataset", None, _RATED, "Rated dataset whose labels are transferred.", flag_values=_FLAGS)
+_DATA_DIR = shared_flags.data_dir(_FLAGS)
+_OPTION = shared_flags.option(_FLAGS)
 _REFERENCES = flags.DEFINE_string(
-    "references", None, "Folder of the reference images of the dataset; default: below --data_dir."
+    "references", None, "Folder of the reference images of the dataset; default: below --data_dir.", flag_values=_FLAGS
 )
-_IMAGES = flags.DEFINE_string("pictures", "", "Folder of the pool of pristine images.")
-_LIST = flags.DEFINE_string("list", None, "Text file that restricts the pool to the images it names, one per line.")
+_IMAGES = flags.DEFINE_string("pictures", "", "Folder of the pool of pristine images.", flag_values=_FLAGS)
+_LIST = flags.DEFINE_string(
+    "list", None, "Text file that restricts the pool to the images it names, one per line.", flag_values=_FLAGS
+)
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Converted ResNet that matches images (jaxiqa convert --model resnet101)."
+    "checkpoint", None, "Converted ResNet that matches images (jaxiqa convert --model resnet101).", flag_values=_FLAGS
 )
 _BACKBONE = flags.DEFINE_string(
-    "backbone", "resnet101", "Untrained ResNet to use without --checkpoint: resnet50 or resnet101."
+    "backbone", "resnet101", "Untrained ResNet to use without --checkpoint: resnet50 or resnet101.", flag_values=_FLAGS
 )
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Number of images of 512x384 in a batch.", lower_bound=1)
-_MATCHES = flags.DEFINE_string("matches", None, "CSV file of published matches to read instead of computing matches.")
-_TOP_K = flags.DEFINE_integer("top_k", 1, "Number of matches per image in matches.csv.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 32, "Number of images of 512x384 in a batch.", lower_bound=1, flag_values=_FLAGS
+)
+_MATCHES = flags.DEFINE_string(
+    "matches", None, "CSV file of published matches to read instead of computing matches.", flag_values=_FLAGS
+)
+_TOP_K = flags.DEFINE_integer(
+    "top_k", 1, "Number of matches per image in matches.csv.", lower_bound=1, flag_values=_FLAGS
+)
 _STEER = flags.DEFINE_multi_string(
-    "steer", [], "Reference images of a further dataset, by which the pool is selected, as NAME=FOLDER"
+    "steer",
+    [],
+    "Reference images of a further dataset, by which the pool is selected, as NAME=FOLDER",
+    flag_values=_FLAGS,
 )
-_TOP = flags.DEFINE_integer("top", 10_000, "Number of images of the pool to choose for each --steer.", lower_bound=1)
+_TOP = flags.DEFINE_integer(
+    "top", 10_000, "Number of images of the pool to choose for each --steer.", lower_bound=1, flag_values=_FLAGS
+)
 _CHOOSE = flags.DEFINE_integer(
-    "choose", 50_000, "Number of images of the pool to choose in all, with --steer.", lower_bound=1
+    "choose", 50_000, "Number of images of the pool to choose in all, with --steer.", lower_bound=1, flag_values=_FLAGS
 )
-_LABELS = flags.DEFINE_enum("labels", "top1", labels.MODES, "References whose scores an image receives.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of --labels random.")
-_UNTRAINED = flags.DEFINE_bool("allow_untrained", False, "Allow an untrained network for --labels top1.")
+_LABELS = flags.DEFINE_enum(
+    "labels", "top1", labels.MODES, "References whose scores an image receives.", flag_values=_FLAGS
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of --labels random.", flag_values=_FLAGS)
+_UNTRAINED = flags.DEFINE_bool(
+    "allow_untrained", False, "Allow an untrained network for --labels top1.", flag_values=_FLAGS
+)
 _PUBLIC = flags.DEFINE_enum(
-    "public", "none", ("none", *saqt_files.FORMS), "Also write all labels and matches in a public form: old or new."
+    "public",
+    "none",
+    ("none", *saqt_files.FORMS),
+    "Also write all labels and matches in a public form: old or new.",
+    flag_values=_FLAGS,
 )
-_GALLERY = flags.DEFINE_string("gallery", None, "FILE.png to draw: images beside their matches.")
-_RENDER = flags.DEFINE_string("render", None, "Folder to write distorted images to.")
-_TYPES = shared_flags.types()
-_OUTPUT = shared_flags.output_folder("Folder of the dataset to write, or of an existing one for --gallery and --render")
-_CLUSTER = shared_flags.cluster()
+_GALLERY = flags.DEFINE_string("gallery", None, "FILE.png to draw: images beside their matches.", flag_values=_FLAGS)
+_RENDER = flags.DEFINE_string("render", None, "Folder to write distorted images to.", flag_values=_FLAGS)
+_TYPES = shared_flags.types(_FLAGS)
+_OUTPUT = shared_flags.output_folder(
+    _FLAGS, "Folder of the dataset to write, or of an existing one for --gallery and --render"
+)
+_CLUSTER = shared_flags.cluster(_FLAGS)
 
 
 def transfer(folder: epath.Path) -> dict[str, str]:
@@ -429,4 +453,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, _FLAGS)

@@ -10,7 +10,20 @@ from refused import refused
 from tiny_run import ROOT, check_refusals, make_config
 
 from jaxiqa import shared_flags
-from jaxiqa.config import FREE, KEYS, MOVED, NEVER, OVERRIDE, PROGRAMS, check, complete, default_config, load, shipped
+from jaxiqa.config import (
+    FREE,
+    KEYS,
+    MOVED,
+    NEVER,
+    OVERRIDE,
+    PROGRAMS,
+    check,
+    complete,
+    default_config,
+    keys_like,
+    load,
+    shipped,
+)
 from jaxiqa.errors import ConfigError
 from jaxiqa.training.loop import check_training
 
@@ -238,3 +251,35 @@ def test_defaults_are_there_before_overrides(tmp_path):
             path = tmp_path / name if ".py" in name and name != str(OLD) else name
             lines.append(([f"--config={path}", override, "--workdir=README.md/w"], 2, *names))
         check_refusals(program, lines)
+
+
+@pytest.mark.parametrize(
+    ("word", "keys"),
+    [
+        ("batch_size", ["batch_size"]),
+        ("batch-size", ["batch_size"]),
+        ("bs", ["batch_size"]),
+        ("lr", ["optimizer.learning_rate"]),
+        ("learning_rate", ["optimizer.learning_rate"]),
+        ("wd", ["optimizer.weight_decay"]),
+        ("epochs", ["total"]),
+        ("num_epochs", ["total"]),
+        ("max-steps", ["total"]),
+        ("warmup_epochs", ["schedule.warmup"]),
+        ("model", ["model.name"]),
+        ("dataset", ["dataset.name"]),
+        ("data_root", ["dataset.data_dir"]),
+        ("val_every", ["eval_every"]),
+        ("round", ["split.round"]),
+        ("name", ["model.name", "dataset.name", "optimizer.name", "schedule.name"]),
+        ("gpus", []),
+        ("d", []),
+    ],
+)
+def test_flags_of_other_programs_have_keys(word, keys):
+    assert keys_like(word, ["quality"]) == keys
+
+
+def test_keys_are_those_of_the_task():
+    assert keys_like("temperature", ["contrastive"]) == keys_like("temperature") == ["temperature"]
+    assert keys_like("temperature", ["quality"]) == []

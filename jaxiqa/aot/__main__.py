@@ -22,7 +22,6 @@ Exit codes: 0 done, 2 usage or config, or there is no TPU compiler, or the step 
 
 import functools
 import importlib.metadata
-import json
 import math
 import re
 from typing import TYPE_CHECKING
@@ -35,17 +34,25 @@ from jaxiqa import program, shared_flags
 from jaxiqa.aot.topology import EXAMPLES, parse_slice, slice_devices
 from jaxiqa.config import check
 from jaxiqa.errors import ConfigError
+from jaxiqa.files import json_text
 from jaxiqa.version import __version__
 
 if TYPE_CHECKING:
     from jaxiqa.training.loop import Task
 
-_CONFIG = shared_flags.config()
-_TOPOLOGY = flags.DEFINE_string("topology", None, f"TPU slice to compile for, e.g. {EXAMPLES}.")
-_MESH = flags.DEFINE_string("mesh", None, "Device mesh, instead of config.mesh, e.g. data=64,fsdp=4.")
-_SCORING = flags.DEFINE_bool("scoring", False, "Compile the scoring step instead of the training step.")
-_SWEEP = flags.DEFINE_enum("sweep", None, ("batch",), "Find the largest value that fits; batch: the batch per chip.")
-_OUTPUT = shared_flags.output_file(".json")
+_FLAGS = flags.FlagValues()
+_CONFIG = shared_flags.config(_FLAGS)
+_TOPOLOGY = flags.DEFINE_string("topology", None, f"TPU slice to compile for, e.g. {EXAMPLES}.", flag_values=_FLAGS)
+_MESH = flags.DEFINE_string(
+    "mesh", None, "Device mesh, instead of config.mesh, e.g. data=64,fsdp=4.", flag_values=_FLAGS
+)
+_SCORING = flags.DEFINE_bool(
+    "scoring", False, "Compile the scoring step instead of the training step.", flag_values=_FLAGS
+)
+_SWEEP = flags.DEFINE_enum(
+    "sweep", None, ("batch",), "Find the largest value that fits; batch: the batch per chip.", flag_values=_FLAGS
+)
+_OUTPUT = shared_flags.output_file(_FLAGS, ".json")
 
 # Assumed number of training images. The step contains the schedule, whose durations in epochs depend on this number.
 EXAMPLES_OF_A_RUN = 1_000_000
@@ -149,7 +156,7 @@ def main() -> None:
     show(about | found)
     if output:
         with program.writes_output(output):
-            output.write_text(json.dumps(about | found, indent=1) + "\n")
+            output.write_text(json_text(about | found, 1) + "\n")
 
 
 def parse_mesh(text: str) -> dict[str, int]:
@@ -180,4 +187,4 @@ def show(report: dict) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, _FLAGS)

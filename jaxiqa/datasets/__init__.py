@@ -49,6 +49,7 @@ from jaxiqa import plugins
 from jaxiqa.datasets import prepared, readers
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import ConfigError, DataError, nearest, suggest
+from jaxiqa.files import cache_dir
 
 __all__ = [
     "Dataset", "Record", "default_data_dir", "default_options", "distorted_cells", "fact", "facts", "find",
@@ -196,7 +197,7 @@ def default_options(name: str) -> dict[str, Any]:
 
 def default_data_dir(name: str) -> str:
     """The folder for files that this package makes for a dataset: $JAXIQA_CACHE/NAME, or ~/.cache/jaxiqa/NAME."""
-    return os.path.join(prepared.cache_dir(), name)
+    return os.path.join(cache_dir(), name)
 
 
 def _own() -> list[str]:

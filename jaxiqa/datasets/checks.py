@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from jaxiqa.datasets import fact, facts, file_names
-from jaxiqa.datasets.image_files import IMAGES
+from jaxiqa.datasets.image_files import IMAGES, search
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import ConfigError, DataError
 
@@ -393,8 +393,8 @@ class Reading(Faults):
         rest = [name for name in written if name and name not in self._files]
         if not rest:
             return
-        there = (os.path.relpath(path, home) for path in images_below(home))
-        files = file_names.Files(path for path in there if not os.path.basename(path).startswith("."))
+        there = (os.path.relpath(path, home) for path in search(home).images)
+        files = file_names.Files(there)
         found = {name: file for name in rest if (file := files.find(name))}
         if not found and len(rest) == len(written):
             found = files.find_elsewhere(rest)

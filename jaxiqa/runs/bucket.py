@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -22,9 +23,18 @@ def files_of(workdir: epath.PathLike) -> "Disk | Bucket":
     """The files of a workdir, or of a folder in it.
 
     Raises:
-      ConfigError: it is in a Google Cloud bucket, and gcsfs is not installed.
+      ConfigError: it is in a Google Cloud bucket, and gcsfs is not installed; or TensorStore, which writes names in
+        UTF-8, would take its name for another.
     """
     need_gcsfs(workdir)
+    name = os.fspath(workdir)
+    if os.fsencode(name) != name.encode("utf-8", "replace"):
+        raise ConfigError(
+            f"the folder {name!a} has a name that is not UTF-8, or Python runs in another encoding "
+            f"({sys.getfilesystemencoding()}); start Python with -X utf8, or rename the folder",
+            code="value",
+            key=name,
+        )
     return (Bucket if "://" in os.fspath(workdir) else Disk)(epath.Path(workdir))
 
 

@@ -11,12 +11,14 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from jaxiqa.errors import CheckpointError, DiskFull
+from jaxiqa.files import expanded
 from jaxiqa.runs import digests
 from jaxiqa.runs.bucket import FOLDER, QUARANTINE, files_of
 from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 from jaxiqa.runs.library_errors import Listener, cause_of, is_damage, quiet
 from jaxiqa.runs.processes import from_first, gather, meet
 from jaxiqa.runs.saved_steps import best_of, find_steps, remove_unfinished
+from jaxiqa.training.sharding import local_devices
 
 _POLICIES = ocp.training.preservation_policies
 _TRIES = 3  # failed saves in a row that end the run
@@ -334,7 +336,8 @@ class Saved:
     """
 
     def __init__(self, path: epath.PathLike, step: int | None = None):
-        path = files_of(epath.Path(path).expanduser()).workdir
+        local_devices()  # Orbax asks for them, and its errors count as damage
+        path = files_of(expanded(path)).workdir
         if path.parent.name == FOLDER and path.name.isdigit() and step is None:
             path, step = path.parent.parent, int(path.name)
         if not (path / FOLDER).is_dir():

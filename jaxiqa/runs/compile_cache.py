@@ -4,6 +4,9 @@ import os
 
 import jax
 
+from jaxiqa.errors import ConfigError
+from jaxiqa.files import cache_dir
+
 
 def enable() -> None:
     """Keep compiled programs in $JAX_COMPILATION_CACHE_DIR, or in ~/.cache/jaxiqa/xla, readable by this user only.
@@ -14,14 +17,15 @@ def enable() -> None:
     folder = jax.config.jax_compilation_cache_dir
     if folder and "://" in folder:
         return
-    if not folder:
-        base = os.environ.get("JAXIQA_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "jaxiqa")
-        folder = os.path.join(base, "xla")
     try:
+        folder = folder or os.path.join(cache_dir(), "xla")
         os.makedirs(folder, mode=0o700, exist_ok=True)
         about = os.stat(folder)
         why = "can be written by others" if about.st_mode & 0o022 else "belongs to another user"
         trusted = about.st_uid == os.getuid() and not about.st_mode & 0o022
+    except ConfigError as error:
+        print(f"warning: compiled programs are not kept: {error}")
+        return
     except OSError as error:
         why, trusted = f"cannot be created ({error.strerror})", False
     if not trusted:

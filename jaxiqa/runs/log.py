@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from jaxiqa.errors import NonFiniteError
-from jaxiqa.files import write_bytes
+from jaxiqa.files import json_text, write_bytes
 
 _MAX_WAITING = 1000  # steps whose metrics may stay on the device
 
@@ -37,7 +37,7 @@ class MetricLog:
         self._path = epath.Path(workdir) / "metrics.jsonl"
         self._total, self._batch_size = total, batch_size
         kept = [line for line in read_metrics(workdir) if line["step"] <= start] if start else []
-        write_bytes(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        write_bytes(self._path, "".join(json_text(line) + "\n" for line in kept).encode())
         self._file = self._path.open("a")
         (epath.Path(workdir) / "tensorboard").mkdir(exist_ok=True)
         self._board = EventsWriter(str(epath.Path(workdir) / "tensorboard" / "events"), f".{start}")
@@ -49,9 +49,9 @@ class MetricLog:
         self._mark = (start, time.monotonic())
 
     def write(self, step: int, **metrics: float) -> None:
-        """Write one line of metrics.jsonl. Floats are written so that they are read back bit for bit."""
+        """Write one line of metrics.jsonl. Floats are read back bit for bit, and those that are NaN as None."""
         try:
-            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+            self._file.write(json_text({"step": step, **metrics}) + "\n")
             for name, value in metrics.items():
                 self._board.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
             self._file.flush()
@@ -141,7 +141,7 @@ def curve(workdir: epath.PathLike, score: str) -> tuple[list[int], list[float], 
     """The curves in metrics.jsonl of a workdir: steps, their losses, and (step, value) of the metric `score`."""
     lines = read_metrics(workdir)
     logged = [line for line in lines if "loss" in line]
-    scores = [(line["step"], line[score]) for line in lines if score in line]
+    scores = [(line["step"], line[score]) for line in lines if line.get(score) is not None]
     return [line["step"] for line in logged], [line["loss"] for line in logged], scores
 
 

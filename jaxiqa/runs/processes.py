@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxiqa.errors import ConfigError, PeerLost, Stopped, exit_code_of, is_out_of_memory
+from jaxiqa.training.sharding import local_devices
 
 _SHUTDOWN = 30  # seconds that a finished process waits for the others
 _SILENCE = 60  # seconds without a heartbeat after which JAX considers a process dead and ends the others
@@ -44,7 +45,7 @@ def start(
         used in a run of many processes.
 
     Raises:
-      ConfigError: an argument is missing or not possible, or there is no cluster.
+      ConfigError: an argument is missing or not possible, or there is no cluster, or only a part of its tasks runs.
       PeerLost: a process of the run has ended or cannot be reached.
     """
     given = _given(coordinator, num_processes, process_id)
@@ -52,16 +53,25 @@ def start(
         _introduce(workdir)
         yield
         return
+    started, expected = (os.environ.get(f"SLURM_{name}") for name in ("STEP_NUM_TASKS", "NTASKS"))
+    if not given and started and expected and started != expected:
+        raise ConfigError(
+            f"--multihost: Slurm has started {started} of the {expected} tasks of this allocation here, and "
+            "the others would never come; start the program by srun, or omit --multihost to run in this process alone",
+            code="mismatch",
+            key="--multihost",
+        )
     where = f"{given['num_processes']} processes at {given['coordinator_address']}" if given else "the cluster"
     print(f"waiting up to {peer_timeout:.0f} s for {where}", file=sys.stderr, flush=True)
     jax.config.update("jax_enable_preemption_service", preemption)
     try:
-        jax.distributed.initialize(
-            **given,
-            initialization_timeout=int(peer_timeout),
-            heartbeat_timeout_seconds=_SILENCE,
-            shutdown_timeout_seconds=_SHUTDOWN,
-        )
+        with _without_proxy():
+            jax.distributed.initialize(
+                **given,
+                initialization_timeout=int(peer_timeout),
+                heartbeat_timeout_seconds=_SILENCE,
+                shutdown_timeout_seconds=_SHUTDOWN,
+            )
     except ValueError as error:
         raise ConfigError(
             f"--multihost: JAX finds no cluster here ({error}); set --coordinator HOST:PORT, --num_processes and "
@@ -91,6 +101,17 @@ def start(
         _end(report(gone))
     except BaseException as error:
         _end(report(error))
+
+
+@contextlib.contextmanager
+def _without_proxy():
+    """gRPC reads the variables of proxies when it connects. It would ask the proxy for process 0, and wait in vain."""
+    names = [name for name in os.environ if name.lower() in ("grpc_proxy", "http_proxy", "https_proxy")]
+    kept = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _given(coordinator, num_processes, process_id) -> dict[str, Any]:
@@ -125,7 +146,7 @@ def _given(coordinator, num_processes, process_id) -> dict[str, Any]:
 
 
 def _introduce(workdir) -> None:
-    devices, local = jax.device_count(), jax.local_device_count()
+    local, devices = len(local_devices()), jax.device_count()
     print(
         f"process {jax.process_index()} of {jax.process_count()}, {devices} device{'s' * (devices > 1)} "
         f"({local} local), workdir {workdir}",

@@ -12,6 +12,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from jaxiqa.errors import NonFiniteError, Stopped, full_disk
+from jaxiqa.files import expanded
 from jaxiqa.runs import compile_cache, processes
 from jaxiqa.runs.bucket import files_of
 from jaxiqa.runs.checkpoint import Checkpoints
@@ -21,6 +22,7 @@ from jaxiqa.runs.signals import as_sigterm, stop_signals
 from jaxiqa.runs.timing import Timing
 from jaxiqa.runs.workdir import open_workdir, save_config
 from jaxiqa.runs.workdir_lease import WorkdirLease
+from jaxiqa.training.sharding import local_devices
 
 
 class Run:
@@ -44,7 +46,8 @@ class Run:
     """
 
     def __init__(self, workdir: epath.PathLike, override: bool = False, allow_restart: bool = False):
-        self.workdir = epath.Path(workdir)
+        local_devices()
+        self.workdir = epath.Path(expanded(workdir))
         self.is_first = processes.is_first()
         self.timing = Timing()
         self._override, self._allow_restart = override, allow_restart

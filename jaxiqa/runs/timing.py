@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import json
 import resource
 import sys
 import time
@@ -10,6 +9,7 @@ import time
 import jax
 from etils import epath
 
+from jaxiqa.files import json_text
 from jaxiqa.runs.bucket import files_of
 
 _COMPILING = ("/jax/core/compile/jaxpr_to_mlir_module_duration", "/jax/core/compile/backend_compile_duration")
@@ -93,7 +93,7 @@ class Timing:
         found = self.summary() | ({"skipped_steps": skipped} if skipped else {})
         if jax.process_index() == 0:
             with contextlib.suppress(OSError):  # a full disk is reported elsewhere
-                files_of(workdir).write(workdir / "ledger.json", json.dumps(found, indent=1) + "\n")
+                files_of(workdir).write(workdir / "ledger.json", json_text(found, 1) + "\n")
         parts = [
             f"{self.steps} steps in {found['wall_seconds']:.1f} s: {found['goodput']:.0%} training",
             *(f"{what} {found[f'{name}_seconds']:.1f} s" for what, name in _SHOWN.items()),

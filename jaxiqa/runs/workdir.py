@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from jaxiqa.config import default_of, may_change
 from jaxiqa.errors import ConfigError
+from jaxiqa.files import json_text
 from jaxiqa.runs.bucket import files_of, unwritable
 
 _CHANGES = "changes"  # key in config.json: which keys changed at which step
@@ -45,7 +46,7 @@ def save_config(
       DiskFull: the disk is full.
     """
     path = workdir / "config.json"
-    ours = json.loads(json.dumps({**config.to_dict(), "split_fingerprint": fingerprint}))
+    ours = json.loads(json_text({**config.to_dict(), "split_fingerprint": fingerprint}))
     if step is not None and path.exists():
         theirs = _read(path)
         changes = theirs.pop(_CHANGES, [])
@@ -69,7 +70,7 @@ def save_config(
         if changes:
             ours[_CHANGES] = changes
     try:
-        files_of(workdir).write(path, json.dumps(ours, indent=1) + "\n")
+        files_of(workdir).write(path, json_text(ours, 1) + "\n")
     except OSError as error:
         raise unwritable(workdir, error) from error
 

@@ -61,15 +61,17 @@ def stream_outputs(
 
 
 def _read(images: Sequence, read: Callable | None, threads: int) -> grain.DatasetIterator:
-    def image_or_error(image):
+    def image_or_error(index):
+        if read is None:
+            return images[index]
         try:
-            return read(image)
+            return read(images[index])
         except DataError as error:
             return error
 
-    dataset = grain.MapDataset.source(images)
+    dataset = grain.MapDataset.range(len(images))  # not of the images: Grain leaves out those that are None
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(4, threads))
-    return iter((dataset.map(image_or_error) if read else dataset).to_iter_dataset(options))
+    return iter(dataset.map(image_or_error).to_iter_dataset(options))
 
 
 def _batches(images, tiles_of, waiting):

@@ -1,13 +1,17 @@
 """Scores from Python: create_metric(...)(image)."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 
 from etils import epath
 
 from jaxiqa import plugins
 from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.inputs.python_images import several
 from jaxiqa.models import find_model
 from jaxiqa.scoring.scorer import Scorer
+
+_PART = 256  # images that are taken from a generator at a time
 
 
 class Metric:
@@ -30,22 +34,39 @@ class Metric:
     def __call__(self, images) -> float | list[float]:
         """Returns the score of one image, or a list of scores; 0..100, higher is better.
 
+        A copy by pickle, e.g. in a worker that multiprocessing spawns, loads the checkpoint again from its folder. A
+        forked process cannot use JAX: start workers by "spawn" or "forkserver".
+
         Args:
-          images: one image: a path, the bytes of a file, a Pillow image, or an array (H, W, 3) or (H, W) of uint8 or
-            of floats in 0..1 (RGB, channels last). Several images: a list or tuple of these, or an array (N, H, W, 3);
-            the result is then a list.
+          images: one image: a path, the bytes of a file, an open binary file, a Pillow image, or an array or tensor
+            (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, of bool, or of floats in 0..1 (RGB, channels last).
+            Several images: anything that is iterated over, e.g. a list, a generator, a column of a table or an array
+            (N, H, W, 3); the result is then a list.
 
         Raises:
-          DataError: an image cannot be read; in a list, the message names the first such image by its index.
+          DataError: an image cannot be read; of several, the message names the first such image by its index.
+          ConfigError: the process was forked from one that uses JAX.
         """
-        many = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
+        many = several(images)
+        if many is None:
+            return self._scores([images])[0]
+        if isinstance(many, Iterator):  # in parts: a generator may make more images than fit in memory
+            scores: list[float] = []
+            while part := list(itertools.islice(many, _PART)):
+                scores += self._scores(part, len(scores))
+            return scores
+        images = list(many)
+        return self._scores(images, 0, f" of {len(images)}")
+
+    def _scores(self, images: list, first: int | None = None, of: str = "") -> list[float]:
+        """The scores of images, of which the first has this index."""
         scores = []
-        for i, found in enumerate(self.scorer.scores(images if many else [images])):
+        for i, found in enumerate(self.scorer.scores(images)):
             if found.reason:
-                place = f"image {i} of {len(images)}: " if many else ""
+                place = "" if first is None else f"image {first + i}{of}: "
                 raise DataError(f"{place}{found.reason}", code=found.code)
             scores.append(found.score)
-        return scores if many else scores[0]
+        return scores
 
 
 def create_metric(

@@ -1,6 +1,7 @@
 """A loaded checkpoint that scores images: files, bytes, Pillow images and arrays."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from jaxiqa.errors import CheckpointError
-from jaxiqa.inputs.image_source import pixels
+from jaxiqa.inputs.python_images import pixels
 from jaxiqa.inputs.transforms import fit
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.scoring.card import Card, Score
@@ -22,6 +23,8 @@ _BATCH_PIXELS = 2**20  # pixels in a full batch, but at least 64 crops
 
 class Scorer:
     """One step of a checkpoint on all local devices.
+
+    A copy by pickle holds no weights: it loads the same step of the folder again, once in a process.
 
     Args:
       checkpoint: a workdir (its best step, else its latest) or one step's folder.
@@ -41,7 +44,7 @@ class Scorer:
     Raises:
       CheckpointError: the checkpoint cannot be read, its model is from outside and not installed or not allowed, or it
         has no probe to explain with.
-      ConfigError: crops is not a policy.
+      ConfigError: crops is not a policy, there is no device, or the process was forked from one that uses JAX.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Scorer:
         explain: bool = False,
         allow: Iterable[str] = (),
     ):
+        mesh = sharding.make_mesh()
         saved = Saved(checkpoint, step)
         self.workdir, self.step, self.meta = saved.workdir, saved.step, saved.meta
         card = Card.from_dict(saved.meta.card, saved.workdir)
@@ -62,6 +66,7 @@ class Scorer:
             crops=card.crops if crops is None else crops,
             resize=card.resize if resize is None else resize,
         )
+        allow = tuple(allow)
         self.model = self.card.create_model(saved.workdir, allow)
         if hasattr(self.model, "num_classes"):
             raise CheckpointError(
@@ -70,7 +75,7 @@ class Scorer:
                 code="mismatch",
                 key=saved.workdir,
             )
-        mesh = sharding.make_mesh()
+        self._arguments = (str(saved.workdir), saved.step, crops, batch_size, resize, explain, allow)
         self.variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), sharding.replicated(mesh)))
         devices = jax.device_count()
         batch_size = batch_size or max(64, _BATCH_PIXELS // self.model.crop_size**2 // 64 * 64)
@@ -80,12 +85,16 @@ class Scorer:
         batches = sharding.batch_sharding(mesh)
         self.predictor = Predictor(self.model, self.card.crops, batches, sorted(sizes), explainer)
 
+    def __reduce__(self):
+        return _loaded, self._arguments
+
     def stream(self, images: Sequence) -> Iterator[Prediction]:
         """Yields predictions in the order of the images, each as soon as it is known.
 
-        An image is a path, the bytes of a file, a Pillow image or an array (see inputs.image_source.pixels). If it
+        An image is a path, the bytes of a file, a Pillow image or an array (see inputs.python_images.pixels). If it
         cannot be read, its prediction has a reason.
         """
+        sharding.local_devices()
         return self.predictor.stream(self.variables, images, self._read)
 
     def scores(self, images: Sequence) -> Iterator[Score]:
@@ -94,3 +103,9 @@ class Scorer:
 
     def _read(self, image) -> np.ndarray:
         return fit(pixels(image), self.model.crop_size, self.card.resize)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(*arguments) -> Scorer:
+    """The Scorer of these arguments. Pools pickle what they call anew for every call."""
+    return Scorer(*arguments)

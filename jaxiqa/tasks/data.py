@@ -13,7 +13,7 @@ from jaxiqa.datasets.file_sizes import data_fingerprint
 from jaxiqa.datasets.formats.split_files import refuse_other_data, write_split
 from jaxiqa.datasets.leakage import lent_scores, refuse_leak
 from jaxiqa.datasets.splits import make_split
-from jaxiqa.errors import ConfigError
+from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.inputs.image_source import Images
 from jaxiqa.inputs.pipeline import rows_of, train_batches
 from jaxiqa.inputs.render import render
@@ -78,11 +78,13 @@ class TrainingData:
         """Read labels and split. Returns the number of training images.
 
         Raises:
-          DataError, ConfigError: as for datasets.load and make_split.
+          DataError, ConfigError: as for datasets.load and make_split; or all labels of a part are the same.
         """
         config = self._config
         self.dataset = dataset = datasets.load(**config.dataset)
         self.split = split = make_split(dataset, **config.split)
+        if not dataset.transferred:
+            self._refuse_constant_labels()
         self._fingerprint = data_fingerprint(dataset)
         self.transferred = lent_scores(dataset, split)
         self._more = dataset.spread(split.train, self._columns, config.labels == "native")
@@ -96,6 +98,17 @@ class TrainingData:
         if dataset.note:
             print(f"note: {dataset.note}")
         return len(split.train)
+
+    def _refuse_constant_labels(self) -> None:
+        for part in ("train", "val", "test"):
+            labels = {self.dataset.records[i].mos for i in getattr(self.split, part)}
+            if len(labels) == 1:
+                raise DataError(
+                    f"all labels of the {part} part of {self.dataset.name} are {labels.pop():g}, so nothing can be "
+                    "learned or measured there; check the labels, or choose another config.split.round",
+                    code="value",
+                    key=self.dataset.name,
+                )
 
     def render(self) -> None:
         """Write the distorted images of the dataset that must exist as files. This may take minutes."""

@@ -1,6 +1,8 @@
 """The mesh, one sharding rule for the whole train state, and the transfer of batches to the devices."""
 
 import collections
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,16 +13,48 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxiqa.errors import ConfigError
 
 AXES = ("data", "fsdp")
+_USERS: list[int] = []  # the process that used the devices first; a fork inherits it
 MIN_SHARDED_SIZE = 2**16  # elements; gathering smaller arrays costs more than sharding saves
+
+
+def local_devices() -> list[jax.Device]:
+    """The devices of this process. Call it first where a program or a caller begins to use JAX.
+
+    Raises:
+      ConfigError: there are none of the platform that JAX_PLATFORMS names, or this process was forked from one that
+        used them: JAX's threads do not exist here, so its functions would never return.
+    """
+    if _USERS and _USERS[0] != os.getpid():
+        raise ConfigError(
+            f"JAX cannot work in process {os.getpid()}, which was forked from process {_USERS[0]} after that had used "
+            'JAX; start workers by "spawn" or "forkserver" (multiprocessing.get_context, or multiprocessing_context of '
+            "a DataLoader)",
+            code="conflict",
+            key="fork",
+        )
+    try:
+        devices = jax.local_devices()
+    except (RuntimeError, AssertionError) as error:  # the latter if JAX's package for the platform is not installed
+        reason = re.split(r" \(set JAX|\n", str(error).strip())[0][:200] or "it is not installed"
+        raise ConfigError(
+            f"JAX_PLATFORMS={jax.config.jax_platforms}: JAX cannot use such a device here ({reason}); unset "
+            "JAX_PLATFORMS, or set it to cpu, or end the process that holds the device",
+            code="conflict",
+            key="JAX_PLATFORMS",
+        ) from error
+    _USERS[:] = [os.getpid()]
+    return devices
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh ("data", "fsdp") over all devices, or over `devices`. An axis of -1 takes the remaining devices.
 
     Raises:
-      ConfigError: the product of the axes is not the number of devices.
+      ConfigError: the product of the axes is not the number of devices; or as for local_devices.
     """
-    devices = devices or jax.devices()
+    if not devices:
+        local_devices()
+        devices = jax.devices()
     count = len(devices)
     sizes = [data, fsdp]
     if -1 in sizes:

@@ -10,6 +10,8 @@ import sys
 from absl import flags
 
 module = importlib.import_module(sys.argv.pop(1))
-words = flags.FLAGS(sys.argv)[1:]  # also reads --config and applies its overrides
+own = getattr(module, "_FLAGS", flags.FlagValues())
+own.append_flag_values(flags.FLAGS)
+words = own(sys.argv)[1:]  # also reads --config and applies its overrides
 assert not words or "takes_arguments=True" in pathlib.Path(module.__file__).read_text(), f"unexpected {words}"
 sys.exit(0)

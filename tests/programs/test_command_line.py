@@ -1,5 +1,6 @@
 """Every program: --help, mistyped keys, exit codes."""
 
+import importlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 
 import programs
 import pytest
+from absl import flags
 from tiny_run import ROOT, check_refusals, run_many, run_program
 
 import jaxiqa
@@ -78,11 +80,50 @@ def test_missing_and_unknown_arguments():
         (["--peer_timeout=long"], 2, "--peer_timeout=long", "number"),
         (["--override=perhaps"], 2, "--override=perhaps", "true or false"),
         (["--confg.batch_size=8"], 2, "--confg.batch_size;", "--config.batch_size?"),
+        ([CONFIG, "--batch-size=8"], 2, "--batch-size;", "--config.batch_size?"),
+        (["--lr=8"], 2, "--lr;", "--config.optimizer.learning_rate?"),
+        ([CONFIG, "--config.model=glintiqa"], 2, "--config.model ", "--config.model.name=glintiqa"),
+        ([CONFIG, "--config.split=2"], 2, "--config.split ", "--config.split.round=2"),
         ([CONFIG, "--workdir=w", "extra"], 2, '"extra"', "jaxiqa train --help"),
         (["--config=configs/none.py", "--workdir=w"], 2, "configs/none.py"),
         ([CONFIG + ":fast", "--workdir=w"], 2, "configs/glintiqa_sample.py", '"smoke"', '"fast"'),
     ]
     check_refusals("train", cases)
+    check_refusals(
+        "score", [(["--batch-size=8"], 2, "--batch-size;", "--batch_size?"), (["--lr=1"], 2, "--lr;", "--help")]
+    )
+
+
+def test_programs_do_not_collide_with_each_other_or_with_a_script():
+    """A script may define its own --workdir before or after it imports them; several programs have an --output."""
+    modules = [importlib.import_module(f"jaxiqa.{name}") for name in [*PROGRAMS, "aot.__main__"]]
+    own = [getattr(module, "_FLAGS", {}) for module in modules]
+    assert not {"debug", "workdir", "config"}.union(*own) & set(flags.FLAGS)
+    assert len({id(values["output"]) for values in own if "output" in values}) > 5
+
+
+# a change of the start: (environment, what the shell does with the streams, exit code, in standard error)
+STREAMS = {
+    "closed output": ({}, ">&-", 0, ""),
+    "closed error": ({}, "2>&-", 2, ""),
+    "full disk": ({}, ">/dev/full", 75, "No space left on device"),
+    "gone reader": ({}, "| true; exit ${PIPESTATUS[0]}", 141, ""),
+    "ascii": ({"PYTHONIOENCODING": "ascii"}, "", 2, "w\\xf6rk"),
+    "ascii locale": ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "", 2, "wörk"),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_standard_streams(name):
+    environment, streams, code, told = STREAMS[name]
+    word = "" if code in (0, 75, 141) else "wörk"
+    command = f'"$1" -m jaxiqa configs {word} {streams}'
+    done = subprocess.run(
+        ["bash", "-c", command, "", sys.executable], cwd=ROOT, env={**os.environ, **environment}, capture_output=True
+    )
+    error = done.stderr.decode()
+    assert done.returncode == code and told in error and "Traceback" not in error, error
+    assert error == "" or len(error.splitlines()) == 1
 
 
 def test_config_files_that_cannot_be_used(tmp_path):
@@ -264,7 +305,7 @@ program.run(main)
 
 
 def test_programs_of_many_processes_name_all_exit_codes_of_a_stopped_run():
-    many = [name for name in PROGRAMS if "shared_flags.cluster()" in (ROOT / "jaxiqa" / f"{name}.py").read_text()]
+    many = [name for name in PROGRAMS if "shared_flags.cluster(" in (ROOT / "jaxiqa" / f"{name}.py").read_text()]
     assert {"train", "pretrain", "transfer", "protocol"} <= set(many)
     for name in many:
         text = (ROOT / "jaxiqa" / f"{name}.py").read_text()

@@ -53,6 +53,21 @@ def test_another_dataset_is_scored_whole(trained, pictures, tmp_path):
     assert fit["plcc"] == pytest.approx(metrics.plcc(score, mos, fit="logistic4")) and fit["converged"] in (True, False)
 
 
+def test_a_dataset_that_is_too_small_to_split(trained, pictures, tmp_path):
+    """Its correlations are undefined, and null in JSON."""
+    for name in ("0.png", "1.png"):
+        shutil.copy(pictures / name, tmp_path / name)
+    (tmp_path / "index.csv").write_text("path,mos\n0.png,4.5\n1.png,3.5\n")
+    done = run_program(
+        "evaluate", "--checkpoint", trained[0], "--dataset", "folder", "--data_dir", tmp_path, "--part", "all",
+        "--option", "group_column=", "--output", tmp_path / "o",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "o" / "report.json").read_text()
+    report = json.loads(text, parse_constant=lambda constant: pytest.fail(constant))
+    assert report["n"] == 2 and report["srcc"] is None and report["split"] == "all images"
+
+
 def test_a_changed_dataset_is_refused(trained, pictures, tmp_path):
     """It has another split, so test images may have been trained on."""
     other = tmp_path / "changed"

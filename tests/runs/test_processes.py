@@ -1,5 +1,7 @@
 """Whether a run has many processes, and what it refuses. tests/faults/test_hosts.py starts many processes."""
 
+import os
+
 import jax
 import pytest
 from refused import refused
@@ -99,3 +101,25 @@ def test_one_process_alone():
     assert processes.gather(values) == [values] and processes.from_first(values) is values
     processes.check_same(config="a")
     assert processes.is_first()
+
+
+def test_a_part_of_the_tasks_of_slurm_waits_for_nobody(initialized, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")  # as in `srun --pty bash`
+    with refused(ConfigError, "mismatch", "--multihost", "1 of the 4", "srun"), processes.start("w", multihost=True):
+        pass
+    assert initialized == []
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    with processes.start("w", multihost=True):
+        pass
+    assert len(initialized) == 1
+
+
+def test_processes_do_not_meet_through_a_proxy(monkeypatch):
+    names, seen = ("http_proxy", "HTTPS_PROXY", "grpc_proxy"), []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **_: seen.append([os.environ.get(n) for n in names]))
+    for name in names:
+        monkeypatch.setenv(name, "http://proxy:3128")
+    with processes.start("w", **GOOD):
+        assert [os.environ[name] for name in names] == ["http://proxy:3128"] * 3
+    assert seen == [[None] * 3]

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import ml_collections
 import pytest
@@ -12,6 +14,8 @@ from refused import refused
 from jaxiqa.config import default_config
 from jaxiqa.errors import ConfigError, DiskFull
 from jaxiqa.runs.bucket import errors_as_oserror, files_of
+from jaxiqa.runs.log import MetricLog, curve
+from jaxiqa.runs.run import Run
 from jaxiqa.runs.workdir import open_workdir, save_config
 from jaxiqa.runs.workdir_lease import WorkdirLease
 
@@ -139,3 +143,44 @@ def test_a_bucket_without_gcsfs_is_one_line(monkeypatch, start):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with refused(ConfigError, "package", "gcsfs", "gs://runs/mine", "pip install gcsfs"):
         start(epath.Path("gs://runs/mine"))
+
+
+def test_the_lease_needs_no_hard_links(tmp_path, monkeypatch):
+    """As on SMB and some FUSE file systems; also if the run that held it was killed."""
+    monkeypatch.setattr("os.link", failing(OSError(errno.EPERM, "Operation not permitted")))
+    killed = f"import os\nfrom {WorkdirLease.__module__} import WorkdirLease\nlease = WorkdirLease({str(tmp_path)!r})\n"
+    subprocess.run([sys.executable, "-c", f"{killed}lease.__enter__()\nos.kill(os.getpid(), 9)"])
+    assert os.listdir(tmp_path) == ["lease"]
+    hold(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("b\udcff", "utf-8"), ("w\udcc3\udcb6rk", "ascii"), ("wÃ¶rk", "latin-1")]
+)
+def test_a_folder_whose_name_is_another_in_utf8_is_refused(monkeypatch, name, encoding):
+    monkeypatch.setattr("os.fsencode", lambda path: os.fspath(path).encode(encoding, "surrogateescape"))
+    with refused(ConfigError, "value", name, ascii(name), "-X utf8"):
+        files_of(name)
+    assert files_of("work").workdir.name == "work"
+
+
+def test_a_workdir_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Run("~/mine").workdir == epath.Path(tmp_path / "mine")
+
+
+def test_a_value_that_is_not_finite_is_null_in_every_file_of_a_run(tmp_path, capsys):
+    log = MetricLog(tmp_path, 0, 2, 1)
+    log.write(1, val_srcc=float("nan"), val_rmse=0.5)
+    log.write(2, val_srcc=0.25, val_rmse=float("inf"))
+    log.close()
+    log = MetricLog(tmp_path, 2, 2, 1)  # a resumed run writes the lines again
+    log.close()
+    assert curve(tmp_path, "val_srcc")[2] == [(2, 0.25)] and curve(tmp_path, "val_rmse")[2] == [(1, 0.5)]
+    config = ml_collections.ConfigDict({"seed": float("inf")})
+    save_config(config, "abc", epath.Path(tmp_path), None)
+    save_config(config, "abc", epath.Path(tmp_path), 4)
+    for name in ("metrics.jsonl", "config.json"):
+        text = (tmp_path / name).read_text()
+        assert "null" in text and "NaN" not in text and "Infinity" not in text

@@ -1,6 +1,9 @@
 """create_metric: all forms of an image have the same score, and what is not clear is refused."""
 
+import copy
+import os
 import pathlib
+import pickle
 
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +55,8 @@ def test_other_kinds_of_images(metric):
         (np.zeros((64, 64, 3), np.float32) + 7, "value", ("0..1", "7..7")),
         (np.full((64, 64, 3), np.nan, np.float32), "value", ("0..1",)),
         (np.zeros((64, 64, 3), np.int32), "format", ("int32",)),
-        (np.zeros((64, 64, 4), np.uint8), "format", ("(64, 64, 4)",)),
+        (np.zeros((64, 64, 5), np.uint8), "format", ("(64, 64, 5)",)),
+        (None, "format", ("None",)),
         (np.zeros((0, 64, 3), np.uint8), "format", ("(0, 64, 3)",)),
         (b"not an image", "format", ("the given bytes",)),
         ("no/such.png", "not_found", ("no/such.png",)),
@@ -66,6 +70,49 @@ def test_what_is_refused(metric, image, code, named):
 def test_a_bad_image_in_a_list_is_named_by_its_number(metric, pictures):
     with refused(DataError, "format", None, "image 1 of 2", "the given bytes"):
         metric([pictures / "0.png", b"x"])
+    with refused(DataError, "format", None, "image 1 of 2", "None"):
+        metric([pictures / "0.png", None])
+    with refused(DataError, "format", None, "image 1: ", "the given bytes"):
+        metric(image for image in [pictures / "0.png", b"x"])
+
+
+def test_collections_are_scored_in_their_order(metric, pictures, monkeypatch):
+    paths = [pictures / f"{i}.png" for i in range(5)]
+    expected = metric(paths)
+    assert len({*expected}) == 5
+    monkeypatch.setattr("jaxiqa.scoring.metric._PART", 2)
+    for form in (
+        iter(paths),
+        map(pathlib.Path.read_bytes, paths),
+        np.array(paths, object),
+        dict.fromkeys(paths).keys(),
+    ):
+        assert metric(form) == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_iterator_that_fails_raises_its_own_error(metric, pictures):
+    def images():
+        yield pictures / "0.png"
+        raise OSError("the stream has ended")
+
+    with pytest.raises(OSError, match="the stream has ended"):
+        metric(images())
+
+
+def test_copies_load_the_same_step_once(trained, metric, pictures):
+    one = jaxiqa.create_metric(checkpoint=trained[0], step=4, crops="random:4")
+    first, second = copy.deepcopy(one), pickle.loads(pickle.dumps(one))
+    assert first(pictures / "0.png") == one(pictures / "0.png") and first.scorer is second.scorer
+    assert (first.scorer.step, first.scorer.card.crops) == (4, "random:4")
+    assert len(pickle.dumps(one)) < 1000  # no weights
+    assert pickle.loads(pickle.dumps(metric)).scorer.step == metric.scorer.step
+
+
+def test_a_forked_process_is_refused_and_does_not_hang(metric, trained, pictures, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: -1)  # as in a child
+    for use in (lambda: metric(pictures / "0.png"), lambda: jaxiqa.create_metric(checkpoint=trained[0])):
+        with refused(ConfigError, "conflict", "fork", '"spawn"'):
+            use()
 
 
 def test_random_crops_repeat(trained, pictures):

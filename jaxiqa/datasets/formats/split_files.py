@@ -36,6 +36,7 @@ from jaxiqa.datasets.formats.index_pickle import read_index_pickle
 from jaxiqa.datasets.formats.meta_csv import read_meta
 from jaxiqa.datasets.records import Dataset
 from jaxiqa.errors import ConfigError, DataError, full_disk, read_code
+from jaxiqa.files import json_text
 
 PARTS = ("train", "val", "test")
 _CLIP = "_train_clip.txt"
@@ -108,7 +109,7 @@ def write_split(path: str | os.PathLike, split, dataset: Dataset, data: str = ""
     about |= {"selection": split.selection, "fingerprint": split.fingerprint, "data": data}
     try:
         with full_disk(path):
-            epath.Path(path).write_text(json.dumps(about | _ids(split, dataset), indent=1) + "\n")
+            epath.Path(path).write_text(json_text(about | _ids(split, dataset), 1) + "\n")
     except OSError as e:
         raise ConfigError(
             f"{os.fspath(path)} cannot be written ({e.strerror}); name another file", code="unwritable", key=path

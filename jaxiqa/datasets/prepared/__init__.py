@@ -23,7 +23,7 @@ from collections.abc import Iterator
 
 from jaxiqa.datasets.records import Dataset, Record
 from jaxiqa.errors import ConfigError, DataError, need_gcsfs
-from jaxiqa.files import writing
+from jaxiqa.files import cache_dir, writing
 
 MANIFEST, RECORDS, SPLIT = "prepared.json", "records.json", "full"
 FORMAT = 2  # version of the folder; it grows with every change that older versions of jaxiqa would misread
@@ -243,11 +243,6 @@ def place(data_dir: str | os.PathLike):
     import tensorflow_datasets as tfds  # the import takes a second, and few datasets are in buckets
 
     return tfds.core.Path(folder)
-
-
-def cache_dir() -> str:
-    """Returns the folder for files that jaxiqa makes for its own use: $JAXIQA_CACHE, or ~/.cache/jaxiqa."""
-    return os.environ.get("JAXIQA_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "jaxiqa")
 
 
 def has_size(path, size: int) -> bool:

@@ -5,11 +5,13 @@
   jaxiqa convert --model glintiqa --source glintiqa-kadid.pth --output converted/glintiqa --dataset kadid10k
   jaxiqa convert --source converted/glintiqa --target glintiqa.safetensors
 
-train, evaluate and score read the checkpoints. FILE is a .pth, .pt, .tar, .safetensors or .npz file. The weights may be
-in an entry of the file (state_dict, model, ...), and their names may have the prefix "module.". PyTorch is not needed.
-Nothing in a file is executed. The program reads tensors and refuses other objects by name. If a tensor is missing,
-unknown, repeated, non-finite or has the wrong shape, the program lists it and writes nothing. --ignore leaves tensors
-out by name.
+train, evaluate and score read the checkpoints. FILE is a .pth, .pt, .ckpt, .bin, .safetensors or .npz file, or the
+index (.json) of a checkpoint in several files. PyTorch is not needed. Nothing in a file is executed: what is beside the
+weights (options, optimiser states, ...) is passed over, and --inspect names it. The weights may be in an entry of the
+file (state_dict, model, ...). If several may be meant, --key chooses. Prefixes of the names ("module.", "backbone.",
+...) are found and removed. If a tensor is missing, unknown, repeated, non-finite or has the wrong shape, the program
+lists it and writes nothing. --ignore leaves tensors out by name. A position embedding of another grid is resized. The
+classifier of a backbone is left out if it is for other classes.
 
 The output folder holds the checkpoint, manifest.json (source, SHA-256, licence, and the use of each tensor) and
 carried.safetensors (tensors that jaxiqa's model does not use, kept for export). --target writes a file with the
@@ -28,7 +30,7 @@ from etils import epath
 
 from jaxiqa import datasets, plugins, program, shared_flags
 from jaxiqa.datasets.records import Scale
-from jaxiqa.errors import CheckpointError, ConfigError
+from jaxiqa.errors import CheckpointError, ConfigError, printable
 from jaxiqa.files import write_json
 from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 
@@ -51,7 +53,7 @@ _INSPECT = flags.DEFINE_string(
     "inspect", None, "Weight file whose tensors are listed; nothing is converted.", flag_values=_FLAGS
 )
 _KEY = flags.DEFINE_string(
-    "key", None, "Entry of the weight file that holds the weights, e.g. model_ema.", flag_values=_FLAGS
+    "key", None, "Entry of the weight file that holds the weights, e.g. model_ema or a.b.", flag_values=_FLAGS
 )
 _IGNORE = flags.DEFINE_multi_string(
     "ignore", [], "Regular expression of names of tensors to leave out", flag_values=_FLAGS
@@ -69,13 +71,28 @@ _STEP = shared_flags.step(_FLAGS)
 
 
 def inspect(path: str) -> None:
-    """Prints name, type and shape of every tensor of a file."""
-    from jaxiqa.weights.files import file_sha256, read_tensors
+    """Prints name, type and shape of every tensor of a file, and what else the file holds."""
+    from jaxiqa.weights.entries import TOP, describe
+    from jaxiqa.weights.files import file_sha256, read_file
+    from jaxiqa.weights.prefixes import common_prefix
 
-    tensors = read_tensors(path, _KEY.value)
+    found = read_file(path, _KEY.value, may_be_several=True)
+    tensors = found.tensors
     width = max(map(len, tensors), default=0)
     for name, array in tensors.items():
         print(f"{name:{width}}  {array.dtype!s:10} {tuple(array.shape)}")
+    if len(found.entries) > 1:
+        chosen = f"{found.entry} is read" if found.entry else "choose one by --key NAME"
+        print(f"entries: {describe(found.entries)}; {chosen}")
+    elif found.entry not in ("", TOP):
+        print(f"entry: {printable(found.entry)}")
+    shared = common_prefix(tensors)
+    if found.prefix or shared:
+        print(
+            f"prefix of all names: {found.prefix}{shared}" + (f" ({found.prefix} is removed)" if found.prefix else "")
+        )
+    if found.unknown:
+        print(f"passed over, not imported: {', '.join(map(printable, found.unknown))}")
     print(f"{len(tensors)} tensors, {sum(a.size for a in tensors.values()):,} values, SHA-256 {file_sha256(path)}")
 
 
@@ -98,7 +115,8 @@ def convert(source: str, output: epath.Path) -> None:
     from jaxiqa.models import create_model, find_model
     from jaxiqa.runs.checkpoint import save_once
     from jaxiqa.scoring.card import Card
-    from jaxiqa.weights.files import file_sha256, read_tensors, write_tensors
+    from jaxiqa.weights.entries import describe
+    from jaxiqa.weights.files import file_sha256, read_file, write_tensors
     from jaxiqa.weights.mapping import MANIFEST, import_tensors, make_manifest
 
     model = create_model(_MODEL.value, _VARIANT.value)
@@ -111,7 +129,8 @@ def convert(source: str, output: epath.Path) -> None:
             code="changed",
             key=source,
         )
-    tensors = read_tensors(source, _KEY.value)
+    found = read_file(source, _KEY.value)
+    tensors = found.tensors
     # pop, so that memory never holds two copies of all tensors.
     one_by_one = ((name, tensors.pop(name)) for name in list(tensors))
     imported = import_tensors(_MODEL.value, one_by_one, variant, _IGNORE.value)
@@ -133,11 +152,15 @@ def convert(source: str, output: epath.Path) -> None:
     write_tensors(output / CARRIED, imported.carried)
     state = {"params": imported.variables["params"], "batch_stats": imported.variables.get("batch_stats", {})}
     save_once(output, state, CheckpointMeta(card=card.to_dict(), source=manifest["source"]))
-    counts = manifest["counts"]
-    print(
-        f"{len(imported.coverage)} tensors of {source}: {counts['mapped']} mapped, {counts['carried']} carried, "
-        f"{counts['ignored']} ignored\n{_MODEL.value} {variant} is in {output} (SHA-256 of the source {sha256})"
-    )
+    if len(found.entries) > 1:
+        print(f"entry {printable(found.entry)} of the file is read; it also has {describe(found.others())}")
+    if prefix := found.prefix + imported.prefix:
+        print(f'the prefix "{prefix}" of the names is removed')
+    for note in imported.notes:
+        print(f"note: {note}")
+    counts = ", ".join(f"{number} {kind}" for kind, number in manifest["counts"].items())
+    print(f"{len(imported.coverage)} tensors of {source}: {counts}")
+    print(f"{_MODEL.value} {variant} is in {output} (SHA-256 of the source {sha256})")
     if not _LICENCE.value:
         print("note: manifest.json names no licence; give --licence (for public weights see PAPER in the model's file)")
 

@@ -1,11 +1,13 @@
 """Reads foreign pickles as plain data: nothing that a file names is imported or called.
 
 A pickle is a program that may call whatever it names. Here `pickle.Unpickler` builds only dicts, lists, tuples, sets,
-strings, bytes and numbers. Every name becomes a class of records that only store what they are given.
+strings, bytes and numbers. Every name becomes a class of records that only store what they are given. A record of any
+class, installed or not, is therefore harmless: `argparse.Namespace`, an enum and `os.system` are read in the same way.
+The caller decides which names it takes.
 
 The unpickler itself has no limits. The file decides how large the memo is. The unpickler hashes each key of a dict,
 whatever that costs. So a scan of the opcodes (pickletools.genops) comes first. It follows the stack and builds nothing.
-It refuses opcodes that data never need, names that the caller does not know, memo indices beyond the number of opcodes,
+It refuses opcodes that data never need, names that the caller refuses, memo indices beyond the number of opcodes,
 strings that are longer than the file, deep nesting, keys that are costly to hash and keys that occur twice in one dict.
 A list that is filled after it was put into another may still make the result deeper than MAX_DEPTH, or cyclic. Code
 that walks through the result must not recurse.
@@ -14,28 +16,34 @@ that walks through the result must not recurse.
 import io
 import pickle
 import pickletools
+import sys
 from collections.abc import Callable, Container, Set
-from typing import ClassVar, NamedTuple, TypeGuard
+from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _ATOMS = {*_CONSTANTS, "BININT", "BININT1", "BININT2", "LONG1"}
 _ATOMS |= {"BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"}
-_RARE_ATOMS = {"BINFLOAT", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING", "BINBYTES8"}
+_RARE_ATOMS = {"BINFLOAT", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING", "BINBYTES8", "BYTEARRAY8"}
 _INTO = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}  # change the item below their arguments
 # Enough for dicts, lists and tuples of strings, integers and NumPy integers in protocols 2 to 5.
 PLAIN = frozenset({"PROTO", "FRAME", "STOP", "MARK", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET"})
 PLAIN |= _ATOMS | _INTO - {"ADDITEMS"} | {"EMPTY_LIST", "EMPTY_DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
 PLAIN |= {"GLOBAL", "STACK_GLOBAL", "REDUCE"}
-# All opcodes that a caller may allow: also floats, Python 2, sets, persistent ids and instances.
-OPCODES = PLAIN | _RARE_ATOMS | {"EMPTY_TUPLE", "EMPTY_SET", "ADDITEMS", "FROZENSET", "BINPERSID", "NEWOBJ"}
+# All opcodes that a caller may allow: also floats, Python 2, sets, persistent ids and instances of classes. An object
+# that refers to itself is written twice and dropped once (POP, POP_MARK).
+OPCODES = PLAIN | _RARE_ATOMS | {"EMPTY_TUPLE", "EMPTY_SET", "ADDITEMS", "FROZENSET", "BINPERSID", "POP", "POP_MARK"}
+OPCODES |= {"NEWOBJ", "NEWOBJ_EX", "OBJ"}
 
-_KINDS = dict.fromkeys(("GLOBAL", "STACK_GLOBAL"), "class") | dict.fromkeys(("REDUCE", "NEWOBJ", "BINPERSID"), "record")
+_KINDS = dict.fromkeys(("GLOBAL", "STACK_GLOBAL"), "class")
+_KINDS |= dict.fromkeys(("REDUCE", "NEWOBJ", "NEWOBJ_EX", "OBJ", "BINPERSID"), "record")
+_GETATTR = ("builtins.getattr", "__builtin__.getattr")  # pickle's way to a class inside another class
 PERSISTENT_ID = "persistent id"  # the name of records for objects outside of the pickle
 MAX_DEPTH = 500  # of containers in containers; checkpoints have about ten levels
 _MAX_NAMES = 1000  # each becomes a class of about 1 kB
-_MAX_HASHED = 10_000  # parts of all tuples and records in sets; each part is hashed at every use
+_MAX_HASHED = 10_000  # parts of all tuples in sets and in keys; each part is hashed at every use
 _MAX_KEY_BITS = 60  # larger integers can be chosen to have equal hashes
 _MAX_LINE = 1 << 16  # bytes; pickletools puts a whole line into its error texts
+_MAX_WIDE = 64 << 20  # bytes that all long strings may take beyond their length: one wide character widens the others
 
 
 class Refused(Exception):
@@ -47,7 +55,7 @@ class Record:
 
     Attributes:
       name: "module.attribute" as in the file, or PERSISTENT_ID.
-      args: the arguments of the call.
+      args: the arguments of the call; the dict of its keyword arguments, if there are any, comes last.
       added: the appended items, and (key, value) of the items that were set.
       state: the state for __setstate__; None if there is none.
     """
@@ -59,13 +67,19 @@ class Record:
     name: ClassVar[str]
     loading: ClassVar["_Unpickler"]
 
-    def __new__(cls, *args):
+    def __new__(cls, *args, **keywords):
+        if cls.name in _GETATTR and len(args) == 2 and is_class(args[0]) and type(args[1]) is str:
+            return cls.loading.find_class(args[0].name, args[1])
         self = super().__new__(cls)
-        self.args, self.added, self.state = args, [], None
+        self.args, self.added, self.state = (*args, keywords) if keywords else args, [], None
         made = cls.loading.make(self)
         if made is self:
             cls.loading.records.append(self)
         return made
+
+    def __call__(self, *args):
+        """A call of a record, such as a function that a call returned, is one more record of that name."""
+        return type(self)(*args)
 
     def __setstate__(self, state: object) -> None:
         self.state = state
@@ -78,10 +92,11 @@ class Record:
 
 
 class Pickled(NamedTuple):
-    """The object of one pickle, its records (those in another record come first), and the position of its end."""
+    """One pickle: its object, its records (those in another record come first), all names, and its end in the data."""
 
     tree: object
     records: list[Record]
+    names: set[str]
     end: int
 
 
@@ -90,9 +105,9 @@ def read(
 ) -> Pickled:
     """Reads the pickle at data[start:] as plain data.
 
-    The result may have dict, list, tuple, set, frozenset, str, bytes, int, float, bool, None and Record. Byte strings
-    of Python 2 become str. The keys of dicts are str, bytes, numbers or None. Time and memory are bounded by the length
-    of the pickle and the number of its opcodes; an opcode takes at most some hundred bytes.
+    The result may have dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float, bool, None, Record and
+    classes of records. Byte strings of Python 2 become str. Time and memory are bounded by the length of the pickle and
+    the number of its opcodes; an opcode takes at most some hundred bytes.
 
     Args:
       data, start: the bytes and the position of the pickle in them; more bytes may follow it.
@@ -106,7 +121,8 @@ def read(
     """
     end = _scan(data, start, opcodes, max_opcodes, check_name)
     unpickler = _Unpickler(io.BytesIO(data[start:end]), make)
-    return Pickled(unpickler.load(), unpickler.records, end)
+    tree = unpickler.load()
+    return Pickled(tree, unpickler.records, set(unpickler.classes) - {PERSISTENT_ID}, end)
 
 
 def is_class(value: object) -> TypeGuard[type[Record]]:
@@ -123,15 +139,14 @@ def need(kind: str, value: object):
 
 def set_item(target: dict, key: object, value: object) -> None:
     """Sets target[key] = value. Raises Refused if the key is costly to hash or already in the dict."""
-    check_key(key, target)
-    target[key] = value
-
-
-def check_key(key: object, known: Container) -> None:
-    """Raises Refused if the key of a dict is costly to hash or already in `known`."""
     if type(key) not in (str, int, float, bool, bytes, type(None)):
         raise Refused(f"has a {_kind(key)} as the key of a dict")
     _hash_cost(key)
+    _check_new(key, target)
+    target[key] = value
+
+
+def _check_new(key: object, known: Container) -> None:
     if key in known:
         raise Refused(f"has a dict in which {repr(key)[:100]} occurs twice")
 
@@ -140,7 +155,7 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, make: Callable[[Record], object]):
         super().__init__(file, encoding="latin-1")
         self.make, self.records = make, []
-        self._classes: dict[str, type[Record]] = {}
+        self.classes: dict[str, type[Record]] = {}
 
     def find_class(self, module: str, name: str) -> type[Record]:
         return self._class(f"{module}.{name}")
@@ -149,9 +164,11 @@ class _Unpickler(pickle.Unpickler):
         return self._class(PERSISTENT_ID)(identity)
 
     def _class(self, name: str) -> type[Record]:
-        if name not in self._classes:
-            self._classes[name] = type("Record", (Record,), {"__slots__": (), "name": name, "loading": self})
-        return self._classes[name]
+        if name not in self.classes:
+            if len(self.classes) > _MAX_NAMES:
+                raise Refused(f"has over {_MAX_NAMES} names")
+            self.classes[name] = type("Record", (Record,), {"__slots__": (), "name": name, "loading": self})
+        return self.classes[name]
 
 
 class _Lines(io.BytesIO):
@@ -179,14 +196,19 @@ class _Node:
     def set_keys(self, keys: list) -> None:
         self.keys = self.keys or set()
         for key in keys:
-            check_key(key, self.keys)
+            if _kind(key) in ("list", "dict", "set", "bytearray"):
+                raise Refused(f"has a {_kind(key)} as the key of a dict")
+            _check_new(key, self.keys)
             self.keys.add(key)
 
 
 def _scan(data: bytes, start: int, opcodes: Set[str], max_opcodes: int, check_name: Callable) -> int:
     """Returns the end of the pickle at `start`. Raises Refused for anything that it may not do."""
-    stack, below, memo = [], [], {}  # `below` holds the stack under each mark
-    names, hashed = set(), 0
+    stack: list[Any] = []
+    below: list[list[Any]] = []  # the stack under each mark
+    memo: dict[int, Any] = {}
+    names: set[str] = set()
+    hashed = wide = 0
     stream = _Lines(data)
     stream.seek(start)
     for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
@@ -197,6 +219,10 @@ def _scan(data: bytes, start: int, opcodes: Set[str], max_opcodes: int, check_na
             raise Refused(f"has over {max_opcodes} opcodes")
         if code in _ATOMS or code in _RARE_ATOMS:
             stack.append(_CONSTANTS.get(code, arg))
+            if type(arg) is str and len(arg) >= _MAX_LINE:
+                wide += sys.getsizeof(arg) - len(arg)
+                if wide > _MAX_WIDE:
+                    raise Refused("has long texts of wide characters")
         elif code in ("BINGET", "LONG_BINGET"):
             stack.append(memo[arg])
         elif code in ("BINPUT", "LONG_BINPUT"):
@@ -208,6 +234,10 @@ def _scan(data: bytes, start: int, opcodes: Set[str], max_opcodes: int, check_na
         elif code == "MARK":
             below.append(stack)
             stack = []
+        elif code == "POP_MARK" or (code == "POP" and not stack):
+            stack = below.pop()
+        elif code == "POP":
+            stack.pop()
         elif code == "STOP":
             break
         elif code not in ("PROTO", "FRAME"):
@@ -230,15 +260,18 @@ def _scan(data: bytes, start: int, opcodes: Set[str], max_opcodes: int, check_na
                 check_name(name)
                 if len(names) > _MAX_NAMES:
                     raise Refused(f"has over {_MAX_NAMES} names")
-            elif code in ("REDUCE", "NEWOBJ"):
-                _need("class", items[0])
-                _need("tuple", items[1])
-            elif code in ("SETITEM", "SETITEMS"):
-                target.set_keys(items[::2])
-            elif code in ("ADDITEMS", "FROZENSET"):
-                hashed += sum(map(_hash_cost, items))
+            elif code in ("REDUCE", "NEWOBJ", "NEWOBJ_EX", "OBJ"):
+                if _kind(items[0]) != "record":  # a call may return a class or a function
+                    _need("class", items[0])
+                for kind, item in zip(("tuple", "dict"), [] if code == "OBJ" else items[1:], strict=False):
+                    _need(kind, item)
+            elif code in ("SETITEM", "SETITEMS", "ADDITEMS", "FROZENSET"):
+                keys = items[::2] if code.startswith("SETITEM") else items
+                hashed += sum(map(_hash_cost, keys))
                 if hashed > _MAX_HASHED:
-                    raise Refused("has sets whose members are costly to compare")
+                    raise Refused("has keys or members of sets that are costly to compare")
+                if code.startswith("SETITEM"):
+                    target.set_keys(keys)
             target.enclose(items)
     return stream.tell()
 
@@ -252,8 +285,8 @@ def _need(kind: str, item: object) -> None:
         raise Refused(f"has a {_kind(item)} in the place of a {kind}")
 
 
-def _hash_cost(item: object) -> int:
-    """Returns the cost of hashing: all parts of a tuple; 0 for strings and numbers, which are hashed fast."""
+def _hash_cost(item: Any) -> int:
+    """Returns the cost of hashing: all parts of a tuple; 0 for what is hashed fast: strings, numbers, records."""
     if type(item) is int and item.bit_length() > _MAX_KEY_BITS:
         raise Refused(f"has an integer of {item.bit_length()} bits as a key")
-    return item.parts if _kind(item) in ("tuple", "frozenset") else type(item) is _Node
+    return item.parts if _kind(item) in ("tuple", "frozenset") else 0

@@ -36,6 +36,7 @@ NAMES = {
         ("fc", "fc", "linear"),
     ),
     "carried": (),
+    "classifier": "fc",
     "legacy": (
         (r"(encoder|model)\.0\.", "conv1."),
         (r"(encoder|model)\.1\.", "bn1."),

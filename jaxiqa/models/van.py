@@ -46,6 +46,7 @@ NAMES = {
         ("head", "head", "linear"),
     ),
     "carried": (),
+    "classifier": "head",
 }
 
 

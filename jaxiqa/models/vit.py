@@ -36,6 +36,7 @@ NAMES = {
         ("head", "head", "linear"),
     ),
     "carried": (),
+    "classifier": "head",
 }
 
 _INIT = nn.initializers.truncated_normal(0.02)

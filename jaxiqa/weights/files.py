@@ -1,6 +1,7 @@
 """Reads and writes weight files as {name: array}: PyTorch (zip and legacy), safetensors and NumPy.
 
-The bytes of a file tell its format; its extension does not matter.
+The bytes of a file tell its format; its extension does not matter. The index of a checkpoint in several files
+(model.safetensors.index.json) stands for all of them.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -20,35 +22,54 @@ import safetensors.numpy
 
 from jaxiqa.errors import CheckpointError, printable, read_code
 from jaxiqa.files import replacing
-from jaxiqa.weights import torch_file
+from jaxiqa.weights import entries, torch_file
+from jaxiqa.weights.torch_file import Contents
 from jaxiqa.weights.torch_pickle import BFLOAT16, DTYPES
 
 _FORMATS = "PyTorch (.pth, .pt), .safetensors and .npz files are read"
 _SAFETENSORS = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
-_PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
+_PREFIXES = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")  # DataParallel, torch.compile, FSDP
 _ORDER = "jaxiqa.names"  # metadata key of .safetensors: the names in order, because the format does not keep the order
 _MAX_NAME = 1000
 _MAX_HEADER = 4 << 20  # bytes of JSON: Python objects may take 30 times as much; 10,000 tensors need 1 MB
+_MAX_TENSORS = 100_000
+_MAX_INDEX = 16 << 20
 _MAX_RATIO = 16  # size of an .npz file's arrays over the size of the file; trained weights hardly compress
 
 
 def read_tensors(path: str | os.PathLike, key: str | None = None) -> dict[str, np.ndarray]:
     """Returns the named tensors of a weight file, in the file's order and layout.
 
-    If the weights are under an entry ("state_dict", "model", "params" and so on), that entry is read; raw weights are
-    preferred to averaged (EMA) ones. The prefixes "module." and "_orig_mod." are removed if all names have them.
-    Numbers and other entries are left out. Values are not checked. Tensors that share memory in the file may share it
-    here.
+    A state_dict is found wherever it lies in a PyTorch file, and whatever is beside it; raw weights are preferred to
+    averaged (EMA) ones. The prefixes "module.", "_orig_mod." and "_fsdp_wrapped_module." are removed if all names have
+    them. Numbers and other objects are left out. Values are not checked. Tensors that share memory in the file may
+    share it here.
 
     Args:
       path: the file; its extension does not matter.
-      key: the entry to take from a PyTorch file that holds several.
+      key: the entry to take from a PyTorch file that holds several, e.g. "model_ema" or "callbacks.EMA.ema_weights".
 
     Raises:
-      CheckpointError: the file cannot be read, is damaged, or contains objects that weights never need.
+      CheckpointError: the file cannot be read, is damaged, holds what only programs need, or holds several entries
+        among which `key` must choose.
+    """
+    return read_file(path, key).tensors
+
+
+def read_file(path: str | os.PathLike, key: str | None = None, *, may_be_several: bool = False) -> Contents:
+    """Reads a weight file as read_tensors does, and tells what else it holds.
+
+    With `may_be_several`, a file among whose entries `key` must choose is no error; no tensors are read then.
     """
     with _opened(path) as (file, size):
-        return _without_prefix(_read(file, size, key))
+        found = _read(file, size, key)
+        if found.entries and not found.entry and not may_be_several:
+            raise CheckpointError(
+                f"it holds several sets of tensors; choose one by --key NAME: {entries.describe(found.entries)}",
+                code="missing",
+            )
+        prefix, tensors = _without_prefix(found.tensors)
+        return found._replace(tensors=tensors, prefix=prefix)
 
 
 def file_sha256(path: str | os.PathLike) -> str:
@@ -106,44 +127,87 @@ def _refusal(path: str | os.PathLike, message: str, code: str) -> CheckpointErro
     return CheckpointError(printable(f"{os.fspath(path)}: {message}"[:2000]), code=code, key=path)
 
 
-def _read(file: BinaryIO, size: int, key: str | None) -> dict[str, np.ndarray]:
+def _read(file: io.BufferedReader, size: int, key: str | None) -> Contents:
     start = file.read(512)
     if start.startswith(b"PK\3\4"):
         archive = torch_file.open_zip(file, size)
         if any(name.endswith("/data.pkl") for name in archive.namelist()):
             return torch_file.read_zip(archive, size, key)
         if not all(name.endswith(".npy") for name in archive.namelist()):
-            raise CheckpointError(f"it is a zip file that neither PyTorch nor NumPy wrote; {_FORMATS}", code="format")
+            names = ", ".join(archive.namelist()[:3])[:200]
+            raise CheckpointError(
+                f"it is a zip file that neither PyTorch nor NumPy wrote ({names}): unpack it; {_FORMATS}", code="format"
+            )
         tensors = _read_npz(archive, size)
     elif start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:  # the length may begin with \x80
         tensors = _read_safetensors(file)
     elif start.startswith(b"\x80"):
         return torch_file.read_legacy(file, size, key)
-    elif not start:
-        raise CheckpointError("the file is empty: download it again", code="damaged")
+    elif start.lstrip()[:1] == b"{" and size <= _MAX_INDEX:
+        tensors = _read_shards(file)
     else:
-        raise CheckpointError(f"{_what_else(start)}; {_FORMATS}", code="format")
+        raise _no_weights(start)
     if key is not None:
         raise CheckpointError(f"only PyTorch files have entries to choose from: leave out {key!r}", code="not_found")
-    return tensors
+    return Contents(tensors)
 
 
-def _without_prefix(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _without_prefix(tensors: dict[str, np.ndarray]) -> tuple[str, dict[str, np.ndarray]]:
     if any(len(name) > _MAX_NAME for name in tensors):
         raise CheckpointError(f"a tensor's name has over {_MAX_NAME} characters: damaged or forged", code="unsafe")
+    removed = ""
     while prefix := next((p for p in _PREFIXES if tensors and all(name.startswith(p) for name in tensors)), None):
         tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
+        removed += prefix
+    return removed, tensors
+
+
+_OTHERS = (  # regular expression of a file's first bytes, code, what it is and what to do
+    (rb"\Z", "damaged", "the file is empty: download it again"),
+    (rb"version https://git-lfs", "format", "it is a Git LFS pointer, not the file itself: run git lfs pull"),
+    (rb"\s*(\xef\xbb\xbf)?\s*<", "format", "it is a web page, not a weight file: download it again"),
+    (rb"\s*[{\[]", "format", "it is JSON, and not the index of a checkpoint: name the weight file"),
+    (rb"\x1f\x8b", "format", "it is compressed with gzip: unpack it (gunzip, or tar -xzf for a .tar.gz)"),
+    (rb"BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!", "format", "it is a compressed archive: unpack it"),
+    (rb"\x89HDF", "format", "it is an HDF5 file, e.g. of Keras: save the weights in PyTorch or as .safetensors"),
+    (rb"GGUF", "format", "it is a GGUF file: use the .safetensors or PyTorch file of the model"),
+    (rb"\x93NUMPY", "format", "it is one NumPy array: save all arrays by name with numpy.savez"),
+    (rb"sys_info\0", "format", "it is a file of PyTorch before 0.2: load it in PyTorch and save it again"),
+    (rb"(?s:.{257})ustar", "format", "it is a tar archive: take the weight file out of it"),
+    (rb"PK\x05\x06", "format", "it is an empty zip file: download it again"),
+    (
+        rb"\x08.{0,12}(pytorch|tf2onnx)|\x08[\x01-\x0f]\x12",
+        "format",
+        "it is an ONNX file: save the state_dict in PyTorch",
+    ),
+    (rb"", "format", "it is not a weight file of a known format, or its start is damaged"),
+)
+
+
+def _no_weights(start: bytes) -> CheckpointError:
+    code, what = next((code, what) for pattern, code, what in _OTHERS if re.match(pattern, start))
+    return CheckpointError(what if code == "damaged" else f"{what}; {_FORMATS}", code=code)
+
+
+def _read_shards(file: io.BufferedReader) -> dict[str, np.ndarray]:
+    """Reads the files that an index names; they lie beside it."""
+    file.seek(0)
+    try:
+        index = json.loads(file.read())
+        shards = index["weight_map"]
+        names = sorted(set(shards.values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _no_weights(b"{") from error
+    tensors: dict[str, np.ndarray] = {}
+    for name in names:
+        if type(name) is not str or name != os.path.basename(name) or name in ("", ".", "..") or name.endswith(".json"):
+            raise CheckpointError(f"it names {str(name)[:100]!r}, which is no file beside it", code="unsafe")
+        tensors |= read_file(os.path.join(os.path.dirname(file.name), name)).tensors
+    if missing := [name for name in shards if name not in tensors]:
+        raise CheckpointError(
+            f"{len(missing)} tensors of this index are in none of its files, e.g. {missing[0][:100]}", code="damaged"
+        )
     return tensors
-
-
-def _what_else(start: bytes) -> str:
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, not the file itself: run git lfs pull"
-    if start.lstrip()[:1] == b"<":
-        return "it is a web page, not a weight file: download it again"
-    if start[257:262] == b"ustar":
-        return "it is a tar archive: take the weight file out of it, or load and save it again in PyTorch"
-    return "it is not a weight file of a known format, or its start is damaged"
 
 
 def _read_npz(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
@@ -181,9 +245,12 @@ def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
         raise CheckpointError(
             f"its header has {length} bytes, far more than weights need: damaged or forged", code="unsafe"
         )
+    text = file.read(length)
+    if text.count(b"{") > _MAX_TENSORS:
+        raise CheckpointError("its header has far more objects than weights need: damaged or forged", code="unsafe")
     with safetensors.safe_open(file.name, "np") as package:
         # The package silently drops one of two tensors with the same name, and it sorts the names.
-        header = json.loads(file.read(length), object_pairs_hook=_no_duplicates)
+        header = json.loads(text, object_pairs_hook=_no_duplicates)
         names = json.loads(header.pop("__metadata__", {}).get(_ORDER, "[]"))
         for name, info in header.items():
             if info["dtype"] not in _SAFETENSORS:

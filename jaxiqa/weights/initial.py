@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 from flax import traverse_util
 
-from jaxiqa.errors import CheckpointError, ConfigError, suggest
+from jaxiqa.errors import ConfigError, suggest
 from jaxiqa.models import find_model
-from jaxiqa.weights.mapping import refuse
+from jaxiqa.weights.mapping import is_other_grid, refuse, resize_position_embedding
 
 
 def check_init(name: str, init: Mapping[str, str]) -> None:
@@ -58,7 +57,7 @@ def place(part: str, variables: dict, shapes: dict, name: str, path) -> tuple[di
             missing.append(key)
             continue
         array = np.asarray(source.pop(key), np.float32)
-        if array.shape != leaf.shape and key.endswith("pos_embed") and array.shape[-1] == leaf.shape[-1]:
+        if is_other_grid(key, array.shape, leaf.shape):
             resized.append(f"{key} from {array.shape[1]} to {leaf.shape[1]} tokens")
             array = resize_position_embedding(array, leaf.shape[1])
         if array.shape != leaf.shape:
@@ -74,22 +73,3 @@ def place(part: str, variables: dict, shapes: dict, name: str, path) -> tuple[di
         loaded,
         f"init.{part}: {len(loaded)} tensors from {path}{skipped}{changed}; {rest} others keep their initial values",
     )
-
-
-def resize_position_embedding(embedding_1ND: np.ndarray, tokens: int) -> np.ndarray:
-    """Resizes a ViT's position embedding (1, 1 + n*n, D) to another grid: (1, tokens, D).
-
-    Raises CheckpointError if one of the grids is not square.
-    """
-    old, new = (round((n - 1) ** 0.5) for n in (embedding_1ND.shape[1], tokens))
-    if old * old + 1 != embedding_1ND.shape[1] or new * new + 1 != tokens:
-        raise CheckpointError(
-            f"a position embedding of {embedding_1ND.shape[1]} tokens cannot be resized to {tokens}: both grids must "
-            "be square",
-            code="mismatch",
-            key="pos_embed",
-        )
-    D = embedding_1ND.shape[2]
-    grid = embedding_1ND[:, 1:].reshape(1, old, old, D)
-    grid = jax.image.resize(grid, (1, new, new, D), "bicubic", antialias=True)
-    return np.concatenate([embedding_1ND[:, :1], np.asarray(grid).reshape(1, new * new, D)], axis=1)

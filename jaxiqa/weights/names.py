@@ -12,6 +12,7 @@ a layer has and the layout of each:
 
 A table may also have `"legacy": ((regex, replacement), ...)`, which turns the names of older files into current ones,
 and `"unbuilt": {variant: {prefix: backbone}}`, backbones whose tensors are in public files but not in our graph.
+`"classifier": layer` in a backbone's table is the layer that a weight file may lack, or have for other classes.
 """
 
 import dataclasses

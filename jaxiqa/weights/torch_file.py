@@ -11,20 +11,46 @@ import pathlib
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
 from jaxiqa.errors import CheckpointError
-from jaxiqa.weights import torch_pickle
-from jaxiqa.weights.torch_pickle import Storage, Tensor
+from jaxiqa.weights import entries, torch_pickle
+from jaxiqa.weights.torch_pickle import Storage, Tensor, Unpickled, Unread
 
 _MAX_ENTRIES = 100_000
 _AGAIN = "the file is damaged or cut off: download or save it again"
 _MAGIC = 0x1950A86A20F9469CFC6C
 _EXTRA_MEMORY = 64 << 20  # bytes by which tensors may exceed twice the file: enough for a few expanded tensors
-_WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "params")
+_MAX_PICKLE = 1 << 30  # bytes; a state_dict of 5000 tensors takes 1 MB, but tensors of a TPU are in the pickle itself
+_MAX_LEGACY = 16 << 20  # bytes of all pickles of a legacy file
+_MAX_DIRECTORY = 16 << 20
+
+
+class Contents(NamedTuple):
+    """What a weight file holds.
+
+    Attributes:
+      tensors: {name: array}, in the file's order and layout; {} if several entries may be meant. Tensors that share
+        memory in the file may share it here.
+      entries: {name: number of tensors} of the sets of tensors in a PyTorch file (jaxiqa/weights/entries.py); {} for
+        other formats.
+      entry: name of the entry that was read; "" if several may be meant, or the format has none.
+      unknown: names of the classes and functions of all objects that are neither tensors nor plain data.
+      prefix: what was removed from the front of all names.
+    """
+
+    tensors: dict[str, np.ndarray]
+    entries: Mapping[str, int] = {}
+    entry: str = ""
+    unknown: Sequence[str] = ()
+    prefix: str = ""
+
+    def others(self) -> dict[str, int]:
+        """The entries that were not read."""
+        return {name: count for name, count in self.entries.items() if name != self.entry}
 
 
 def open_zip(file: BinaryIO, file_size: int) -> zipfile.ZipFile:
@@ -39,7 +65,7 @@ def open_zip(file: BinaryIO, file_size: int) -> zipfile.ZipFile:
         raise CheckpointError(f"the end of a zip file is missing, or bytes follow it; {_AGAIN}", code="damaged")
     is_zip64 = tail[-42:-38] == b"PK\6\7" and tail[:4] == b"PK\6\6"
     count, size = struct.unpack("<QQ", tail[32:48]) if is_zip64 else struct.unpack("<HL", tail[-12:-6])
-    if count > _MAX_ENTRIES or size > torch_pickle.MAX_BYTES:
+    if count > _MAX_ENTRIES or size > _MAX_DIRECTORY:
         raise CheckpointError(
             f"it has {count} zip entries, far more than weights need: not a weight file", code="unsafe"
         )
@@ -73,59 +99,65 @@ def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     return data
 
 
-def read_zip(archive: zipfile.ZipFile, file_size: int, key: str | None) -> dict[str, np.ndarray]:
-    """Reads {name: tensor} from a zip file that torch.save wrote; `key` as for files.read_tensors."""
-    entries = archive.NameToInfo
-    prefix = next(iter(entries)).split("/")[0] + "/"
-    if prefix + "constants.pkl" in entries or any(name.startswith(prefix + "code/") for name in entries):
+def read_zip(archive: zipfile.ZipFile, file_size: int, key: str | None) -> Contents:
+    """Reads a zip file that torch.save wrote; `key` as for files.read_tensors."""
+    files = archive.NameToInfo
+    prefix = next(iter(files)).split("/")[0] + "/"
+    if prefix + "constants.pkl" in files or any(name.startswith(prefix + "code/") for name in files):
         raise CheckpointError(
             "a TorchScript archive is a program: save module.state_dict() with torch.save in PyTorch", code="unsafe"
         )
-    if any(i.compress_type for i in entries.values()) or not all(name.startswith(prefix) for name in entries):
+    if any(i.compress_type for i in files.values()) or not all(name.startswith(prefix) for name in files):
         raise CheckpointError(
             "its zip entries are compressed or in several folders: save it again with torch.save", code="format"
         )
     order: str = sys.byteorder
-    if prefix + "byteorder" in entries:
+    if prefix + "byteorder" in files:
         order = {b"little": "little", b"big": "big"}[_small(archive, prefix + "byteorder")]
-    tree, _, _ = torch_pickle.read_object(_small(archive, prefix + "data.pkl"))
+    unpickled = torch_pickle.read_object(_small(archive, prefix + "data.pkl"))
 
     def read(storage: Storage) -> np.ndarray:
-        info = entries.get(f"{prefix}data/{storage.key}")
+        info = files.get(f"{prefix}data/{storage.key}")
         if info is None or info.file_size != storage.nbytes:
             raise CheckpointError(
                 f"storage {storage.key[:100]!r} is missing or has another size; {_AGAIN}", code="damaged"
             )
         return read_entry(archive, info)
 
-    return _arrays(_choose(tree, key), file_size, read, swap=order != sys.byteorder)
+    return _contents(unpickled, key, file_size, read, swap=order != sys.byteorder)
 
 
 def _small(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > torch_pickle.MAX_BYTES:
+    if archive.getinfo(name).file_size > _MAX_PICKLE:
         raise CheckpointError(
             "its pickle has far more bytes than weights need: save the state_dict alone", code="unsafe"
         )
     return archive.read(name)
 
 
-def read_legacy(file: BinaryIO, file_size: int, key: str | None) -> dict[str, np.ndarray]:
-    """Reads {name: tensor} from a file in the format of torch before 1.6; `key` as for files.read_tensors."""
+def read_legacy(file: BinaryIO, file_size: int, key: str | None) -> Contents:
+    """Reads a file in the format of torch before 1.6; `key` as for files.read_tensors."""
     file.seek(0)
-    data = file.read(torch_pickle.MAX_BYTES)
-    magic, _, at = torch_pickle.read_object(data)
-    version, _, at = torch_pickle.read_object(data, at)
-    if (magic, version) != (_MAGIC, 1001):
+    data = file.read(_MAX_LEGACY)
+    magic, _, _, at = torch_pickle.read_object(data)
+    if magic != _MAGIC:
         raise CheckpointError(
             "it is a pickle that torch.save did not write: save a state_dict with torch.save", code="format"
         )
-    machine, _, at = torch_pickle.read_object(data, at)
+    version, _, _, at = torch_pickle.read_object(data, at)
+    if version != 1001:
+        raise CheckpointError(
+            f"torch.save of an unknown version ({str(version)[:20]}) wrote it: load it in PyTorch and save it again",
+            code="format",
+        )
+    machine, _, _, at = torch_pickle.read_object(data, at)
     if machine["little_endian"] is not True:
         raise CheckpointError(
             "it was saved on a big-endian machine: load it in PyTorch and save it again", code="format"
         )
-    tree, storages, at = torch_pickle.read_object(data, at)
-    keys, _, at = torch_pickle.read_object(data, at)
+    unpickled = torch_pickle.read_object(data, at)
+    storages = unpickled.storages
+    keys, _, _, at = torch_pickle.read_object(data, unpickled.end)
     if type(keys) is not list or sorted(keys) != sorted(storages):
         raise CheckpointError(f"its list of storages does not fit its tensors; {_AGAIN}", code="damaged")
     offsets = {}
@@ -145,36 +177,23 @@ def read_legacy(file: BinaryIO, file_size: int, key: str | None) -> dict[str, np
         file.seek(offsets[storage.key])
         return np.fromfile(file, np.uint8, storage.nbytes)
 
-    return _arrays(_choose(tree, key), file_size, read, swap=sys.byteorder == "big")
+    return _contents(unpickled, key, file_size, read, swap=sys.byteorder == "big")
 
 
-def _choose(tree: Any, key: str | None) -> dict[str, Tensor]:
-    """Returns the tensors of the state_dict in a checkpoint; `key` names its entry."""
-    if type(tree) in (list, tuple) and all(type(v) is Tensor for v in tree):
-        tree = {str(i): v for i, v in enumerate(tree)}
-    members = tree if isinstance(tree, dict) else {}
-    found = {i: _state_dict(v) for i, v in {id(v): v for v in members.values()}.items()}  # each is searched once
-    wrapped = {k: found[id(v)] for k, v in members.items() if found[id(v)]}
-    choices = ", ".join(str(k)[:100] for k in list(wrapped)[:20]) or "none"
-    if key is not None and key not in wrapped:
-        raise CheckpointError(f"it has no entry {key!r} with tensors; it has: {choices}", code="not_found")
-    for usual in _WRAPPERS if key is None else (key,):
-        if usual in wrapped:
-            return wrapped[usual]
-    raw = [k for k in wrapped if "ema" not in str(k).lower().split("_")] or list(wrapped)
-    if len(raw) > 1 or (raw and any(type(v) is Tensor for v in members.values())):
-        raise CheckpointError(f"it holds several sets of tensors: choose one of its entries {choices}", code="missing")
-    if not (tensors := wrapped[raw[0]] if raw else _state_dict(tree)):
-        raise CheckpointError(
-            "it holds no named tensors: save model.state_dict() with torch.save in PyTorch", code="format"
-        )
-    return tensors
-
-
-def _state_dict(tree: object) -> dict[str, Tensor]:
-    """Returns the tensors of a dict, {} if a tensor's key is not a string. Other values are ignored."""
-    tensors = {k: v for k, v in tree.items() if type(v) is Tensor} if isinstance(tree, dict) else {}
-    return tensors if all(type(k) is str for k in tensors) else {}
+def _contents(
+    unpickled: Unpickled, key: str | None, file_size: int, read: Callable[[Storage], np.ndarray], *, swap: bool
+) -> Contents:
+    found = entries.find(unpickled.tree)
+    if not found:
+        raise entries.refuse_none(unpickled.tree)
+    path = entries.choose(found, key)
+    tensors = {} if path is None else found[path]
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Unread):
+            raise CheckpointError(f"{name[:200]} {tensor.why}", code="format")
+    counts = {entries.name_of(p): len(found[p]) for p in found}
+    arrays = _arrays(cast(dict[str, Tensor], tensors), file_size, read, swap=swap)
+    return Contents(arrays, counts, "" if path is None else entries.name_of(path), unpickled.unknown)
 
 
 def _arrays(
@@ -188,17 +207,18 @@ def _arrays(
         )
     loaded, arrays = {}, {}
     for name, (storage, dtype, offset, shape, strides) in tensors.items():
-        if (storage.key, dtype) not in loaded:
-            data = read(storage)
-            if swap:
+        place = (storage.key if storage.data is None else id(storage.data), dtype)
+        if place not in loaded:
+            data = read(storage) if storage.data is None else np.frombuffer(storage.data, np.uint8)
+            if swap and storage.data is None:
                 data = data.view(f"u{dtype.itemsize}").byteswap().view(np.uint8)
-            loaded[storage.key, dtype] = data != 0 if dtype.kind == "b" else data
+            loaded[place] = data != 0 if dtype.kind == "b" else data
         if 0 in shape:
             arrays[name] = np.empty(shape, dtype)
             continue
         # The stride of an axis of length 1 has no meaning, and may be larger than NumPy accepts.
         steps = [s * dtype.itemsize if d > 1 else 0 for d, s in zip(shape, strides, strict=True)]
-        array = np.ndarray(shape, dtype, loaded[storage.key, dtype], offset * dtype.itemsize, steps)
+        array = np.ndarray(shape, dtype, loaded[place], offset * dtype.itemsize, steps)
         arrays[name] = array if array.flags.c_contiguous else array.copy()
     return arrays
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from jaxiqa.errors import CheckpointError, read_code
-from jaxiqa.models import create_model
+from jaxiqa.models import create_model, find_model
 
 TOLERANCE = 1e-4  # of a tap's largest magnitude
 
@@ -37,7 +37,8 @@ def verify(name: str, variant: str, variables: dict, path) -> dict[str, float]:
         raise CheckpointError(
             f"--verify {path} does not hold outputs of {name} ({type(error).__name__}: {error})", code=code, key=path
         ) from error
-    model = create_model(name, variant)
+    layer = find_model(name).NAMES.get("classifier")
+    model = create_model(name, variant, **({"num_classes": 0} if layer and layer not in variables["params"] else {}))
     images = generator.standard_normal((n, model.crop_size, model.crop_size, 3)).astype(np.float32)
     with jax.default_matmul_precision("highest"):
         score, out = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images)
@@ -68,6 +69,6 @@ def find_tap(name: str, score, out: dict):
     """Returns the output that a golden file calls `name`. Raises CheckpointError if the model does not have it."""
     taps = {f"{k}{i}": tap for k, taps in out.items() if isinstance(taps, list | tuple) for i, tap in enumerate(taps)}
     taps |= out | {"score": score, "logits": score}
-    if (alias := name.replace("layer", "stage")) not in taps:
+    if taps.get(alias := name.replace("layer", "stage")) is None:
         raise CheckpointError(f'the model has no output "{name}"; it has {", ".join(out)}', code="unknown", key=name)
     return taps[alias]

@@ -34,7 +34,10 @@ from tests.faults.test_hosts import (
     resumed_on_other_devices,
     stopped_and_resumed,
 )
-from tests.faults.test_mutated_images import SECONDS, mutate
+from tests.faults.test_mutated_images import SECONDS as IMAGE_SECONDS
+from tests.faults.test_mutated_images import mutate as mutate_images
+from tests.faults.test_mutated_weights import SECONDS as WEIGHT_SECONDS
+from tests.faults.test_mutated_weights import mutate as mutate_weights
 from tests.inputs.test_restarts import PIPELINES, restarts
 from tests.training.test_sharded_step import compare_meshes
 
@@ -345,12 +348,22 @@ def absent() -> tuple[str, bool]:
 
 def mutated_images() -> tuple[str, bool]:
     """2,000 mutations of small JPEG, PNG and WebP files."""
-    counts, wrong, slowest = mutate(2000)
+    counts, wrong, slowest = mutate_images(2000)
     seen = (
         f"{counts['read']} read, {counts['refused']} refused; of {counts['whole']} that Pillow and libjpeg read whole "
         f"{len(wrong)} refused; at most {slowest:.2f} s"
     )
-    return seen, not wrong and slowest < SECONDS
+    return seen, not wrong and slowest < IMAGE_SECONDS
+
+
+def mutated_weights() -> tuple[str, bool]:
+    """2,000 mutations of small PyTorch, safetensors and NumPy files."""
+    counts, slowest = mutate_weights(2000)
+    seen = ", ".join(
+        f"{kind}: {counts[kind, 'read']} read, {counts[kind, 'refused']} refused"
+        for kind in sorted({k for k, _ in counts})
+    )
+    return f"{seen}; at most {slowest:.2f} s", slowest < WEIGHT_SECONDS and sum(counts.values()) == 2000
 
 
 # bar, what is required, function
@@ -375,5 +388,6 @@ BARS = [
     ("R12", "missing or dead process: the other ends with a code that is restarted, in time", absent),
     ("R13", "released checkpoints score to 1e-6 as they did; losses as golden (1e-5 on other processors)", golden_runs),
     ("images", "2,000 mutations: no crash, < 5 s, 0 refused that Pillow and libjpeg read whole", mutated_images),
+    ("weights", "2,000 mutations of weight files: no crash, < 5 s each", mutated_weights),
     ("R14", "Grain's assert_equal_output_after_checkpoint, every pipeline and position", every_position),
 ]

@@ -134,6 +134,8 @@ def laughs(open_, close, levels=40):
     )
 
 
+COMPLEX = group(text("storage"), name("torch", "ComplexFloatStorage"), text("0"), text("cpu"), b"K\4") + b"Q"
+
 # name -> (pickle, code of the error, value that the message names): objects beside or instead of tensors
 CALLS = {
     "os.system": (call(name("os", "system"), COMMAND), "unsafe", "os.system"),
@@ -143,7 +145,7 @@ CALLS = {
     "eval of Python 2": (call(name("__builtin__", "eval"), CODE), "unsafe", "__builtin__.eval"),
     "exec": (call(name("builtins", "exec"), CODE), "unsafe", "builtins.exec"),
     "compile": (call(name("builtins", "compile"), CODE, text(""), text("exec")), "unsafe", "builtins.compile"),
-    "getattr": (call(name("builtins", "getattr"), name("os", "x"), text("system")), "unsafe", "builtins.getattr"),
+    "getattr": (call(name("builtins", "getattr"), name("os", "x"), text("system")), "unsafe", "os.x"),
     "open": (call(name("builtins", "open"), text(CANARY), text("w")), "unsafe", "builtins.open"),
     "apply": (call(name("__builtin__", "apply"), CODE), "unsafe", "__builtin__.apply"),
     "__import__": (call(name("builtins", "__import__"), text("os")), "unsafe", "builtins.__import__"),
@@ -159,7 +161,7 @@ CALLS = {
     ),
     "torch.load": (call(name("torch", "load"), text("other.pth")), "unsafe", "torch.load"),
     "numpy.load": (call(name("numpy", "load"), text("x.npy"), b"N", b"\x88"), "unsafe", "numpy.load"),
-    "partial": (call(name("functools", "partial"), name("os", "system")), "unsafe", "functools.partial"),
+    "partial": (call(name("functools", "partial"), name("os", "system")), "unsafe", "os.system"),
     "methodcaller": (call(name("operator", "methodcaller"), text("system")), "unsafe", "operator.methodcaller"),
     "code object": (call(name("types", "CodeType"), b"K\0"), "unsafe", "types.CodeType"),
     "our own function": (call(name("jaxiqa.weights.files", "write_tensors"), COMMAND), "unsafe", "files.write_tensors"),
@@ -169,29 +171,65 @@ CALLS = {
         "unsafe",
         "OrderedDict.fromkeys",
     ),
-    "namespace": (call(name("argparse", "Namespace")), "unsafe", "argparse.Namespace"),
-    "defaultdict": (
-        call(name("collections", "defaultdict"), name("os", "system")),
+    "defaultdict": (call(name("collections", "defaultdict"), name("os", "system")), "unsafe", "os.system"),
+    "namespace": (
+        call(name("argparse", "Namespace")) + b"}" + text("run") + name("os", "system") + b"sb",
         "unsafe",
-        "collections.defaultdict",
+        "os.system",
     ),
-    "numpy array": (call(name("numpy.core.multiarray", "_reconstruct"), b"N"), "unsafe", "multiarray._reconstruct"),
-    "whole module": (
-        name("torchvision.models.resnet", "ResNet") + b")\x81}b",
+    "enum": (call(name("lab.modes", "Mode"), call(name("os", "popen"), COMMAND)), "unsafe", "os.popen"),
+    "nested class": (
+        call(name("builtins", "getattr"), name("lab", "Net"), text("Inner")) + name("subprocess", "run") + b"\x85R",
         "unsafe",
-        "torchvision.models.resnet.ResNet",
+        "subprocess.run",
     ),
-    "quantised": (call(name("torch._utils", "_rebuild_qtensor"), b"N"), "format", "quantised"),
-    "sparse": (call(name("torch._utils", "_rebuild_sparse_tensor"), b"N"), "format", "sparse"),
-    "complex": (name("torch", "ComplexFloatStorage"), "format", "torch.ComplexFloatStorage"),
+    "class in a dict": (b"}" + text("optimizer") + name("builtins", "exec") + b"s", "unsafe", "builtins.exec"),
+    "numpy array of objects": (
+        call(name("numpy._core.multiarray", "_reconstruct"), name("numpy", "ndarray"), group(b"K\0"), text("b"))
+        + group(
+            b"K\1", group(b"K\1"), name("numpy", "dtype"), b"\x89", sequence(call(name("nt", "startfile"), COMMAND))
+        )
+        + b"b",
+        "unsafe",
+        "nt.startfile",
+    ),
+    "a later part of a module": (name("lab", "subprocess.run"), "unsafe", "lab.subprocess.run"),
+    "quantised": (call(name("torch._utils", "_rebuild_qtensor"), b"N"), "format", "b is quantised"),
+    "sparse": (call(name("torch._utils", "_rebuild_sparse_tensor"), b"N"), "format", "b is sparse"),
+    "8-bit floats": (
+        call(
+            name("torch._utils", "_rebuild_tensor_v3"),
+            storage("0", 4, "float32"),
+            b"K\0",
+            group(b"K\4"),
+            group(b"K\1"),
+            b"\x89",
+            mapping({}),
+            name("torch", "float8_e4m3fn"),
+        ),
+        "format",
+        "b has values of type torch.float8_e4m3fn",
+    ),
+    "meta": (call(name("torch._utils", "_rebuild_meta_tensor_no_storage"), b"N"), "format", "meta"),
+    "distributed": (call(name("torch._utils", "_rebuild_wrapper_subclass"), b"N"), "format", "full_tensor()"),
+    "unknown tensor": (call(name("torch._utils", "_rebuild_new_tensor"), b"N"), "format", "_rebuild_new_tensor"),
+    "tensor of a TPU": (
+        call(name("torch._utils", "_rebuild_device_tensor_from_numpy"), b"N", text("float32"), text("xla:0"), b"\x89"),
+        "format",
+        "model.cpu()",
+    ),
     "STACK_GLOBAL": (text("os") + text("system") + b"\x93" + COMMAND + b"\x85R", "unsafe", "os.system"),
     "STACK_GLOBAL of no strings": (b"NN\x93" + COMMAND + b"\x85R", "unsafe", "NoneType in the place of a str"),
     "INST": (b"(" + COMMAND + b"ios\nsystem\n", "unsafe", "INST of os.system"),
     "OBJ": (b"(" + name("os", "system") + COMMAND + b"o", "unsafe", "os.system"),
-    "OBJ of an allowed class": (b"(" + name("collections", "OrderedDict") + COMMAND + b"o", "unsafe", "opcode OBJ"),
+    "OBJ of an ordered dict": (
+        b"(" + name("collections", "OrderedDict") + COMMAND + b"o",
+        "unsafe",
+        "str in the place of a list",
+    ),
     "NEWOBJ": (name("subprocess", "Popen") + SHELL + b"\x85\x81", "unsafe", "subprocess.Popen"),
-    "NEWOBJ of an allowed class": (name("collections", "OrderedDict") + b")\x81", "unsafe", "opcode NEWOBJ"),
-    "NEWOBJ_EX": (name("collections", "OrderedDict") + b")}\x92", "unsafe", "opcode NEWOBJ_EX"),
+    "NEWOBJ_EX": (name("subprocess", "Popen") + b")}\x92", "unsafe", "subprocess.Popen"),
+    "NEWOBJ_EX of a number": (name("lab", "Net") + b"K\5}\x92", "unsafe", "int in the place of a tuple"),
     "EXT1": (b"\x82\x01", "unsafe", "opcode EXT1"),
     "EXT2": (b"\x83\x01\x01", "unsafe", "opcode EXT2"),
     "EXT4": (b"\x84\x01\x01\x01\x01", "unsafe", "opcode EXT4"),
@@ -202,7 +240,7 @@ CALLS = {
     ),
     "BUILD of a tensor": (tensor() + b"}b", "damaged"),
     "REDUCE of a string": (COMMAND + b")R", "unsafe", "str in the place of a class"),
-    "REDUCE of a tensor": (tensor() + b")R", "unsafe", "record in the place of a class"),
+    "REDUCE of a tensor": (tensor() + b")R", "damaged", "not callable"),
     "REDUCE of a storage class": (call(name("torch", "FloatStorage"), b"K\x05"), "unsafe", "calls torch.FloatStorage"),
     "REDUCE without a tuple": (name("collections", "OrderedDict") + b"]R", "unsafe", "list in the place of a tuple"),
     "ordered dict of a number": (
@@ -259,8 +297,16 @@ DATA = {
     ),
     "tensor: no name": (tensor(), "format", "state_dict"),
     "tensor: a number for a name": (b"}K\1" + tensor() + b"s", "format", "state_dict"),
-    "dict: tuple for a key": (b"})Ns", "unsafe", "tuple as the key"),
+    "dict: tuple for a key": (b"})Ns", "format", "state_dict"),
     "dict: list for a key": (b"}]Ns", "unsafe", "list as the key"),
+    "dict: complex values": (
+        mapping({"a": tensor(COMPLEX)}),
+        "format", "a has complex64 values"
+    ),
+    "dict: whole module": (
+        mapping({"model": name("torchvision.models.resnet", "ResNet") + b")\x81}" + text("_modules") + b"}sb"}),
+        "format", "whole model of class torchvision.models.resnet.ResNet"
+    ),
     "dict: odd items": (b"}(" + text("a") + b"u", "damaged"),
     "dict: items of a list": (b"](" + text("a") + b"Nu", "unsafe", "list in the place of a dict"),
     "list: items of a dict": (b"}(Ne", "unsafe", "dict in the place of a list"),
@@ -274,7 +320,7 @@ DATA = {
     "bomb: nested dicts": (b"}" + b"K\0}" * 150_000 + b"s" * 150_000, "unsafe", "nested over 500 deep"),
     "bomb: laughing tuples": (laughs(b"", lambda i: b"\x86q" + bytes([i])), "format", "state_dict"),
     "bomb: laughing lists": (laughs(b"](", lambda i: b"eq" + bytes([i])), "format", "state_dict"),
-    "bomb: laughing key": (laughs(b"", lambda i: b"\x86q" + bytes([i])) + b"}h\x28Ns", "unsafe", "tuple as the key"),
+    "bomb: laughing key": (laughs(b"", lambda i: b"\x86q" + bytes([i])) + b"}h\x28Ns", "unsafe", "costly"),
     "bomb: laughing member": (laughs(b"", lambda i: b"\x86q" + bytes([i])) + b"\x8f(h\x28\x90", "unsafe", "sets"),
     "bomb: laughing items": (
         b"}" + laughs(b"", lambda i: b"\x86q" + bytes([i])) + b"Ns", "unsafe", "tuple in the place of a dict"
@@ -313,10 +359,18 @@ DATA = {
     "bomb: BINBYTES8": (bytes8(b"\x8e", 2**62), "damaged"),
     "bomb: BYTEARRAY8": (bytes8(b"\x96", 2**62), "damaged"),
     "bomb: BINSTRING": (b"T\xff\xff\xff\xff", "damaged"),
-    "bomb: 17 MB of pickle": (b"B" + struct.pack("<I", 17 << 20) + bytes(17 << 20), "unsafe", "its pickle"),
+    "bomb: 17 MB of pickle": (b"B" + struct.pack("<I", 17 << 20) + bytes(17 << 20), "format", "state_dict"),
+    "bomb: wide texts": (
+        (text("\N{GRINNING FACE}" + "a" * 1_000_000) + b"0") * 25, "unsafe", "long texts of wide characters"
+    ),
+    "bomb: names by getattr": (
+        name("lab", "A") + b"q\0" + name("builtins", "getattr") + b"q\1"
+        + b"".join(b"h\1h\0" + text(str(i)) + b"\x86R0" for i in range(50_000)),
+        "unsafe", "over 1000 names"
+    ),
     "list in itself": (b"]q\0h\0a", "format", "state_dict"),
     "dict in itself": (b"}q\0K\1h\0s", "format", "state_dict"),
     "empty stack": (b"R", "damaged"),
     "unknown opcode": (b"\xff", "damaged"),
-    "opcode that torch.save has no use for": (text("a") + b"0", "unsafe", "opcode POP"),
+    "opcode that torch.save has no use for": (text("a") + b"2", "unsafe", "opcode DUP"),
 }  # fmt: skip

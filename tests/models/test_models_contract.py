@@ -37,7 +37,7 @@ def init(model):
 def test_module(name):
     """A model's file has the required names, and its test variant is small."""
     module = find_model(name)
-    assert {"mapped", "carried"} <= set(module.NAMES) <= {"mapped", "carried", "legacy", "unbuilt"}
+    assert {"mapped", "carried"} <= set(module.NAMES) <= {"mapped", "carried", "classifier", "legacy", "unbuilt"}
     assert len(module.MEAN) == len(module.STD) == 3
     assert module.TEST_CROPS in ("grid", "whole")
     assert len(module.PAPER) > 50

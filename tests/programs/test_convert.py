@@ -7,6 +7,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import torch_writer as w
 from foreign import foreign_state_dict
 from tiny_run import check_refusals, run_program
 
@@ -99,6 +100,17 @@ def test_inspect(source, tensors):
     lines = done.stdout.splitlines()
     assert done.returncode == 0 and len(lines) == len(tensors) + 1
     assert lines[0].split()[0] == next(iter(tensors)) and file_sha256(source) in lines[-1]
+
+
+def test_inspect_shows_what_else_a_file_holds(tmp_path):
+    weights = w.mapping({"module.net.a": w.tensor(), "module.net.b": w.tensor()})
+    body = w.mapping({"args": w.name("lab", "Args") + b")\x81", "model": weights, "ema": weights}, ordered=False)
+    (tmp_path / "a.pth").write_bytes(w.zip_file(body))
+    done = run_program("convert", f"--inspect={tmp_path / 'a.pth'}")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and [line.split()[0] for line in lines[:2]] == ["net.a", "net.b"], done.stderr
+    assert all(text in lines[2] for text in ("model (2 tensors)", "ema (2 tensors)", "model is read"))
+    assert "module.net." in lines[3] and "lab.Args" in lines[4] and len(lines) == 6
 
 
 def test_verify(source, tmp_path):

@@ -1,11 +1,10 @@
-"""Hostile files are refused with one line, run nothing and take little memory; so are 500 damaged files."""
+"""Hostile files are refused with one line, run nothing and take little memory."""
 
 import gzip
 import io
 import json
 import os
 import pickle
-import random
 import struct
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import torch_writer as w
 from refused import refused
 
 from jaxiqa.errors import CheckpointError
-from jaxiqa.weights.files import read_tensors, write_tensors
+from jaxiqa.weights.files import read_tensors
 
 FOUR = np.arange(4, dtype=np.float32)
 GOOD = w.mapping({"a": w.tensor()})
@@ -78,7 +77,7 @@ def zips():
         "zip: encrypted": (w.archive(base, **both(flags=1)), "unsafe", "zip entry"),
         "zip: unknown method": (w.archive(base, **both(method=14)), "unsafe", "zip entry"),
         "zip: deflated": (w.archive(base | {"x/data/0": deflated}, **both(**fields)), "format", "compressed"),
-        "zip: nothing in it": (b"PK\5\6" + bytes(18), "format", "known format"),
+        "zip: nothing in it": (b"PK\5\6" + bytes(18), "format", "empty zip file"),
         "zip: end only": (good[:30] + b"PK\5\6" + bytes(18), "damaged", "directory"),
         "zip: cut in the middle": (good[: len(good) // 2], "damaged", "end of a zip file"),
         "zip: cut at the end": (good[:-1], "damaged", "end of a zip file"),
@@ -169,8 +168,8 @@ def others():
         "safetensors: name twice": (safetensors(twin), "unsafe", "twice"),
         "safetensors: header beyond the file": (safetensors({"a": info}, length=2**40), "format", "known format"),
         "safetensors: huge header": (safetensors(b"{" + b" " * (5 << 20) + b"}"), "unsafe", "5242882 bytes"),
-        "safetensors: many objects": (safetensors(b'{"a":[' + b"{}," * 1_300_000 + b"0]}"), "damaged"),
-        "safetensors: many dicts": (safetensors(b'{"a":[' + b'{"":0},' * 590_000 + b"0]}"), "damaged"),
+        "safetensors: many objects": (safetensors(b'{"a":[' + b"{}," * 1_300_000 + b"0]}"), "unsafe", "objects"),
+        "safetensors: many dicts": (safetensors(b'{"a":[' + b'{"":0},' * 590_000 + b"0]}"), "unsafe", "objects"),
         "safetensors: deep header": (safetensors(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "damaged"),
         "safetensors: long number": (safetensors(b'{"a":' + b"9" * 100_000 + b"}"), "damaged"),
         "safetensors: no JSON": (safetensors(b"{'a'"), "damaged"),
@@ -216,8 +215,15 @@ def others():
         "other: web page": (b"\n<!doctype html><html>", "format", "web page"),
         "other: Git LFS": (b"version https://git-lfs.github.com/spec/v1\n", "format", "git lfs pull"),
         "other: tar": (tar.getvalue(), "format", "tar archive"),
-        "other: gzip": (gzip.compress(w.zip_file(GOOD)), "format", "known format"),
-        "other: 7z": (b"7z\xbc\xaf\x27\x1c" + bytes(100), "format", "known format"),
+        "other: gzip": (gzip.compress(w.zip_file(GOOD)), "format", "gzip"),
+        "other: 7z": (b"7z\xbc\xaf\x27\x1c" + bytes(100), "format", "compressed archive"),
+        "other: HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "format", "HDF5"),
+        "other: JSON": (b' {"a": 1}', "format", "JSON"),
+        "other: deep JSON": (b'{"weight_map":' * 100_000, "format", "JSON"),
+        "other: index of a file elsewhere": (b'{"weight_map": {"a": "../a.pth"}}', "unsafe", "../a.pth"),
+        "other: index of itself": (b'{"weight_map": {"a": "x.index.json"}}', "unsafe", "x.index.json"),
+        "other: index of a number": (b'{"weight_map": {"a": 5}}', "unsafe", "5"),
+        "other: PyTorch before 0.2": (b"sys_info".ljust(257, b"\0") + b"ustar", "format", "before 0.2"),
         "other: old pickle": (pickle.dumps(Gadget(), protocol=0), "format", "known format"),
     }  # fmt: skip
 
@@ -317,50 +323,3 @@ def test_no_file(tmp_path, kind, code):
     with refused(CheckpointError, code, name, str(tmp_path)) as refusal:
         read_tensors(name)
     assert str(refusal.value).isprintable()
-
-
-def test_damaged_files(tmp_path):
-    """500 seeded mutations of good files are read or refused, in one line."""
-    rng = random.Random(0)
-    tensors = {f"layer{i}.weight": np.arange(i, i + 6, dtype=np.float32).reshape(2, 3) for i in range(3)}
-    write_tensors(tmp_path / "a.pth", tensors)
-    write_tensors(tmp_path / "a.safetensors", tensors)
-    np.savez(tmp_path / "a.npz", **tensors)
-    np.savez_compressed(tmp_path / "b.npz", **tensors)
-    arrays = {str(i): a for i, a in enumerate(tensors.values())}
-    body = w.mapping(
-        {"state_dict": w.mapping({name: w.whole(str(i), a) for i, (name, a) in enumerate(tensors.items())})}
-    )
-    good = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
-    # Legacy files have no checksums, so damage reaches the scan of the pickle; they are drawn twice as often.
-    good += [w.zip_file(body, arrays), w.legacy_file(body, arrays), w.legacy_file(body, arrays)]
-    good += [w.archive({"x/data.pkl": w.pickled(body)} | {f"x/data/{i}": a.tobytes() for i, a in arrays.items()})]
-    counts = {"read": 0, "refused": 0}
-    for _ in range(500):
-        data = bytearray(rng.choice(good))
-        for _ in range(rng.choice([1, 1, 2, 8])):
-            at, other = rng.randrange(len(data)), rng.choice(good)
-            length = rng.randrange(1, 40)
-            match rng.choice(["flip", "flip", "set", "cut", "remove", "splice", "repeat"]):
-                case "flip":
-                    data[at] ^= 1 << rng.randrange(8)
-                case "set":
-                    data[at : at + length] = rng.choice([b"\0", b"\xff", b"\x7f", b"(", b"R"]) * length
-                case "cut":
-                    del data[max(1, at) :]
-                case "remove":
-                    del data[at : at + length]
-                    data = data or bytearray(b"x")
-                case "splice":
-                    start = rng.randrange(len(other))
-                    data[at : at + length] = other[start : start + rng.randrange(1, 40)]
-                case "repeat":
-                    data[at:at] = data[at : at + length]
-        (tmp_path / "damaged").write_bytes(data)
-        try:
-            read_tensors(tmp_path / "damaged")
-            counts["read"] += 1
-        except CheckpointError as error:
-            assert error.code in ("damaged", "unsafe", "format", "missing") and str(error).isprintable()
-            counts["refused"] += 1
-    assert min(counts.values()) > 5, counts

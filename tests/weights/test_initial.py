@@ -13,8 +13,8 @@ from jaxiqa.models import create_model
 from jaxiqa.runs.checkpoint import Checkpoints, Saved
 from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 from jaxiqa.train import train
-from jaxiqa.weights.initial import check_init, place, resize_position_embedding
-from jaxiqa.weights.mapping import abstract_leaves
+from jaxiqa.weights.initial import check_init, place
+from jaxiqa.weights.mapping import abstract_leaves, resize_position_embedding
 
 
 @pytest.fixture(scope="module")

@@ -200,7 +200,7 @@ KEYS = {
         _TEXT,
         OVERRIDE,
         QUALITY,
-        "crops of an image to score: grid | random:N | whole (the model's own patches)",
+        "crops of an image to score: grid | five (centre, corners) | random:N | whole (the model's own patches)",
     ),
     "eval_batch_size": Key(128, _INTEGER, FREE, BOTH, "number of crops in a batch of evaluation"),
     "log_every": Key("50 steps", _DURATION, FREE, BOTH, "duration between two lines of the log"),

@@ -3,6 +3,7 @@
   jaxiqa convert --inspect FILE
   jaxiqa convert --model resnet50 --source resnet50-19c8e357.pth --output converted/resnet50
   jaxiqa convert --model glintiqa --source glintiqa-kadid.pth --output converted/glintiqa --dataset kadid10k
+  jaxiqa convert --model arniqa --source ARNIQA.pth --regressor regressor_koniq10k.pth --output converted/arniqa
   jaxiqa convert --source converted/glintiqa --target glintiqa.safetensors
 
 train, evaluate and score read the checkpoints. FILE is a .pth, .pt, .ckpt, .bin, .safetensors or .npz file, or the
@@ -17,12 +18,14 @@ The output folder holds the checkpoint, manifest.json (source, SHA-256, licence,
 carried.safetensors (tensors that jaxiqa's model does not use, kept for export). --target writes a file with the
 original names, which PyTorch loads with strict=True. It also exports the workdir of a training run.
 
---dataset names the labels that a quality model was trained on, so that `jaxiqa score` knows their scale. Without it,
-scores are the raw output. --verify compares outputs with a golden JSON file (form: jaxiqa/weights/verify.py).
+--dataset names the labels that a quality model was trained on, so that `jaxiqa score` knows their scale. The name of a
+--regressor file tells it too (regressor_koniq10k.pth). Without it, scores are the raw output. --verify compares outputs
+with a golden JSON file (form: jaxiqa/weights/verify.py).
 
 Exit codes: 0 done, 2 usage, 4 unusable weights, or outputs that differ by more than 1e-4, 75 disk full.
 """
 
+import pathlib
 import re
 
 from absl import flags
@@ -35,6 +38,7 @@ from jaxiqa.files import write_json
 from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 
 CARRIED = "carried.safetensors"
+_PREFIX = "regressor."  # of the tensors of a --regressor file, in the NAMES of its model
 
 _FLAGS = flags.FlagValues()
 _MODEL = flags.DEFINE_string(
@@ -46,6 +50,12 @@ _MODEL = flags.DEFINE_string(
 _VARIANT = flags.DEFINE_string("variant", None, "Variant of --model; default: the first one.", flag_values=_FLAGS)
 _SOURCE = flags.DEFINE_string(
     "source", None, "Weight file to convert; with --target, folder of a checkpoint to export.", flag_values=_FLAGS
+)
+_REGRESSOR = flags.DEFINE_string(
+    "regressor",
+    None,
+    "File of the regressor, if the model has regressors in files of their own; with --target, the file to write it to.",
+    flag_values=_FLAGS,
 )
 _OUTPUT = shared_flags.output_folder(_FLAGS, "Folder of the new checkpoint")
 _TARGET = flags.DEFINE_string("target", None, "Weight file to write: FILE.safetensors or FILE.pth.", flag_values=_FLAGS)
@@ -116,11 +126,12 @@ def convert(source: str, output: epath.Path) -> None:
     from jaxiqa.runs.checkpoint import save_once
     from jaxiqa.scoring.card import Card
     from jaxiqa.weights.entries import describe
-    from jaxiqa.weights.files import file_sha256, read_file, write_tensors
-    from jaxiqa.weights.mapping import MANIFEST, import_tensors, make_manifest
+    from jaxiqa.weights.files import file_sha256, read_file, read_tensors, write_tensors
+    from jaxiqa.weights.mapping import MANIFEST, about_file, import_tensors, make_manifest
 
     model = create_model(_MODEL.value, _VARIANT.value)
     module = find_model(_MODEL.value, "NAMES", "TEST_CROPS")
+    dataset, scale = _labels(module)
     variant = _VARIANT.value or next(k for k in (_MODEL.value, *module.VARIANTS) if k in module.VARIANTS)
     sha256 = file_sha256(source)
     if _SHA256.value and _SHA256.value.lower() != sha256:
@@ -131,18 +142,27 @@ def convert(source: str, output: epath.Path) -> None:
         )
     found = read_file(source, _KEY.value)
     tensors = found.tensors
+    if _REGRESSOR.value:
+        tensors |= {_PREFIX + name: array for name, array in read_tensors(_REGRESSOR.value).items()}
+    elif hasattr(module, "REGRESSORS") and not any(name.startswith(_PREFIX) for name in tensors):
+        raise ConfigError(
+            f"--regressor is missing: {source} has no regressor; name its file, e.g. regressor_koniq10k.pth",
+            code="missing",
+            key="--regressor",
+        )
     # pop, so that memory never holds two copies of all tensors.
     one_by_one = ((name, tensors.pop(name)) for name in list(tensors))
     imported = import_tensors(_MODEL.value, one_by_one, variant, _IGNORE.value)
     _verify(_MODEL.value, variant, imported.variables)
     manifest = make_manifest(source, sha256, _MODEL.value, variant, _LICENCE.value, imported.coverage)
-    dataset = datasets.reader(_DATASET.value) if _DATASET.value else None
+    if _REGRESSOR.value:
+        manifest["regressor"] = about_file(_REGRESSOR.value, file_sha256(_REGRESSOR.value))
     card = Card(
         model={"name": _MODEL.value, "variant": variant},
         dtype="float32",
         labels="native" if dataset else "score01",
-        dataset=datasets.find(_DATASET.value) if dataset else "",
-        scale=Scale(*dataset.SCORE_RANGE, dataset.HIGHER_IS_BETTER) if dataset else Scale(0.0, 1.0),
+        dataset=dataset,
+        scale=scale,
         crops=module.TEST_CROPS,
         package=plugins.package_of(_MODEL.value, plugins.MODELS),
         note="" if dataset or hasattr(model, "num_classes") else "the scale of these weights is not known",
@@ -165,6 +185,39 @@ def convert(source: str, output: epath.Path) -> None:
         print("note: manifest.json names no licence; give --licence (for public weights see PAPER in the model's file)")
 
 
+def _regressors(name: str, module) -> dict[str, Scale]:
+    """{dataset: scale} of the regressors that a model has in files of their own; refuses --regressor without any."""
+    own = {datasets.find(key): Scale(*values) for key, values in getattr(module, "REGRESSORS", {}).items()}
+    if _REGRESSOR.value and not own:
+        raise ConfigError(
+            f"--regressor: {name} has no regressors in files of their own; leave the flag out",
+            code="conflict",
+            key="--regressor",
+        )
+    return own
+
+
+def _labels(module) -> tuple[str, Scale]:
+    """The dataset that --dataset or the name of the --regressor tells, "" if neither does, and the scale of scores."""
+    own = _regressors(_MODEL.value, module)
+    dataset = datasets.find(_DATASET.value) if _DATASET.value else ""
+    if _REGRESSOR.value:
+        words = re.split(r"[^a-z0-9]+", pathlib.Path(_REGRESSOR.value).name.lower())
+        told = {datasets.find(key) for key in module.REGRESSORS if key in words}
+        if dataset and told and dataset not in told:
+            raise ConfigError(
+                f"--dataset {_DATASET.value} is not the dataset that {_REGRESSOR.value} is named for; leave --dataset "
+                "out, or rename the file",
+                code="conflict",
+                key="--dataset",
+            )
+        dataset = dataset or (told.pop() if len(told) == 1 else "")
+    if not dataset:
+        return "", Scale(0.0, 1.0)
+    reader = datasets.reader(dataset)
+    return dataset, own.get(dataset) or Scale(*reader.SCORE_RANGE, reader.HIGHER_IS_BETTER)
+
+
 def export(folder: str, target: epath.Path) -> None:
     """Exports a checkpoint to a weight file with the original names."""
     import jax
@@ -179,7 +232,7 @@ def export(folder: str, target: epath.Path) -> None:
     saved = Saved(folder, _STEP.value)
     card = Card.from_dict(saved.meta.card, saved.workdir)
     card.create_model(saved.workdir, _ALLOW.value)
-    find_model(card.model["name"], "NAMES")
+    _regressors(card.model["name"], find_model(card.model["name"], "NAMES"))
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), device))
     name, variant = card.model["name"], card.model["variant"]
@@ -187,6 +240,10 @@ def export(folder: str, target: epath.Path) -> None:
     manifest = read_manifest(saved.workdir)
     carried = read_tensors(saved.workdir / CARRIED) if manifest else {}
     tensors, made_up = export_tensors(name, variables, variant, carried, manifest.get("tensors", ()))
+    if _REGRESSOR.value:
+        regressor = {k.removeprefix(_PREFIX): tensors.pop(k) for k in list(tensors) if k.startswith(_PREFIX)}
+        write_tensors(_REGRESSOR.value, regressor)
+        print(f"the regressor, {', '.join(regressor)}, is in {_REGRESSOR.value}")
     write_tensors(target, tensors)
     print(f"{len(tensors)} tensors of {name} {variant}, step {saved.step}, are in {target}")
     if made_up:

@@ -113,7 +113,7 @@ def main() -> None:
         dataset = dataclasses.replace(dataset, note="; ".join(filter(None, (dataset.note, note))))
     dataset = render(dataset, data_dir, chosen)
     records = [dataset.records[i] for i in chosen]
-    images = Images(records, scorer.model.crop_size, scorer.card.resize)
+    images = Images(records, scorer.predictor.min_side, scorer.card.resize)
     print(f"{scorer.card.model['name']} {scorer.card.model['variant']}, step {scorer.step} of {scorer.workdir}")
     if dataset.note:
         print(f"note: {dataset.note}")

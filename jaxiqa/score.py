@@ -16,7 +16,7 @@ Columns:
            better than all of the training set may lie outside, below 0 or above 100.
   native   the score on the scale and in the direction of the training set's labels
   se       standard error of the score over the crops; empty for a single crop
-  crops    the crop policy: grid, random:N or whole
+  crops    the crop policy: grid, five, random:N or whole
   status   "ok" or "refused"
   reason   why the image was refused
 A file that does not exist has a row too, unless none exists.

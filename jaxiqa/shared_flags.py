@@ -45,7 +45,10 @@ def step(to: flags.FlagValues) -> flags.FlagHolder[int | None]:
 
 def crops(to: flags.FlagValues) -> flags.FlagHolder[str | None]:
     """--crops."""
-    text = "Crops of each image: grid (covers every pixel), random:N or whole; default: those of the checkpoint."
+    text = (
+        "Crops of each image: grid (covers every pixel), five (centre and corners), random:N or whole; default: those "
+        "of the checkpoint."
+    )
     return flags.DEFINE_string("crops", None, text, flag_values=to)
 
 

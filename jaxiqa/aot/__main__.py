@@ -72,6 +72,7 @@ def scoring_step(config: ConfigDict, mesh) -> tuple:
     import jax
     import jax.numpy as jnp
 
+    from jaxiqa.models import scales_of
     from jaxiqa.scoring.predict import jit_scores
     from jaxiqa.training import sharding
 
@@ -81,7 +82,8 @@ def scoring_step(config: ConfigDict, mesh) -> tuple:
         functools.partial(model.init, train=False), jax.random.key(0), jnp.zeros((1, side, side, 3))
     )
     rows = sharding.batch_sharding(mesh)
-    crops = jax.ShapeDtypeStruct((config.eval_batch_size, side, side, 3), jnp.uint8, sharding=rows)
+    height = len(scales_of(model)) * side
+    crops = jax.ShapeDtypeStruct((config.eval_batch_size, height, side, 3), jnp.uint8, sharding=rows)
     return jit_scores(model), sharding.abstract(variables, jax.tree.map(lambda _: where, variables)), crops
 
 

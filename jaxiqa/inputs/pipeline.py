@@ -1,6 +1,6 @@
 """Images to device batches, with Grain. Batch k is a pure function of (seed, k), on any number of hosts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import grain
 import jax
@@ -37,6 +37,7 @@ def train_batches(
     augment: Augment = DEFAULT_AUGMENT,
     draw: Callable[[dict, np.random.Generator, int, Augment], dict] | None = None,
     more: Mapping[str, np.ndarray] | None = None,
+    scales: Sequence[int] = (1,),
 ) -> grain.DatasetIterator:
     """Returns this host's share of an endless stream of shuffled, augmented batches, from batch `start` on.
 
@@ -50,6 +51,7 @@ def train_batches(
       augment: how a crop is drawn.
       draw: draw(example, rng, crop, augment) -> example, in place of the crop and its augmentation.
       more: {name: (N, ...)}, more columns.
+      scales: of the crops; with S > 1 of them an image of the batch is (S, crop, crop, 3). Without effect on `draw`.
 
     Returns:
       iterator of {"image": uint8 (b, crop, crop, 3), "label": fp32 (b,), "index": int32 (b,)} and the fp32 columns of
@@ -59,7 +61,7 @@ def train_batches(
     def drawn(example, rng):
         if draw is not None:
             return draw(example, rng, crop, augment)
-        return {**example, "image": augmented(example["image"], crop, rng, augment)}
+        return {**example, "image": augmented(example["image"], crop, rng, augment, scales)}
 
     hosts, host = jax.process_count(), jax.process_index()
     # Augment and batch come before the slice of the host and before to_iter_dataset, so that a batch does not depend on

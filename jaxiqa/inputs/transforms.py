@@ -10,6 +10,7 @@ from PIL import Image
 
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.decode import MAX_PIXELS
+from jaxiqa.inputs.scales import cut, same_place, shrink
 
 HEIGHT, WIDTH = 384, 512  # size of the result of whole()
 
@@ -48,10 +49,14 @@ def random_flip(
     return image_HWC
 
 
+def random_corner(height: int, width: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
+    """(y, x) of the upper left corner of a square of `size` pixels, uniformly drawn; the sides are at least `size`."""
+    return int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+
+
 def random_crop(image_HWC: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Cuts a square of `size` pixels at a uniformly drawn position; the image must be at least as large."""
-    top = rng.integers(image_HWC.shape[0] - size + 1)
-    left = rng.integers(image_HWC.shape[1] - size + 1)
+    """Cuts the square of random_corner."""
+    top, left = random_corner(*image_HWC.shape[:2], size, rng)
     return image_HWC[top : top + size, left : left + size]
 
 
@@ -60,15 +65,22 @@ def centre_corner(height: int, width: int, size: int) -> tuple[int, int]:
     return (height - size) // 2, (width - size) // 2
 
 
-def augmented(image_HWC: np.ndarray, size: int, rng: np.random.Generator, augment: Augment) -> np.ndarray:
-    """Cuts a square of `size` pixels as `augment` says; contiguous. The image must be at least as large."""
+def augmented(
+    image_HWC: np.ndarray, size: int, rng: np.random.Generator, augment: Augment, scales: Sequence[int] = (1,)
+) -> np.ndarray:
+    """Cuts a square of `size` pixels as `augment` says; contiguous. The image must be at least as large.
+
+    With S scales (inputs/scales.py), the result is (S, size, size, 3): crops at the same place of smaller copies.
+    """
     image_HWC = random_flip(image_HWC, rng, augment.horizontal, augment.vertical)
+    height, width = image_HWC.shape[:2]
     if augment.crop == "centre":
-        top, left = centre_corner(*image_HWC.shape[:2], size)
-        image_HWC = image_HWC[top : top + size, left : left + size]
+        corner = centre_corner(height, width, size)
     else:
-        image_HWC = random_crop(image_HWC, size, rng)
-    return np.ascontiguousarray(image_HWC)
+        corner = random_corner(height, width, size, rng)
+    copies = [shrink(image_HWC, divisor) for divisor in scales]
+    crops = [cut(copy, *same_place(corner, image_HWC.shape, copy.shape, size), size) for copy in copies]
+    return np.stack(crops) if len(scales) > 1 else np.ascontiguousarray(crops[0])
 
 
 def resize_shorter(image_HWC: np.ndarray, side: int) -> np.ndarray:

@@ -7,6 +7,9 @@ must define:
     (B, crop_size, crop_size, 3) and train, it returns (score (B,) fp32, out), where out is a dict.
   VARIANTS: {name: fields of Model}, at least one.
 Weight files (jaxiqa convert) also need NAMES and TEST_CROPS.
+
+A Model with a field `scales` of S > 1 integers is also called with crops of an image at S sizes,
+(B, S, crop_size, crop_size, 3): in training and in scoring (inputs/scales.py).
 """
 
 import importlib
@@ -126,6 +129,11 @@ def create_model(name: str, variant: str | None = None, **options) -> nn.Module:
 def pretrainable(name: str) -> dict[str, str]:
     """Returns {part that may start from a run of jaxiqa pretrain: key of `out` with its features} of a model."""
     return getattr(find_model(name), "PRETRAINABLE", {})
+
+
+def scales_of(model: nn.Module) -> tuple[int, ...]:
+    """Returns the integers by which the sides of an image are divided for each crop of a model; (1,) for most."""
+    return getattr(model, "scales", (1,))
 
 
 def frozen_options(name: str, frozen: Sequence[str]) -> dict:

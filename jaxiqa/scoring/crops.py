@@ -1,6 +1,7 @@
-"""Positions of the square crops that a model scores, by one of three policies.
+"""The square crops that a model scores, by one of four policies.
 
 grid      the fewest evenly spaced crops that cover every pixel
+five      the centre and the four corners; what lies outside a smaller image is black
 random:N  N uniformly random crops, always the same ones for the same image
 whole     a patch model's own grid: a crop every `stride` pixels, if all of it is inside the image
 """
@@ -8,38 +9,46 @@ whole     a patch model's own grid: a crop every `stride` pixels, if all of it i
 import dataclasses
 import re
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from jaxiqa.errors import ConfigError, nearest
+from jaxiqa.inputs.scales import cut, same_place, shrink
+
+_PLAIN = ("grid", "five", "whole")
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
     """How many crops are taken, and how they are placed; str() returns the text of parse_policy."""
 
-    kind: str  # "grid", "random" or "whole"
+    kind: str  # "grid", "five", "random" or "whole"
     count: int = 0  # crops per image of "random"
 
     def __str__(self) -> str:
         return f"random:{self.count}" if self.kind == "random" else self.kind
 
+    def min_side(self, crop: int) -> int:
+        """The sides that an image must have at least, in pixels; smaller images are enlarged first."""
+        return 1 if self.kind == "five" else crop
+
 
 def parse_policy(text: str) -> Policy:
-    """Parses a policy: "grid", "random:N" with N >= 1, or "whole".
+    """Parses a policy: "grid", "five", "random:N" with N >= 1, or "whole".
 
     Raises:
       ConfigError: any other text; the message names the nearest valid policy.
     """
-    if text in ("grid", "whole"):
+    if text in _PLAIN:
         return Policy(text)
     if found := re.fullmatch(r"random:([1-9][0-9]{0,5})", text):
         return Policy("random", int(found[1]))
     word, digits = re.sub(r"[^a-z]", "", text.lower()), re.sub(r"[^0-9]", "", text).lstrip("0")[:6]
-    near = nearest(word, ["grid", "random", "whole"], 0.5) or "grid"
+    near = nearest(word, [*_PLAIN, "random"], 0.5) or "grid"
     suggestion = Policy(near, int(digits or 25) if near == "random" else 0)
     raise ConfigError(
-        f"{text!r} is not a crop policy (--crops, config.test_crops: grid, random:N, whole); did you mean "
+        f"{text!r} is not a crop policy (--crops, config.test_crops: grid, five, random:N, whole); did you mean "
         f"{str(suggestion)!r}?",
         code="value",
         key="crops",
@@ -51,13 +60,13 @@ def positions(policy: Policy, image_HWC: np.ndarray, crop: int, stride: int = 0)
 
     Args:
       policy: from parse_policy.
-      image_HWC: uint8 (H, W, 3), both sides at least `crop`.
+      image_HWC: uint8 (H, W, 3), both sides at least policy.min_side(crop).
       crop: side of a crop in pixels.
       stride: distance between the crops of "whole", in pixels.
 
     Returns:
-      int64 (n, 2) of (top, left). The pixels are the seed of random crops, so an image has the same crops under any
-      name and in any list of images.
+      int64 (n, 2) of (top, left). A crop of "five" that is larger than the image has a negative corner. The pixels are
+      the seed of random crops, so an image has the same crops under any name and in any list of images.
 
     Raises:
       ValueError: the image is smaller than a crop.
@@ -69,6 +78,8 @@ def positions(policy: Policy, image_HWC: np.ndarray, crop: int, stride: int = 0)
         return np.stack(np.meshgrid(tops, lefts, indexing="ij"), -1).reshape(-1, 2).astype(np.int64)
     if policy.kind == "grid":
         return grid(height, width, crop)
+    if policy.kind == "five":
+        return five(height, width, crop)
     return random_positions(height, width, crop, policy.count, zlib.crc32(image_HWC.tobytes()))
 
 
@@ -81,6 +92,37 @@ def grid(height: int, width: int, crop: int) -> np.ndarray:
     _check(height, width, crop)
     tops, lefts = (np.arange(n := -(-side // crop)) * (side - crop) // max(n - 1, 1) for side in (height, width))
     return np.stack(np.meshgrid(tops, lefts, indexing="ij"), -1).reshape(-1, 2).astype(np.int64)
+
+
+def five(height: int, width: int, crop: int) -> np.ndarray:
+    """The crop at the centre, then top left, bottom left, top right, bottom right: int64 (5, 2) of (top, left)."""
+    bottom, right = height - crop, width - crop
+    centre = (height // 2 - crop // 2, width // 2 - crop // 2)
+    return np.array([centre, (0, 0), (bottom, 0), (0, right), (bottom, right)])
+
+
+def cut_crops(
+    policy: Policy, image_HWC: np.ndarray, crop: int, stride: int = 0, scales: Sequence[int] = (1,)
+) -> list[np.ndarray]:
+    """The n crops of one image, each uint8 (S crop, crop, 3): those at S scales, one below the other.
+
+    Args:
+      policy, image_HWC, crop, stride: as for positions.
+      scales: the integers by which the sides of the image are divided. Crops at other scales are at the same places in
+        proportion; those of "five" are the centre and the corners at each scale.
+
+    Raises:
+      ValueError: as for positions.
+    """
+    corners, columns = positions(policy, image_HWC, crop, stride), []
+    for divisor in scales:
+        copy = shrink(image_HWC, divisor)
+        if policy.kind == "five":
+            places = five(copy.shape[0], copy.shape[1], crop)
+        else:
+            places = same_place(corners, image_HWC.shape, copy.shape, crop)
+        columns.append([cut(copy, top, left, crop) for top, left in places.tolist()])
+    return columns[0] if len(scales) == 1 else [np.concatenate(parts) for parts in zip(*columns, strict=True)]
 
 
 def random_positions(height: int, width: int, crop: int, n: int, seed: int) -> np.ndarray:

@@ -87,7 +87,7 @@ def create_metric(
       checkpoint: the workdir of a training run (its best step, else its latest), a converted checkpoint, or one step's
         folder in it.
       step: the step to load, instead of the best one.
-      crops: crop policy, "grid" (covers every pixel) or "random:N"; default: the checkpoint's own.
+      crops: crop policy, "grid" (covers every pixel), "five" or "random:N"; default: the checkpoint's own.
       allow: packages outside jaxiqa, e.g. "mylab", from which the checkpoint may import its model. A module path in
         `name` is allowed too.
 

@@ -12,7 +12,8 @@ from jax.sharding import NamedSharding
 
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.inputs.transforms import normalise
-from jaxiqa.scoring.crops import parse_policy, positions
+from jaxiqa.models import scales_of
+from jaxiqa.scoring.crops import cut_crops, parse_policy
 from jaxiqa.scoring.engine import stream_outputs
 
 
@@ -28,11 +29,18 @@ class Prediction(NamedTuple):
 
 
 def jit_scores(model: nn.Module, explain: Callable | None = None) -> Any:  # a jitted function, which counts its shapes
-    """Returns the jitted function of Predictor: (variables, uint8 crops (B, H, W, 3)) -> (B, 1 + F)."""
+    """Returns the jitted function of Predictor: (variables, uint8 crops (B, H, W, 3)) -> (B, 1 + F).
 
-    def scores(variables, images_BHWC):
-        images_BHWC = normalise(images_BHWC, model.mean, model.std, model.dtype)
-        score_B, out = model.apply(variables, images_BHWC, train=False)
+    The crops of a model with S scales are S H high, as crops.cut_crops returns them.
+    """
+    scales = len(scales_of(model))
+
+    def scores(variables, crops):
+        if scales > 1:
+            B, height, width, _ = crops.shape
+            crops = crops.reshape(B, scales, height // scales, width, 3)
+        images = normalise(crops, model.mean, model.std, model.dtype)
+        score_B, out = model.apply(variables, images, train=False)
         return jnp.concatenate([score_B[:, None], *([explain(out)] if explain else [])], axis=1)
 
     return jax.jit(scores)
@@ -51,6 +59,10 @@ class Predictor:
       explain: function of the model's second output that returns F more values for each crop, (B, F); see
         scoring/explain.py.
 
+    Attributes:
+      policy: the parsed policy.
+      min_side: the sides that images must have at least, in pixels.
+
     Raises:
       ConfigError: policy is not a policy, or does not fit the model.
     """
@@ -67,12 +79,13 @@ class Predictor:
         self._stride = getattr(model, "stride", 0)
         if self.policy.kind == "whole" and not self._stride:
             raise ConfigError(
-                f'crops="whole": this model scores crops of {model.crop_size} pixels; use grid or random:N',
+                f'crops="whole": this model scores crops of {model.crop_size} pixels; use grid, five or random:N',
                 code="conflict",
                 key="crops",
             )
         self._sharding, self._batch_sizes, self._crop = sharding, sorted(batch_sizes), model.crop_size
-
+        self._scales = scales_of(model)
+        self.min_side = self.policy.min_side(model.crop_size)
         self._forward = jit_scores(model, explain)
 
     @property
@@ -89,8 +102,8 @@ class Predictor:
 
         Args:
           variables: the model's variables.
-          images: `images[i]` is uint8 (H, W, 3) with sides of at least the model's crop size, or a DataError, which
-            becomes a prediction with a reason. With `read` it may be anything that `read` takes.
+          images: `images[i]` is uint8 (H, W, 3) with sides of at least `min_side`, or a DataError, which becomes a
+            prediction with a reason. With `read` it may be anything that `read` takes.
           read: function of `images[i]` that returns such an image, or raises DataError.
         """
 
@@ -101,10 +114,8 @@ class Predictor:
             yield _predict(outputs_NF)
 
     def _crops(self, image_HWC: np.ndarray):
-        size = self._crop
-        places = positions(self.policy, image_HWC, size, self._stride)
-        crops = [image_HWC[top : top + size, left : left + size] for top, left in places]
-        return crops, (size, size), self._batch_sizes
+        crops = cut_crops(self.policy, image_HWC, self._crop, self._stride, self._scales)
+        return crops, crops[0].shape[:2], self._batch_sizes
 
 
 def _predict(outputs_NF: np.ndarray | DataError) -> Prediction:

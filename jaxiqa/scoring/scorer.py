@@ -102,7 +102,7 @@ class Scorer:
         return self.card.scores(self.stream(images))
 
     def _read(self, image) -> np.ndarray:
-        return fit(pixels(image), self.model.crop_size, self.card.resize)
+        return fit(pixels(image), self.predictor.min_side, self.card.resize)
 
 
 @functools.lru_cache(maxsize=4)

@@ -33,7 +33,7 @@ from jaxiqa.training.loop import Task
 from jaxiqa.training.losses import supervised_contrastive
 from jaxiqa.training.state import scoring_variables
 from jaxiqa.version import __version__
-from jaxiqa.weights.initial import place
+from jaxiqa.weights.initial import part_variables, place
 
 
 class Pretraining(Task):
@@ -114,12 +114,14 @@ class Pretraining(Task):
         print(f"linear probe of {len(CLASSES) - 1} types, untrained encoder: val accuracy {accuracy:.4f}")
 
     def _initial(self, shapes) -> dict[str, np.ndarray]:
-        """{"params/encoder/...": array} of the converted backbone in config.init.encoder; {} if it is empty."""
+        """{"params/encoder/...": array} of the backbone or the model in config.init.encoder; {} if it is empty."""
         config = self.config
         if not config.init.encoder:
             return {}
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        variables = scoring_variables(**Saved(config.init.encoder).load(("params", "batch_stats", "ema"), device))
+        saved = Saved(config.init.encoder)
+        variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), device))
+        variables = part_variables("encoder", saved.meta.card, variables)
         own = {"params": shapes.params["encoder"], "batch_stats": shapes.batch_stats["encoder"]}
         leaves = traverse_util.flatten_dict(own, sep="/")
         arrays, line = place("model", variables, leaves, config.model.name, config.init.encoder)

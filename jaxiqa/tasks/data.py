@@ -19,6 +19,7 @@ from jaxiqa.inputs.pipeline import rows_of, train_batches
 from jaxiqa.inputs.render import render
 from jaxiqa.inputs.saqt import PoolImages, batch_columns, make_crops
 from jaxiqa.inputs.transforms import augment_of
+from jaxiqa.scoring.crops import parse_policy
 
 
 class TrainingData:
@@ -29,10 +30,11 @@ class TrainingData:
 
     Args:
       config: config of the run. This class reads dataset, split, labels, resize, cache_gb, crop, flip_horizontal,
-        flip_vertical, batch_size and seed.
+        flip_vertical, test_crops, batch_size and seed.
       crop: side of a crop in pixels.
       mesh: mesh that a batch is spread over.
       columns: names from training.losses.COLUMNS that a batch needs beside images and labels.
+      scales: of the model's crops (inputs/scales.py). Crops that `prepare` cuts have the first one only.
 
     Attributes:
       dataset, split: set by open().
@@ -40,8 +42,10 @@ class TrainingData:
       images: {"train", "val", "test": Images}; set by render().
     """
 
-    def __init__(self, config: ConfigDict, crop: int, mesh: Mesh, columns: Sequence[str] = ()):
-        self._config, self._crop, self._mesh = config, crop, mesh
+    def __init__(
+        self, config: ConfigDict, crop: int, mesh: Mesh, columns: Sequence[str] = (), scales: Sequence[int] = (1,)
+    ):
+        self._config, self._crop, self._mesh, self._scales = config, crop, mesh, scales
         self._cells = datasets.distorted_cells(config.dataset)
         self._pool = None
         self._columns = columns
@@ -53,8 +57,9 @@ class TrainingData:
 
     def batch_spec(self) -> dict:
         """Returns {name: (shape of one row, dtype)} of a batch."""
+        many = (len(self._scales),) if len(self._scales) > 1 else ()
         columns = {
-            "image": ((self._crop, self._crop, 3), jnp.uint8),
+            "image": ((*many, self._crop, self._crop, 3), jnp.uint8),
             "label": ((), jnp.float32),
             "index": ((), jnp.int32),
         }
@@ -114,12 +119,13 @@ class TrainingData:
         """Write the distorted images of the dataset that must exist as files. This may take minutes."""
         config, split = self._config, self.split
         needed = {*split.val, *split.test} if self._pool else None
+        scored = parse_policy(config.test_crops).min_side(self._crop)
         self.dataset = render(self.dataset, config.dataset.data_dir, needed)
         self.images = {
             part: Images(
-                [self.dataset.records[i] for i in getattr(split, part)], self._crop, config.resize, config.cache_gb
+                [self.dataset.records[i] for i in getattr(split, part)], min_side, config.resize, config.cache_gb
             )
-            for part in ("train", "val", "test")
+            for part, min_side in (("train", self._crop), ("val", scored), ("test", scored))
         }
 
     def same(self) -> dict[str, str]:
@@ -159,6 +165,7 @@ class TrainingData:
             augment=augment_of(self._config),
             draw=draw,
             more=self._more,
+            scales=self._scales,
         )
 
     def rows(self, step: int) -> list[dict]:

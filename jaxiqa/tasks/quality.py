@@ -15,7 +15,7 @@ from jaxiqa.errors import ConfigError
 from jaxiqa.evaluation.metrics import BEST, HEADLINES
 from jaxiqa.figures import report
 from jaxiqa.inputs.transforms import images_of
-from jaxiqa.models import create_model, frozen_options, pretrainable
+from jaxiqa.models import create_model, frozen_options, pretrainable, scales_of
 from jaxiqa.models.blocks.projector import encoder_variables
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.runs.log import clock, curve
@@ -32,7 +32,7 @@ from jaxiqa.training import optim, sharding
 from jaxiqa.training.loop import Task
 from jaxiqa.training.losses import parse_loss
 from jaxiqa.training.state import scoring_variables
-from jaxiqa.weights.initial import check_init, place
+from jaxiqa.weights.initial import check_init, part_variables, place
 
 
 class Quality(Task):
@@ -63,7 +63,7 @@ class Quality(Task):
         self.crop_size = self.model.crop_size
         self.frozen += tuple(getattr(self.model, "frozen", ()))  # parts that the model declares as frozen
         self.loss = quality_loss(self.model, loss, images_of(self.model))
-        self.data = TrainingData(config, self.crop_size, mesh, loss.columns)
+        self.data = TrainingData(config, self.crop_size, mesh, loss.columns, scales_of(self.model))
 
     @property
     def prepare(self):
@@ -185,6 +185,7 @@ def initial_weights(config: ConfigDict, sources: Mapping[str, Saved], shapes) ->
                     key=f"config.init.{part}",
                 )
             variables = encoder_variables(variables)
+        variables = part_variables(part, saved.meta.card, variables)
         arrays, line = place(part, variables, leaves, name, path)
         loaded |= arrays
         print(line)

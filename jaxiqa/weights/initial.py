@@ -28,6 +28,24 @@ def check_init(name: str, init: Mapping[str, str]) -> None:
         )
 
 
+def part_variables(part: str, card: Mapping, variables: dict) -> dict:
+    """Returns the variables of the part `part` of a checkpoint's model, all variables if the model has no such part.
+
+    Args:
+      part: a key of config.init.
+      card: of the checkpoint; empty for a run of jaxiqa pretrain.
+      variables: {"params": ..., "batch_stats": ...} of the checkpoint.
+    """
+    if not card or card.get("package"):  # the module of an outside model is not imported because a file names it
+        return variables
+    path = getattr(find_model(card["model"]["name"]), "BACKBONES", {}).get(part)
+    if path is None:
+        return variables
+    for name in path.split("/"):
+        variables = {collection: tree.get(name, {}) for collection, tree in variables.items()}
+    return variables
+
+
 def place(part: str, variables: dict, shapes: dict, name: str, path) -> tuple[dict[str, np.ndarray], str]:
     """Assigns loaded variables to the paths that they have in a model.
 

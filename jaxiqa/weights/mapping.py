@@ -212,9 +212,12 @@ def _unbuilt(name: str, variant: str, flat: dict, rules) -> dict[str, np.ndarray
         if path.startswith("batch_stats/") and path.endswith("/mean"):
             layer = foreign_name(rules, path).removesuffix(".running_mean")
             zeros[f"{layer}.{names.COUNTER}"] = np.zeros((), np.int64)
-    for prefix, backbone in find_model(name).NAMES.get("unbuilt", {}).get(variant, {}).items():
-        own = names.rules(find_model(backbone).NAMES)
-        for path, leaf in abstract_leaves(backbone, None).items():
+    for prefix, what in find_model(name).NAMES.get("unbuilt", {}).get(variant, {}).items():
+        if isinstance(what, tuple):
+            zeros[prefix] = np.zeros(what, np.float32)
+            continue
+        own = names.rules(find_model(what).NAMES)
+        for path, leaf in abstract_leaves(what, None).items():
             rule, foreign = next((r, f) for r in own if (f := r.to_foreign(path)) is not None)
             zeros[prefix + foreign] = rule.export_array(np.zeros(leaf.shape, leaf.dtype))
     return zeros
@@ -235,13 +238,18 @@ def refuse(what: str, problems: Mapping[str, Sequence[str]], key: str) -> None:
         raise CheckpointError(f"{what}: {'; '.join(found)}", code="mismatch", key=key)
 
 
+def about_file(path: str | os.PathLike, sha256: str) -> dict:
+    """Returns what MANIFEST says about a foreign file."""
+    return {"file": os.path.basename(path), "sha256": sha256, "bytes": os.path.getsize(path)}
+
+
 def make_manifest(source: str | os.PathLike, sha256: str, name: str, variant: str, licence: str, coverage) -> dict:
     """Returns the content of MANIFEST: where the weights come from, and Imported.coverage."""
     model, module = create_model(name, variant), find_model(name)
     kinds = (row["ours"] if row["ours"] in ("carried", *_LEFT_OUT) else "mapped" for row in coverage)
     keys = {"mean": module.MEAN, "std": module.STD, "crop_size": model.crop_size, "crops": module.TEST_CROPS}
     return {
-        "source": {"file": os.path.basename(source), "sha256": sha256, "bytes": os.path.getsize(source)},
+        "source": about_file(source, sha256),
         "licence": licence,
         "paper": module.PAPER,
         "model": name,

@@ -5,13 +5,15 @@ and `ours` are templates that share placeholders ("blocks.{i}.norm1" <-> "block{
 a layer has and the layout of each:
 
   same        one tensor, unchanged
+  matrix      one tensor (out, in) -> (in, out)
   linear      weight (out, in) -> kernel (in, out); bias
   conv        weight (out, in, h, w) -> kernel (h, w, in, out); bias
   norm        weight -> scale; bias
   batch_norm  norm, and running_mean, running_var -> batch_stats mean, var; num_batches_tracked is carried
 
 A table may also have `"legacy": ((regex, replacement), ...)`, which turns the names of older files into current ones,
-and `"unbuilt": {variant: {prefix: backbone}}`, backbones whose tensors are in public files but not in our graph.
+and `"unbuilt": {variant: {prefix: backbone, name: shape}}`, tensors that are in public files but not in our graph: all
+those of a backbone, or one by its name.
 `"classifier": layer` in a backbone's table is the layer that a weight file may lack, or have for other classes.
 """
 
@@ -23,6 +25,7 @@ import numpy as np
 # kind -> (foreign suffix, our collection, our suffix, axes of the transpose from the foreign tensor to ours)
 _KINDS = {
     "same": (("", "params", "", None),),
+    "matrix": (("", "params", "", (1, 0)),),
     "linear": ((".weight", "params", "/kernel", (1, 0)), (".bias", "params", "/bias", None)),
     "conv": ((".weight", "params", "/kernel", (2, 3, 1, 0)), (".bias", "params", "/bias", None)),
     "norm": ((".weight", "params", "/scale", None), (".bias", "params", "/bias", None)),

@@ -1,8 +1,9 @@
 """Reads and writes PyTorch weight files without PyTorch: the two containers of the pickle and of the raw values.
 
-Zip (torch 1.6 and later): NAME/data.pkl, NAME/data/KEY for each storage, NAME/byteorder. Legacy: pickles of a magic
-number, a version, a description of the machine, the object and the list of storage keys; then each storage as an 8-byte
-count and its values, little-endian. torch_pickle.py reads and writes the pickle.
+Zip (torch 1.6 and later): NAME/data.pkl, NAME/data/KEY for each storage, NAME/byteorder. TorchScript
+archives have more entries (torch_script.py). Legacy: pickles of a magic number, a version, a description of the
+machine, the object and the list of storage keys; then each storage as an 8-byte count and its values, little-endian.
+torch_pickle.py reads and writes the pickle.
 """
 
 import itertools
@@ -17,7 +18,7 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 
 from jaxiqa.errors import CheckpointError
-from jaxiqa.weights import entries, torch_pickle
+from jaxiqa.weights import entries, torch_pickle, torch_script
 from jaxiqa.weights.torch_pickle import Storage, Tensor, Unpickled, Unread
 
 _MAX_ENTRIES = 100_000
@@ -100,14 +101,12 @@ def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 
 def read_zip(archive: zipfile.ZipFile, file_size: int, key: str | None) -> Contents:
-    """Reads a zip file that torch.save wrote; `key` as for files.read_tensors."""
+    """Reads a zip file that torch.save or torch.jit.save wrote; `key` as for files.read_tensors."""
     files = archive.NameToInfo
     prefix = next(iter(files)).split("/")[0] + "/"
-    if prefix + "constants.pkl" in files or any(name.startswith(prefix + "code/") for name in files):
-        raise CheckpointError(
-            "a TorchScript archive is a program: save module.state_dict() with torch.save in PyTorch", code="unsafe"
-        )
-    if any(i.compress_type for i in files.values()) or not all(name.startswith(prefix) for name in files):
+    script = torch_script.is_script(prefix, files)
+    needed = [info for name, info in files.items() if not (script and name.startswith(prefix + torch_script.CODE))]
+    if any(i.compress_type for i in needed) or not all(name.startswith(prefix) for name in files):
         raise CheckpointError(
             "its zip entries are compressed or in several folders: save it again with torch.save", code="format"
         )
@@ -115,6 +114,8 @@ def read_zip(archive: zipfile.ZipFile, file_size: int, key: str | None) -> Conte
     if prefix + "byteorder" in files:
         order = {b"little": "little", b"big": "big"}[_small(archive, prefix + "byteorder")]
     unpickled = torch_pickle.read_object(_small(archive, prefix + "data.pkl"))
+    if script:
+        unpickled = unpickled._replace(tree=torch_script.state_dict(unpickled.tree))
 
     def read(storage: Storage) -> np.ndarray:
         info = files.get(f"{prefix}data/{storage.key}")

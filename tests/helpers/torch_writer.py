@@ -102,6 +102,20 @@ def zip_file(body, arrays=None, extra=None, **options):
     return archive({"x/data.pkl": pickled(body), **(extra or {}), **raw, "x/version": b"3\n"}, **options)
 
 
+def module(items, cls="__torch__.M"):
+    """The record of an instance in a TorchScript archive, with these attributes."""
+    return name(*cls.rsplit(".", 1)) + b")\x81" + mapping(items, ordered=False) + b"b"
+
+
+def script_file(body, arrays=None, **options):
+    """A TorchScript archive; its code would leave the canary if it were run."""
+    code = {
+        "x/constants.pkl": pickled(b")"),
+        "x/code/__torch__.py": b"import os; os.system('touch %s')" % CANARY.encode(),
+    }
+    return zip_file(body, arrays, code, **options)
+
+
 def legacy_file(
     body, arrays=None, counts=None, little_endian=True, magic=0x1950A86A20F9469CFC6C, version=1001, keys=None
 ):

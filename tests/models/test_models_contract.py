@@ -39,7 +39,7 @@ def test_module(name):
     module = find_model(name)
     assert {"mapped", "carried"} <= set(module.NAMES) <= {"mapped", "carried", "classifier", "legacy", "unbuilt"}
     assert len(module.MEAN) == len(module.STD) == 3
-    assert module.TEST_CROPS in ("grid", "whole")
+    assert module.TEST_CROPS in ("grid", "five", "whole")
     assert len(module.PAPER) > 50
     model = create_model(name, "test")
     assert model.mean == module.MEAN and model.std == module.STD

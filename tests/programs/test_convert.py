@@ -181,6 +181,51 @@ def test_a_backbone_cannot_score(tmp_path, pictures):
     assert done.returncode == 4 and str(tmp_path / "w") in done.stderr and "backbone vit" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def two_files(tmp_path_factory):
+    """Folder with ARNIQA.pth, of the test variant, and a TorchScript archive "regressor_csiq (1).pth"."""
+    folder, tensors = tmp_path_factory.mktemp("arniqa"), foreign_state_dict("arniqa", "test")
+    regressor = {name: tensors.pop(f"regressor.{name}") for name in ("weights", "biases")}
+    tensors["projector.0.bias"] = np.ones(3, np.float32)
+    write_tensors(folder / "ARNIQA.pth", tensors)
+    body = w.module({"training": b"\x88", **{name: w.whole(name, array) for name, array in regressor.items()}})
+    (folder / "regressor_csiq (1).pth").write_bytes(w.script_file(body, regressor))
+    write_tensors(folder / "regressor_koniq10k.pth", regressor)
+    return folder
+
+
+def test_a_regressor_in_a_file_of_its_own(two_files, tmp_path, pictures):
+    """The name of the file tells range and direction; the manifest names both files."""
+    both = [f"--source={two_files / 'ARNIQA.pth'}", f"--regressor={two_files / 'regressor_csiq (1).pth'}"]
+    done = run_program("convert", "--model=arniqa", "--variant=test", *both, f"--output={tmp_path / 'w'}")
+    assert done.returncode == 0 and "1 carried" in done.stdout, done.stderr
+    manifest = json.loads((tmp_path / "w" / "manifest.json").read_text())
+    assert [manifest[part]["file"] for part in ("source", "regressor")] == ["ARNIQA.pth", "regressor_csiq (1).pth"]
+    assert manifest["regressor"]["sha256"] == file_sha256(two_files / "regressor_csiq (1).pth")
+    done = run_program("score", "--checkpoint", tmp_path / "w", pictures / "0.png")
+    assert done.returncode == 0 and "csiq; native scale 0..1, lower is better" in done.stderr, done.stderr
+    (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert row["crops"] == "five" and float(row["score"]) == pytest.approx(100 * (1 - float(row["native"])), abs=1e-3)
+
+
+def test_a_regressor_that_does_not_fit(two_files, source, tmp_path):
+    model = ["--model=arniqa", "--variant=test", f"--source={two_files / 'ARNIQA.pth'}", f"--output={tmp_path / 'w'}"]
+    koniq = f"--regressor={two_files / 'regressor_koniq10k.pth'}"
+    cases = [
+        (model, 2, "--regressor", "ARNIQA.pth"),
+        ([*model, koniq, "--dataset=kadid10k"], 2, "--dataset kadid10k", "regressor_koniq10k.pth"),
+        (
+            ["--model=glintiqa", "--variant=test", f"--source={source}", koniq, *model[-1:]],
+            2,
+            "--regressor",
+            "glintiqa",
+        ),
+        ([*model, f"--regressor={two_files / 'ARNIQA.pth'}"], 4, "regressor.model.0.weight"),
+    ]
+    check_refusals("convert", cases)
+    assert not (tmp_path / "w").exists()
+
+
 def test_resnet101(tmp_path):
     """No golden exists: shapes and a forward pass."""
     tensors = foreign_state_dict("resnet101", "resnet101")

@@ -31,6 +31,22 @@ def losses(workdir) -> dict[int, str]:
     return {line["step"]: float(line["loss"]).hex() for line in lines}
 
 
+def test_a_model_of_two_scales(pictures, tmp_path):
+    """It trains on pairs of crops, and is scored on five pairs of each image."""
+    smoke = {"test_crops": "five", "total": "2 steps", "eval_every": "2 steps"}
+    of_config = {"model.name": "arniqa", "model.variant": "test", "dataset.group_column": "content", "loss": "l2"}
+    config = make_config(pictures, CNNIQA, **smoke | of_config)
+    with config.unlocked():
+        del config.model.dropout
+    train(config, epath.Path(tmp_path))
+    assert len(losses(tmp_path)) == 2
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["n"], report["crops"]) == (3, "five")
+    scorer = Scorer(epath.Path(tmp_path))
+    (found,) = scorer.stream([np.zeros((9, 9, 3), np.uint8)])
+    assert found.crops == 5 and np.isfinite(found.output)
+
+
 def test_what_a_run_leaves(trained):
     workdir, metrics = trained
     assert sorted(losses(workdir)) == [1, 2, 3, 4, 5, 6]

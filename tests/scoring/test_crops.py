@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxiqa.errors import ConfigError
-from jaxiqa.scoring.crops import Policy, grid, parse_policy, positions, random_positions
+from jaxiqa.inputs.scales import same_place, shrink
+from jaxiqa.scoring.crops import Policy, cut_crops, five, grid, parse_policy, positions, random_positions
 
 
 def sizes(n: int, crops: tuple[int, int], largest: int):
@@ -73,14 +74,57 @@ def test_random_crops_belong_to_the_image():
 def test_policies():
     assert parse_policy("grid") == Policy("grid")
     assert parse_policy("random:50") == Policy("random", 50)
-    assert [str(parse_policy(text)) for text in ("grid", "random:7", "whole")] == ["grid", "random:7", "whole"]
+    names = ["grid", "five", "random:7", "whole"]
+    assert [str(parse_policy(text)) for text in names] == names
+    assert [parse_policy(text).min_side(64) for text in names] == [64, 1, 64, 64]
     whole = positions(parse_policy("whole"), np.zeros((64, 97, 3), np.uint8), 33, 32)
     assert whole.tolist() == [[0, 0], [0, 32], [0, 64]]  # a patch of 32 starts where more than 32 pixels are left
     assert (positions(parse_policy("grid"), np.zeros((300, 310, 3), np.uint8), 224) == grid(300, 310, 224)).all()
 
 
+def test_five_crops_of_known_sizes():
+    corners = [[0, 0], [76, 0], [0, 177], [76, 177]]  # of 300 x 401: top left, bottom left, top right, bottom right
+    assert five(300, 401, 224).tolist() == [[38, 88], *corners]
+    assert five(150, 200, 224).tolist() == [[-37, -12], [0, 0], [-74, 0], [0, -24], [-74, -24]]
+    assert five(1, 3, 4).tolist() == [[-2, -1], [0, 0], [-3, 0], [0, -1], [-3, -1]]
+
+
+@pytest.mark.parametrize("size", [(9, 12), (4, 4), (3, 12), (1, 1), (2, 7)])
+def test_what_lies_outside_an_image_is_black(size):
+    """Each pixel of each crop is the image's, or black where the image has none."""
+    image = np.random.default_rng(0).integers(1, 256, (*size, 3), dtype=np.uint8)
+    crops = cut_crops(parse_policy("five"), image, 4)
+    for (top, left), crop in zip(five(*size, 4), crops, strict=True):
+        for row, column in np.ndindex(4, 4):
+            y, x = top + row, left + column
+            inside = 0 <= y < size[0] and 0 <= x < size[1]
+            assert np.array_equal(crop[row, column], image[y, x] if inside else [0, 0, 0])
+
+
+@pytest.mark.parametrize("policy", ["five", "grid", "random:4"])
+def test_crops_at_two_scales_are_of_the_same_place(policy):
+    """The crops at half the size lie below those of the image, and both are at the same edges."""
+    rng = np.random.default_rng(1)
+    image = rng.integers(1, 256, (41, 60, 3), dtype=np.uint8)
+    half = shrink(image, 2)
+    assert half.shape == (20, 30, 3)
+    crops = cut_crops(parse_policy(policy), image, 16, scales=(1, 2))
+    corners = positions(parse_policy(policy), image, 16)
+    assert len(crops) == len(corners) and all(crop.shape == (32, 16, 3) for crop in crops)
+    for (top, left), crop in zip(corners, crops, strict=True):
+        assert np.array_equal(crop[:16], image[top : top + 16, left : left + 16])
+        y, x = same_place((top, left), image.shape, half.shape, 16)
+        if policy == "five" and (top, left) == (12, 22):
+            y, x = 2, 7  # the centre of the half, where rounding may differ
+        assert np.array_equal(crop[16:], half[y : y + 16, x : x + 16])
+        for side, full, place, there in ((41, top, y, 20), (60, left, x, 30)):
+            assert full > 0 or place == 0
+            assert full < side - 16 or place == there - 16
+
+
 MISTAKES = {
-    "": "grid", "Grid": "grid", "gird": "grid", "grids": "grid", "five": "grid", "random": "random:25",
+    "": "grid", "Grid": "grid", "gird": "grid", "grids": "grid", "Five": "five", "fiv": "five", "5": "grid",
+    "five:5": "five", "random": "random:25",
     "random25": "random:25", "random:": "random:25", "random:0": "random:25", "random:-3": "random:3",
     "random: 50": "random:50", "ramdom:50": "random:50", "random:05": "random:5", "random:2.5": "random:25",
     "rand:10": "random:10", "random:1e3": "random:13", "all": "grid", "whole:1": "whole", "hole": "whole",

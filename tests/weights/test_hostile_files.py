@@ -99,7 +99,7 @@ def zips():
         "zip: storage is no storage": (
             w.zip_file(w.mapping({"a": w.tensor(w.storage("x/version"))})), "damaged", "storage"
         ),
-        "zip: TorchScript": (w.zip_file(GOOD, extra=script), "unsafe", "TorchScript"),
+        "zip: TorchScript without a module": (w.zip_file(GOOD, extra=script), "format", "TorchScript"),
         "zip: unknown byte order": (w.zip_file(GOOD, extra={"x/byteorder": b"middle"}), "damaged"),
         "zip: no pickle": (w.archive({"x/data/0": b""}), "format", "zip file"),
         "zip: no folder": (w.archive({"data.pkl": w.pickled(GOOD)}), "format", "zip file"),

@@ -13,7 +13,7 @@ from jaxiqa.models import create_model
 from jaxiqa.runs.checkpoint import Checkpoints, Saved
 from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 from jaxiqa.train import train
-from jaxiqa.weights.initial import check_init, place
+from jaxiqa.weights.initial import check_init, part_variables, place
 from jaxiqa.weights.mapping import abstract_leaves, resize_position_embedding
 
 
@@ -39,6 +39,25 @@ def test_a_backbone_goes_where_the_system_has_it(vit, shapes):
     others = len(shapes) - len(mine)
     assert line.startswith(f"init.vgfe: {len(mine)} tensors from vit.dir; skipped {len(flat) - len(mine)} that are not")
     assert "(block4, head, norm)" in line and line.endswith(f"; {others} others keep their initial values")
+
+
+def test_a_part_of_another_model_is_taken(shapes):
+    """An encoder starts from that of a whole model; a backbone and the model of an outside package have no parts."""
+    whole = {path: np.full(leaf.shape, i, np.float32) for i, (path, leaf) in enumerate(flat_leaves("arniqa"))}
+    variables = traverse_util.unflatten_dict(whole, sep="/")
+    encoder = part_variables("encoder", {"model": {"name": "arniqa"}}, variables)
+    leaves = {path: leaf for path, leaf in flat_leaves("resnet") if "/fc/" not in path}
+    loaded, line = place("model", encoder, leaves, "resnet", "arniqa.dir")
+    assert loaded.keys() == leaves.keys() and "skipped" not in line
+    for path, array in loaded.items():
+        np.testing.assert_array_equal(array, whole[path.replace("/", "/encoder/", 1)])
+    for card in ({}, {"model": {"name": "resnet"}}, {"model": {"name": "mylab.net"}, "package": "mylab"}):
+        assert part_variables("encoder", card, variables) is variables
+    assert part_variables("dan", {"model": {"name": "arniqa"}}, variables) is variables
+
+
+def flat_leaves(name):
+    return abstract_leaves(name, "test").items()
 
 
 def test_what_is_missing_or_of_another_shape_is_listed(vit, shapes):

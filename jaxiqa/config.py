@@ -99,7 +99,11 @@ KEYS = {
     "model.name": Key("", _TEXT, NEVER, BOTH, "name of the model, e.g. glintiqa"),
     "model.variant": Key("", _TEXT, NEVER, BOTH, "variant of the model; empty: its first variant"),
     "init.model": Key(
-        "", _TEXT, NEVER, QUALITY, "checkpoint that initialises the whole model; other keys of init: one part each"
+        "",
+        _TEXT,
+        NEVER,
+        QUALITY,
+        "checkpoint, or ready, that initialises the whole model; other keys of init: one part each",
     ),
     "init.encoder": Key("", _TEXT, NEVER, CONTRASTIVE, "converted checkpoint that initialises the encoder"),
     "frozen": Key((), _TEXTS, NEVER, BOTH, 'patterns of parameters that are not trained, e.g. ("^encoder/layer1",)'),
@@ -200,7 +204,7 @@ KEYS = {
         _TEXT,
         OVERRIDE,
         QUALITY,
-        "crops of an image to score: grid | five (centre, corners) | random:N | whole (the model's own patches)",
+        "crops of an image: grid | five (centre, corners) | auto:N | random:N | whole (the model's own patches)",
     ),
     "eval_batch_size": Key(128, _INTEGER, FREE, BOTH, "number of crops in a batch of evaluation"),
     "log_every": Key("50 steps", _DURATION, FREE, BOTH, "duration between two lines of the log"),

@@ -2,12 +2,13 @@
 
   jaxiqa evaluate --checkpoint workdir/mine
   jaxiqa evaluate --checkpoint workdir/mine --dataset kadid10k --data_dir /path/to/kadid10k
+  jaxiqa evaluate --dataset kadid10k --data_dir /path/to/kadid10k
   jaxiqa evaluate --checkpoint workdir/mine --dataset folder --data_dir /path/to/folder \\
       --option label_column=dmos --option higher_is_better=False --option "score_range=(0, 100)"
 
 The first command scores the test part of the dataset that the checkpoint was trained on. The others score all images of
-another dataset ("cross-dataset"). --part chooses another part. Images that were used for training are refused, unless
---part is given.
+another dataset ("cross-dataset"). Without --checkpoint, the model is the one that comes with jaxiqa ("ready"). --part
+chooses another part. Images that were used for training are refused, unless --part is given.
 
 Results:
   SRCC and PLCC with 95 % bootstrap intervals; the bootstrap draws whole contents (all images of one reference)
@@ -67,7 +68,8 @@ _PART = flags.DEFINE_enum(
     flag_values=_FLAGS,
 )
 _OUTPUT = shared_flags.output_folder(
-    _FLAGS, "Folder to write to; default: evaluation/DATASET_PART in the folder of the checkpoint"
+    _FLAGS,
+    "Folder to write to; default: evaluation/DATASET_PART in the folder of the checkpoint, of ready in the current one",
 )
 _ALLOW = shared_flags.allow(_FLAGS)
 _METRIC = flags.DEFINE_multi_string(
@@ -78,13 +80,17 @@ _BATCH_SIZE = shared_flags.batch_size(_FLAGS)
 
 def main() -> None:
     """The program."""
-    if not _CHECKPOINT.value:
+    if not _CHECKPOINT.value and not _DATASET.value:
         raise ConfigError(
-            "--checkpoint is missing; name the --workdir of a training run", code="missing", key="--checkpoint"
+            "--checkpoint is missing; name the --workdir of a training run, or a --dataset to test the model that "
+            "comes with jaxiqa",
+            code="missing",
+            key="--checkpoint",
         )
 
     from jaxiqa.inputs.image_source import Images
     from jaxiqa.inputs.render import render
+    from jaxiqa.models import ready
     from jaxiqa.runs import compile_cache
     from jaxiqa.scoring.rated import describe, evaluate, provenance
     from jaxiqa.scoring.rated_report import write_results
@@ -92,7 +98,8 @@ def main() -> None:
 
     metrics = extra_metrics(_METRIC.value)
     compile_cache.enable()
-    scorer = Scorer(_CHECKPOINT.value, _STEP.value, _CROPS.value, _BATCH_SIZE.value, _RESIZE.value, allow=_ALLOW.value)
+    checkpoint = ready.by_default(_CHECKPOINT.value, "--checkpoint")
+    scorer = Scorer(checkpoint, _STEP.value, _CROPS.value, _BATCH_SIZE.value, _RESIZE.value, allow=_ALLOW.value)
     dataset, data_dir, split, is_own = _data(scorer)
     part, own_split = _PART.value or ("test" if is_own else "all"), scorer.workdir / "split.json"
     if is_own and part != "all" and split.fingerprint != scorer.meta.split:
@@ -120,7 +127,8 @@ def main() -> None:
     stream = scorer.predictor.stream(scorer.variables, images)
     bar = tqdm(stream, "scoring", len(records), unit=" images", mininterval=1, disable=None)
     results = evaluate(bar, records, dataset, scorer.card, metrics)
-    folder = epath.Path(_OUTPUT.value or scorer.workdir / "evaluation" / f"{dataset.name}_{part}")
+    home = epath.Path() if scorer.workdir == epath.Path(ready.FOLDER) else scorer.workdir  # nothing is written there
+    folder = epath.Path(_OUTPUT.value or home / "evaluation" / f"{dataset.name}_{part}")
     with program.writes_output(folder):
         folder.mkdir(parents=True, exist_ok=True)
         summary = provenance(dataset, part, split, scorer.card)

@@ -1,6 +1,10 @@
 """Score images with a trained model, 0 to 100.
 
+  jaxiqa score photo.jpg folder/
   jaxiqa score --checkpoint workdir/mine photo.jpg folder/ --output scores.csv
+
+Without --checkpoint, the model is the one that comes with jaxiqa, under the name "ready" (a folder of this name in the
+current folder is ./ready). It was trained on rendered distortions. Nobody rated its training images.
 
 PATH... are
   FILE     an image
@@ -11,14 +15,16 @@ PATH... are
 Standard output is a table on a terminal, and CSV in a pipe or file. --output also writes FILE.csv or FILE.json.
 
 Columns:
-  path     the image, or a folder that cannot be opened
-  score    0 to 100 over the range of the training set's labels; higher is better. It is not clipped: an image worse or
-           better than all of the training set may lie outside, below 0 or above 100.
-  native   the score on the scale and in the direction of the training set's labels
-  se       standard error of the score over the crops; empty for a single crop
-  crops    the crop policy: grid, five, random:N or whole
-  status   "ok" or "refused"
-  reason   why the image was refused
+  path        the image, or a folder that cannot be opened
+  score       0 to 100 over the range of the training set's labels; higher is better. It is not clipped: an image
+              worse or better than all of the training set may lie outside, below 0 or above 100.
+  native      the score on the scale and in the direction of the training set's labels; empty if nobody rated its images
+  se          standard error of the score over the crops; empty for a single crop
+  percentile  percent of the model's reference images with a lower score; empty if the checkpoint has no reference
+  word        the fifth of 0 to 100 in which the score is: bad, poor, fair, good or excellent
+  crops       the crop policy: grid, five, auto:N, random:N or whole
+  status      "ok" or "refused"
+  reason      why the image was refused
 A file that does not exist has a row too, unless none exists.
 --explain adds a column for each family of distortions (pristine, blur, colour, ...). The column holds the
 probability of the family, averaged over the crops.
@@ -64,7 +70,7 @@ _EXPLAIN = flags.DEFINE_bool(
 _BATCH_SIZE = shared_flags.batch_size(_FLAGS)
 _ALLOW = shared_flags.allow(_FLAGS)
 
-COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason")
+COLUMNS = ("path", "score", "native", "se", "percentile", "word", "crops", "status", "reason")
 
 
 def csv_writer(file, columns) -> csv.DictWriter:
@@ -76,28 +82,23 @@ def csv_writer(file, columns) -> csv.DictWriter:
 
 def main(paths: list[str]) -> None:
     """The program."""
-    if not _CHECKPOINT.value:
-        raise ConfigError(
-            "--checkpoint is missing; name the --workdir of a training run (no weights come with jaxiqa)",
-            code="missing",
-            key="--checkpoint",
-        )
     if not (paths := [*paths, *_TARGET.value]):
         raise ConfigError(
-            "there are no images to score; name files or folders: jaxiqa score --checkpoint DIR PATH...",
+            "there are no images to score; name files or folders: jaxiqa score PATH...",
             code="missing",
             key="images",
         )
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
     paths = find_images(paths)
 
+    from jaxiqa.models import ready
     from jaxiqa.runs import compile_cache
     from jaxiqa.scoring.scorer import Scorer
 
     with contextlib.redirect_stdout(sys.stderr):  # a warning is no row
         compile_cache.enable()
     scorer = Scorer(
-        _CHECKPOINT.value,
+        ready.by_default(_CHECKPOINT.value, "--checkpoint"),
         _STEP.value,
         _CROPS.value,
         _BATCH_SIZE.value,
@@ -105,11 +106,14 @@ def main(paths: list[str]) -> None:
         allow=_ALLOW.value,
     )
     card, columns = scorer.card, (*COLUMNS, *scorer.families)
-    direction = "higher" if card.scale.higher_is_better else "lower"
+    scale = "nobody rated its images, so there is no native scale"
+    if card.scale:
+        direction = "higher" if card.scale.higher_is_better else "lower"
+        scale = f"native scale {card.scale.lo:g}..{card.scale.hi:g}, {direction} is better"
     print(
         f"{card.model['name']} {card.model['variant']}, step {scorer.step} of {scorer.workdir}, crops {card.crops}\n"
-        f"trained on {card.dataset or 'an unknown dataset'}; "
-        f"native scale {card.scale.lo:g}..{card.scale.hi:g}, {direction} is better",
+        f"trained on {card.dataset or 'an unknown dataset'}; {scale}",
+        *([f"percentiles are of {card.reference['of']}"] if card.reference else []),
         *([f"note: {card.note}"] if card.note else []),
         sep="\n",
         file=sys.stderr,
@@ -124,8 +128,9 @@ def main(paths: list[str]) -> None:
             if found.reason:
                 row |= {"status": "refused", "reason": found.reason}
             else:
-                se = "" if math.isnan(found.se) else found.se
-                row |= {"score": found.score, "native": found.native, "se": se}
+                values = {name: getattr(found, name) for name in ("score", "native", "se", "percentile")}
+                row |= {name: "" if math.isnan(value) else value for name, value in values.items()}
+                row["word"] = found.word
                 row |= zip(scorer.families, found.explanation, strict=True)
             rows.append(row)
             show(row)
@@ -172,18 +177,19 @@ def _output(path: epath.Path | None, head: dict, columns):
 
 
 def _table(paths: list[str], families):
-    """Returns show(row) for a terminal: end of the path, score, standard error, native score, distortions."""
-    width = min(max(map(len, map(printable, paths))), max(20, os.get_terminal_size().columns - 36))
-    print(f"{'image':{width}}   score      se    native")
+    """Returns show(row) for a terminal: end of the path, score, standard error, native score, meaning, distortions."""
+    width = min(max(map(len, map(printable, paths))), max(20, os.get_terminal_size().columns - 60))
+    print(f"{'image':{width}}   score      se    native  percentile  word")
+    numbers = (("score", 7, 2), ("se", 7, 2), ("native", 9, 3), ("percentile", 11, 0))
 
     def show(row):
         path = printable(row["path"])
         path = path if len(path) <= width else "…" + path[1 - width :]
         if row["status"] == "ok":
-            se = f"{row['se']:7.2f}" if row["se"] != "" else " " * 7
+            shown = (" " * n if row[name] == "" else f"{row[name]:{n}.{digits}f}" for name, n, digits in numbers)
             seen = sorted((name for name in families if row[name] >= 0.1), key=lambda name: -row[name])
             why = "".join(f"  {name} {100 * row[name]:.0f} %" for name in seen)
-            tqdm.write(f"{path:{width}} {row['score']:7.2f} {se} {row['native']:9.3f}{why}")
+            tqdm.write(f"{path:{width}} {' '.join(shown)}  {row['word']}{why}")
         else:
             tqdm.write(f"{path:{width}} refused: {printable(row['reason'])}")
 

@@ -33,7 +33,11 @@ def _define_path(to: flags.FlagValues, name: str, text: str) -> flags.FlagHolder
 
 def checkpoint(to: flags.FlagValues) -> flags.FlagHolder[str | None]:
     """--checkpoint."""
-    return _define_path(to, "checkpoint", "Workdir of a training run, or folder of a converted checkpoint.")
+    return _define_path(
+        to,
+        "checkpoint",
+        "Workdir of a training run, or folder of a converted checkpoint; default: ready, the weights of jaxiqa.",
+    )
 
 
 def step(to: flags.FlagValues) -> flags.FlagHolder[int | None]:
@@ -46,8 +50,8 @@ def step(to: flags.FlagValues) -> flags.FlagHolder[int | None]:
 def crops(to: flags.FlagValues) -> flags.FlagHolder[str | None]:
     """--crops."""
     text = (
-        "Crops of each image: grid (covers every pixel), five (centre and corners), random:N or whole; default: those "
-        "of the checkpoint."
+        "Crops of each image: grid (covers every pixel), five (centre and corners), auto:N (grid, but at most N "
+        "crops), random:N or whole; default: those of the checkpoint."
     )
     return flags.DEFINE_string("crops", None, text, flag_values=to)
 

@@ -145,6 +145,17 @@ def trained_cnniqa(pictures, once):
     return once("trained_cnniqa", run)
 
 
+@pytest.fixture
+def ready_stand_in(once, monkeypatch) -> pathlib.Path:
+    """Folder of a small checkpoint that "ready" names in this process, in place of the weights that ship."""
+    from ready_stand_in import write_stand_in
+
+    from jaxiqa.models import ready
+
+    monkeypatch.setattr(ready, "FOLDER", once("ready", write_stand_in))
+    return ready.FOLDER
+
+
 @pytest.fixture(scope="session")
 def pristine(once) -> pathlib.Path:
     """Twelve smooth images without ratings."""

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 from refused import refused
 from tiny_run import ROOT, check_refusals, make_config
 
@@ -204,8 +204,7 @@ def override(tmp_path, monkeypatch, words) -> ConfigDict:
     )
     monkeypatch.setattr(sys, "argv", ["train", f"--config={tmp_path}/mine.py", *words])
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "", values)
-    values["config"].parser = shared_flags._ConfigParser()
+    shared_flags.config(values)
     values(sys.argv)
     return values["config"].value
 

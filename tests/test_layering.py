@@ -23,7 +23,7 @@ ALLOWED = {
     "datasets": ((), {"numpy", "tensorflow_datasets", "PIL", "scipy", "skimage", "etils"}),
     "inputs": (("datasets", "distortions", "training.sharding"), None),
     "weights": (("models",), None),
-    "runs": (("training",), None),
+    "runs": (("training", "models.ready"), None),
     "aot": (("models", "training"), None),  # and its __main__.py, a program
     "scoring": (
         (

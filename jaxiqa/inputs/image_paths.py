@@ -41,8 +41,6 @@ def find_images(paths: list[str]) -> list[str]:
         else:
             found[path] = None
             missing |= {path: None} if not os.path.exists(path) else {}
-    if left_out:
-        print(_line_on(left_out), file=sys.stderr)
     if not found and empty:
         raise _no_image(empty[0])
     if not found:
@@ -55,6 +53,8 @@ def find_images(paths: list[str]) -> list[str]:
     if len(missing) == len(found):
         first = next(iter(missing))
         raise DataError(f"{first!r}: no such file or folder", code="not_found", key=first)
+    if left_out:
+        print(_line_on(left_out), file=sys.stderr)
     return list(found)
 
 

@@ -18,13 +18,29 @@ TEST_CROPS = "grid"
 
 VARIANTS = {"c96": dict(), "test": dict(widths=(8, 8, 8), depths=(1, 1, 1), crop_size=64)}
 
+NAMES = {  # of the files that jaxiqa convert writes
+    "mapped": (
+        ("stage{s}_conv", "stage{s}_conv", "conv"),
+        ("stage{s}_bn", "stage{s}_bn", "batch_norm"),
+        ("stage{s}_block{i}.conv{k}", "stage{s}_block{i}/conv{k}", "conv"),
+        ("stage{s}_block{i}.bn{k}", "stage{s}_block{i}/bn{k}", "batch_norm"),
+        ("pooled_bn", "pooled_bn", "batch_norm"),
+        ("fc{i}", "fc{i}", "linear"),
+    ),
+    "carried": (),
+}
+
 _BOX = 7  # side of the window of the local normalisation, in pixels
 _STABILISER = 0.04  # added to the local standard deviation: the noise of a flat sky stays small
 
 
+def _channels(values, dtype=jnp.float32):
+    return jnp.array(values, dtype).reshape(1, 1, 1, -1)
+
+
 def local_contrast(x_BHWC):
     """(y - m) / (s + 0.04) of the luminance y of RGB in 0..1; m and s in a 7x7 box, edges repeated: (B, H, W, 1)."""
-    y = (x_BHWC * jnp.array((0.299, 0.587, 0.114), x_BHWC.dtype)).sum(-1, keepdims=True)
+    y = (x_BHWC * _channels((0.299, 0.587, 0.114), x_BHWC.dtype)).sum(-1, keepdims=True)
     half = _BOX // 2
     padded = jnp.pad(y, ((0, 0), (half, half), (half, half), (0, 0)), mode="edge")
 
@@ -58,7 +74,7 @@ class _Block(nn.Module):
 class Model(nn.Module):
     """Compact. Stage s halves the grid of the stage before and has `depths[s]` blocks of `widths[s]` channels."""
 
-    widths: tuple[int, ...] = (20, 40, 72)
+    widths: tuple[int, ...] = (16, 32, 64)
     depths: tuple[int, ...] = (1, 2, 2)
     hidden: int = 64
     dropout: float = 0.1
@@ -75,7 +91,7 @@ class Model(nn.Module):
         `out["pooled"]` is (B, 2 sum(widths)): for each stage, the mean and the standard deviation of each channel.
         """
         out = {}
-        rgb = x_BHWC.astype(jnp.float32) * jnp.array(self.std) + jnp.array(self.mean)
+        rgb = x_BHWC.astype(jnp.float32) * _channels(self.std) + _channels(self.mean)
         h = jnp.concatenate([x_BHWC.astype(jnp.float32), local_contrast(rgb)], axis=-1)
         pooled = []
         for s, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True)):

@@ -12,6 +12,7 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxiqa.errors import CheckpointError, DiskFull
 from jaxiqa.files import expanded
+from jaxiqa.models import ready
 from jaxiqa.runs import digests
 from jaxiqa.runs.bucket import FOLDER, QUARANTINE, files_of
 from jaxiqa.runs.checkpoint_meta import CheckpointMeta
@@ -323,7 +324,7 @@ class Saved:
 
     Args:
       path: a workdir, or the folder of one step in WORKDIR/checkpoints. Of a workdir the best step is read, or the
-        latest one if there are no evaluations.
+        latest one if there are no evaluations. "ready" is the one that comes with jaxiqa (jaxiqa.models.ready).
       step: read this step of the workdir instead.
 
     Attributes:
@@ -337,7 +338,7 @@ class Saved:
 
     def __init__(self, path: epath.PathLike, step: int | None = None):
         local_devices()  # Orbax asks for them, and its errors count as damage
-        path = files_of(expanded(path)).workdir
+        path = files_of(expanded(ready.find(path))).workdir
         if path.parent.name == FOLDER and path.name.isdigit() and step is None:
             path, step = path.parent.parent, int(path.name)
         if not (path / FOLDER).is_dir():
@@ -384,6 +385,11 @@ class Saved:
             self._refuse(step, cause_of(error), error)
         self.meta = CheckpointMeta.from_dict(described.custom_metadata or {}, self._path)
 
+    def digest(self) -> str:
+        """SHA-256 of the names, types, shapes and values of all arrays; "" if the step was saved without digests."""
+        stored = digests.read(self._path)
+        return digests.of_json(stored) if stored else ""
+
     def load(self, parts: tuple[str, ...], sharding) -> dict[str, Any]:
         """Some parts of the state ("params", "batch_stats", ...), every array with `sharding`; {} for absent parts.
 
@@ -401,9 +407,11 @@ class Saved:
 
     def _refuse(self, step: int, reason: str, error: Exception | None = None) -> None:
         others = ", ".join(str(s) for s in self._others if s != step)
+        remedy = f"name another --step: {others}" if others else "there is no other step"
+        if self.workdir == epath.Path(ready.FOLDER):
+            remedy = "install jaxiqa again"
         raise CheckpointError(
-            f"checkpoint {self.workdir / FOLDER / str(step)} is damaged ({reason}); "
-            + (f"name another --step: {others}" if others else "there is no other step"),
+            f"checkpoint {self.workdir / FOLDER / str(step)} is damaged ({reason}); {remedy}",
             code="damaged",
             key=self.workdir / FOLDER / str(step),
         ) from error

@@ -1,17 +1,21 @@
 """The card of a checkpoint: everything that is needed to score with it, and what its scores mean."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
 from jaxiqa import plugins
 from jaxiqa.datasets.records import Scale
 from jaxiqa.errors import CheckpointError, ConfigError
 from jaxiqa.models import create_model
 from jaxiqa.scoring.predict import Prediction
+
+WORDS = ("bad", "poor", "fair", "good", "excellent")  # Absolute Category Rating of ITU-T P.910
 
 
 class Score(NamedTuple):
@@ -23,6 +27,8 @@ class Score(NamedTuple):
     reason: str  # why there is no score, else ""
     explanation: tuple[float, ...]  # as in Prediction
     code: str = ""  # the code of the reason, from jaxiqa.errors.CODES
+    percentile: float = math.nan  # percent of the card's reference images with a lower score; nan without a reference
+    word: str = ""  # of WORDS: the fifth of 0..100 in which the score is; "" if there is none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,23 +40,26 @@ class Card:
       dtype: type of the computation, "float32" or "bfloat16".
       labels: scale of the model's output, "score01" or "native".
       dataset: key of the training set.
-      scale: scale of the training set's labels.
+      scale: scale of the training set's labels; None if nobody rated its images, then `labels` is "score01".
       crops: default crop policy (scoring/crops.py).
       resize: shorter side in pixels, or (height, width), to which images are resized before they are cropped; 0 keeps
         their size.
       note: a warning to show with every score; "" for most models.
       package: the outside package that defines the model; "" for jaxiqa's own models.
+      reference: the scores that percentiles refer to: {"of": the images in words, "quantiles": 101 scores, 0..1, below
+        which 0, 1, ... 100 percent of them are}; {} for most models.
     """
 
     model: dict
     dtype: str
     labels: str
     dataset: str
-    scale: Scale
+    scale: Scale | None
     crops: str
     resize: int | Sequence[int] = 0
     note: str = ""
     package: str = ""
+    reference: dict = dataclasses.field(default_factory=dict)
 
     def allow(self, path, allow: Iterable[str] = ()) -> None:
         """Refuses a model from outside jaxiqa that the user does not allow. Imports nothing.
@@ -92,16 +101,31 @@ class Card:
     def scores(self, predictions: Iterable[Prediction]) -> Iterator[Score]:
         """The score of each prediction, in order, as soon as the prediction is known."""
         for p in predictions:
-            if self.labels == "native":
+            score01, native, span = p.output, math.nan, 1.0
+            if self.scale and self.labels == "native":
                 score01, native, span = self.scale.to_score01(p.output), p.output, self.scale.hi - self.scale.lo
-            else:
-                score01, native, span = p.output, self.scale.to_native(p.output), 1.0
-            yield Score(100 * float(score01), float(native), 100 * p.error / span, p.reason, p.explanation, p.code)
+            elif self.scale:
+                native = self.scale.to_native(p.output)
+            yield Score(
+                100 * float(score01),
+                float(native),
+                100 * p.error / span,
+                p.reason,
+                p.explanation,
+                p.code,
+                self._percentile(score01),
+                _word(score01),
+            )
+
+    def _percentile(self, score01: float) -> float:
+        if not self.reference:
+            return math.nan
+        return float(np.interp(score01, self.reference["quantiles"], np.arange(101)))
 
     def to_dict(self) -> dict:
-        """Plain values for JSON; `package` only if it is set."""
+        """Plain values for JSON; `package` and `reference` only if they are set."""
         values = dataclasses.asdict(self)
-        return values if self.package else {key: value for key, value in values.items() if key != "package"}
+        return {key: value for key, value in values.items() if value or key not in ("package", "reference")}
 
     @classmethod
     def from_dict(cls, values: dict, path) -> "Card":
@@ -122,14 +146,28 @@ class Card:
                 key=path,
             )
         try:
-            card = cls(**{**values, "scale": Scale(**values["scale"])})
+            card = cls(**{**values, "scale": Scale(**values["scale"]) if values["scale"] else None})
             if not all(isinstance(text, str) for text in (card.model["name"], card.dataset, card.package)):
                 raise TypeError("a name is not text")
+            if card.scale is None and card.labels == "native":
+                raise TypeError("native labels have no scale")
+            if card.reference:
+                _check_reference(**card.reference)
             return card
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"checkpoint {path} has no card that this version can read ({error}); use one that jaxiqa train or "
                 "jaxiqa convert of this version wrote",
                 code="format",
                 key=path,
             ) from error
+
+
+def _word(score01: float) -> str:
+    return "" if math.isnan(score01) else WORDS[int(np.clip(score01 * len(WORDS), 0, len(WORDS) - 1))]
+
+
+def _check_reference(of: str, quantiles: Sequence[float]) -> None:
+    values = np.asarray(quantiles, np.float64)
+    if values.shape != (101,) or not np.isfinite(values).all() or (np.diff(values) < 0).any():
+        raise ValueError(f"the quantiles of {of!r} are not 101 ascending numbers")

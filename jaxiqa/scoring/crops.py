@@ -1,7 +1,8 @@
-"""The square crops that a model scores, by one of four policies.
+"""The square crops that a model scores, by one of five policies.
 
 grid      the fewest evenly spaced crops that cover every pixel
 five      the centre and the four corners; what lies outside a smaller image is black
+auto:N    those of grid, if they are at most N; else at most N of equal spacing, from edge to edge
 random:N  N uniformly random crops, always the same ones for the same image
 whole     a patch model's own grid: a crop every `stride` pixels, if all of it is inside the image
 """
@@ -17,17 +18,18 @@ from jaxiqa.errors import ConfigError, nearest
 from jaxiqa.inputs.scales import cut, same_place, shrink
 
 _PLAIN = ("grid", "five", "whole")
+_COUNTED = ("auto", "random")  # policies with a number of crops
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
     """How many crops are taken, and how they are placed; str() returns the text of parse_policy."""
 
-    kind: str  # "grid", "five", "random" or "whole"
-    count: int = 0  # crops per image of "random"
+    kind: str  # "grid", "five", "auto", "random" or "whole"
+    count: int = 0  # crops per image of "random", at most as many of "auto"
 
     def __str__(self) -> str:
-        return f"random:{self.count}" if self.kind == "random" else self.kind
+        return f"{self.kind}:{self.count}" if self.kind in _COUNTED else self.kind
 
     def min_side(self, crop: int) -> int:
         """The sides that an image must have at least, in pixels; smaller images are enlarged first."""
@@ -35,21 +37,21 @@ class Policy:
 
 
 def parse_policy(text: str) -> Policy:
-    """Parses a policy: "grid", "five", "random:N" with N >= 1, or "whole".
+    """Parses a policy: "grid", "five", "auto:N" or "random:N" with N >= 1, or "whole".
 
     Raises:
       ConfigError: any other text; the message names the nearest valid policy.
     """
     if text in _PLAIN:
         return Policy(text)
-    if found := re.fullmatch(r"random:([1-9][0-9]{0,5})", text):
-        return Policy("random", int(found[1]))
+    if found := re.fullmatch(rf"({'|'.join(_COUNTED)}):([1-9][0-9]{{0,5}})", text):
+        return Policy(found[1], int(found[2]))
     word, digits = re.sub(r"[^a-z]", "", text.lower()), re.sub(r"[^0-9]", "", text).lstrip("0")[:6]
-    near = nearest(word, [*_PLAIN, "random"], 0.5) or "grid"
-    suggestion = Policy(near, int(digits or 25) if near == "random" else 0)
+    near = nearest(word, [*_PLAIN, *_COUNTED], 0.5) or "grid"
+    suggestion = Policy(near, int(digits or 25) if near in _COUNTED else 0)
     raise ConfigError(
-        f"{text!r} is not a crop policy (--crops, config.test_crops: grid, five, random:N, whole); did you mean "
-        f"{str(suggestion)!r}?",
+        f"{text!r} is not a crop policy (--crops, config.test_crops: grid, five, auto:N, random:N, whole); did you "
+        f"mean {str(suggestion)!r}?",
         code="value",
         key="crops",
     )
@@ -80,6 +82,8 @@ def positions(policy: Policy, image_HWC: np.ndarray, crop: int, stride: int = 0)
         return grid(height, width, crop)
     if policy.kind == "five":
         return five(height, width, crop)
+    if policy.kind == "auto":
+        return lattice(height, width, crop, policy.count)
     return random_positions(height, width, crop, policy.count, zlib.crc32(image_HWC.tobytes()))
 
 
@@ -90,7 +94,35 @@ def grid(height: int, width: int, crop: int) -> np.ndarray:
     image is smaller than a crop.
     """
     _check(height, width, crop)
-    tops, lefts = (np.arange(n := -(-side // crop)) * (side - crop) // max(n - 1, 1) for side in (height, width))
+    return _spread(height, width, crop, -(-height // crop), -(-width // crop))
+
+
+def lattice(height: int, width: int, crop: int, n: int) -> np.ndarray:
+    """At most n crops in rows and columns, evenly spaced from edge to edge, row by row; never more than grid().
+
+    The numbers of rows and columns are those that divide the image into cells with the shortest longer side, so they
+    follow the shape of the image. With n >= 4, the corners of the image are in a crop. A single row or column lies in
+    the middle.
+
+    Returns int64 (at most n, 2) of (top, left). Raises ValueError if the image is smaller than a crop.
+    """
+    _check(height, width, crop)
+    most_rows, most_columns = -(-height // crop), -(-width // crop)
+    fits = [(rows, min(most_columns, n // rows)) for rows in range(1, min(most_rows, n) + 1)]
+
+    def cell(shape):
+        misses_corners = shape[0] < min(2, most_rows) or shape[1] < min(2, most_columns)
+        sides = height / shape[0], width / shape[1]
+        return misses_corners, max(sides), min(sides)
+
+    return _spread(height, width, crop, *min(fits, key=cell))
+
+
+def _spread(height: int, width: int, crop: int, rows: int, columns: int) -> np.ndarray:
+    tops, lefts = (
+        np.arange(n) * (side - crop) // (n - 1) if n > 1 else np.array([(side - crop) // 2])
+        for side, n in ((height, rows), (width, columns))
+    )
     return np.stack(np.meshgrid(tops, lefts, indexing="ij"), -1).reshape(-1, 2).astype(np.int64)
 
 

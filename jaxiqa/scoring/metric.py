@@ -8,7 +8,8 @@ from etils import epath
 from jaxiqa import plugins
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.inputs.python_images import several
-from jaxiqa.models import find_model
+from jaxiqa.models import find_model, ready
+from jaxiqa.scoring.card import Score
 from jaxiqa.scoring.scorer import Scorer
 
 _PART = 256  # images that are taken from a generator at a time
@@ -68,6 +69,20 @@ class Metric:
             scores.append(found.score)
         return scores
 
+    def describe(self, image) -> Score:
+        """Returns the score of one image with its percentile, its word, its standard error and the native score.
+
+        Args:
+          image: one image, as for a call.
+
+        Raises:
+          DataError: the image cannot be read.
+        """
+        (found,) = self.scorer.scores([image])
+        if found.reason:
+            raise DataError(found.reason, code=found.code)
+        return found
+
 
 def create_metric(
     name: str = "",
@@ -79,30 +94,33 @@ def create_metric(
 ) -> Metric:
     """Loads a trained model as a function of images.
 
-      metric = jaxiqa.create_metric("glintiqa", checkpoint="workdir/mine")
+      metric = jaxiqa.create_metric()
       metric("photo.jpg")  # 0..100, higher is better
+      metric = jaxiqa.create_metric("glintiqa", checkpoint="workdir/mine")
 
     Args:
       name: name of the model; if it is not empty, the checkpoint must hold this model.
       checkpoint: the workdir of a training run (its best step, else its latest), a converted checkpoint, or one step's
-        folder in it.
+        folder in it. Default: "ready", the weights that come with jaxiqa, which a line on standard error then says.
       step: the step to load, instead of the best one.
-      crops: crop policy, "grid" (covers every pixel), "five" or "random:N"; default: the checkpoint's own.
+      crops: crop policy, "grid" (covers every pixel), "five", "auto:N" or "random:N"; default: the checkpoint's own.
       allow: packages outside jaxiqa, e.g. "mylab", from which the checkpoint may import its model. A module path in
         `name` is allowed too.
 
     Raises:
-      ConfigError: no checkpoint is given (no weights come with the package), or it holds another model.
+      ConfigError: the checkpoint holds another model than `name`, or none is given and jaxiqa has no weights of `name`.
       CheckpointError: the checkpoint cannot be read.
     """
     if name:
         find_model(name)
-    if not checkpoint:
+    if not checkpoint and name not in ("", ready.MODEL):
         raise ConfigError(
-            f'create_metric("{name}"): no weights come with the package; give checkpoint="WORKDIR"',
+            f'create_metric("{name}"): the weights that come with jaxiqa are of {ready.MODEL}; give '
+            'checkpoint="WORKDIR"',
             code="missing",
             key="checkpoint",
         )
+    checkpoint = ready.by_default(checkpoint, "checkpoint=")
     allow = [allow] if isinstance(allow, str) else [*allow]
     scorer = Scorer(checkpoint, step, crops, allow=[*allow, *([name] if plugins.is_path(name) else [])])
     if name and name != scorer.card.model["name"]:

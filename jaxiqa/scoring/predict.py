@@ -51,7 +51,7 @@ class Predictor:
 
     Args:
       model: from create_model.
-      policy: which crops of an image are scored, e.g. "grid" (covers every pixel) or "random:25".
+      policy: which crops of an image are scored, e.g. "grid" (covers every pixel), "auto:25" or "random:25".
       sharding: sharding of a batch of crops over the devices.
       batch_sizes: allowed numbers of crops in a batch, each a multiple of the number of devices. Full batches have the
         largest size, the last batch has the smallest size that holds it. Each size is compiled once, whatever the sizes
@@ -79,7 +79,8 @@ class Predictor:
         self._stride = getattr(model, "stride", 0)
         if self.policy.kind == "whole" and not self._stride:
             raise ConfigError(
-                f'crops="whole": this model scores crops of {model.crop_size} pixels; use grid, five or random:N',
+                f'crops="whole": this model scores crops of {model.crop_size} pixels; use grid, five, auto:N or '
+                "random:N",
                 code="conflict",
                 key="crops",
             )

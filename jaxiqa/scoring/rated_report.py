@@ -41,7 +41,7 @@ def write_results(folder: epath.Path, part: str, results: Results, summary: dict
         {
             "path": r.path,
             "score": score,
-            "native": native,
+            "native": "" if np.isnan(native) else native,
             "se": "" if np.isnan(se) else se,
             "mos": r.mos,
             "reference": r.reference,

@@ -27,9 +27,9 @@ class Scorer:
     A copy by pickle holds no weights: it loads the same step of the folder again, once in a process.
 
     Args:
-      checkpoint: a workdir (its best step, else its latest) or one step's folder.
+      checkpoint: a workdir (its best step, else its latest), one step's folder, or "ready" (jaxiqa.models.ready).
       step: the step to load, instead of the best one.
-      crops: crop policy, e.g. "grid" or "random:25"; default: the checkpoint's own.
+      crops: crop policy, e.g. "grid", "auto:25" or "random:25"; default: the checkpoint's own.
       batch_size: crops in a full batch; default: 64, more if crops are small. The last batch may be smaller.
       resize: shorter side in pixels to which images are resized; default: the checkpoint's own.
       explain: whether each prediction has an explanation: probabilities of the kinds of distortion.

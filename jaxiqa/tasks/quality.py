@@ -14,6 +14,7 @@ from jaxiqa.config import check, complete
 from jaxiqa.errors import ConfigError
 from jaxiqa.evaluation.metrics import BEST, HEADLINES
 from jaxiqa.figures import report
+from jaxiqa.files import write_json
 from jaxiqa.inputs.transforms import images_of
 from jaxiqa.models import create_model, frozen_options, pretrainable, scales_of
 from jaxiqa.models.blocks.projector import encoder_variables
@@ -113,6 +114,12 @@ class Quality(Task):
         sources = {part: Saved(path) for part, path in self.config.init.items() if path}
         for part, saved in sources.items():
             self.data.refuse_leak(saved.meta, self.config.init[part])
+        if sources:
+            about = {
+                part: {"checkpoint": self.config.init[part], "step": saved.step, "sha256": saved.digest()}
+                for part, saved in sources.items()
+            }
+            write_json(run.path / "init.json", about)
         loaded = initial_weights(self.config, sources, shapes)
         for part in pretrainable(self.config.model.name):
             if part in sources and rf"^{part}/" in self.frozen:

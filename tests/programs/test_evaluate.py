@@ -9,6 +9,7 @@ import pytest
 from tiny_run import check_refusals, filled, run_program
 
 from jaxiqa.evaluation import metrics
+from jaxiqa.models import ready
 
 
 def test_the_test_part_again(trained, tmp_path):
@@ -51,6 +52,19 @@ def test_another_dataset_is_scored_whole(trained, pictures, tmp_path):
     assert report["srcc"] == pytest.approx(metrics.srcc(score, -mos))
     fit = report["plcc_logistic4"]
     assert fit["plcc"] == pytest.approx(metrics.plcc(score, mos, fit="logistic4")) and fit["converged"] in (True, False)
+
+
+def test_the_weights_that_ship(pictures, tmp_path):
+    """They are tested without --checkpoint, and nothing is written beside them."""
+    before = sorted(ready.FOLDER.rglob("*"))
+    done = run_program("evaluate", "--dataset", "folder", "--data_dir", pictures, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert '"ready"' in done.stderr
+    output = tmp_path / "evaluation" / "folder_all"
+    assert json.loads((output / "report.json").read_text())["model"] == ready.MODEL
+    with open(output / "predictions_all.csv", newline="") as file:
+        assert {row["native"] for row in csv.DictReader(file)} == {""}
+    assert sorted(ready.FOLDER.rglob("*")) == before
 
 
 def test_a_dataset_that_is_too_small_to_split(trained, pictures, tmp_path):

@@ -12,7 +12,7 @@ from tiny_run import check_refusals, run_program
 
 import jaxiqa
 
-COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason")
+COLUMNS = ("path", "score", "native", "se", "percentile", "word", "crops", "status", "reason")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,7 @@ def test_csv_on_standard_output_and_json_file(trained, folder, pictures, tmp_pat
             assert float(row["score"]) == pytest.approx(metric(row["path"]), abs=1e-4)
             assert float(row["native"]) == pytest.approx(1 + 4 * float(row["score"]) / 100)
             assert float(row["se"]) > 0
+            assert row["percentile"] == "" and row["word"] == metric.describe(row["path"]).word != ""
     for text in ("left out 1 file ", "scored 4, refused 2", "1..5, higher is better"):
         assert text in done.stderr
     written = json.loads(output.read_text(), parse_constant=pytest.fail)
@@ -64,18 +65,31 @@ def test_csv_file_strict_and_random_crops(trained, folder, tmp_path):
     assert last.startswith("jaxiqa score: ") and "3 of 6 images" in last and "a.jpg" in last
     assert output.read_text(errors="surrogateescape") == done.stdout  # with all rows
     assert not output.with_name("scores.csv.part").exists()
-    assert done.stdout.count("random:3") == 6 and "gone.png,,,,random:3,refused," in done.stdout
+    assert done.stdout.count("random:3") == 6 and "gone.png,,,,,,random:3,refused," in done.stdout
 
 
 REFUSED = [
-    (["x.png"], 2, "--checkpoint"),
-    (["--checkpoint=none"], 2, "jaxiqa score --checkpoint"),
+    ([], 2, "jaxiqa score PATH"),
+    (["x.png"], 3, "x.png"),
+    (["--checkpoint=none"], 2, "jaxiqa score PATH"),
     (["--checkpoint=none", "no such.png"], 3, "no such.png"),
     (["--checkpoint=none", "launch"], 3, "launch"),
     (["--checkpoint=none", "README.md"], 4, "none", "--workdir"),
     (["--checkpoint=README.md", "README.md"], 4, "README.md", "convert"),
     (["--checkpoint=none", "README.md", "--output=scores.txt"], 2, "--output=scores.txt", ".csv or .json"),
 ]
+
+
+def test_the_weights_that_ship(pictures, tmp_path):
+    """They score without --checkpoint, which one line says. They have percentiles and no native scale."""
+    done = run_program("score", pictures / "4.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert '"ready"' in done.stderr.splitlines()[0] and "note: " in done.stderr
+    assert "images/s" in done.stderr.splitlines()[-1]
+    (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert row["native"] == "" and 0 <= float(row["percentile"]) <= 100 and row["crops"].startswith("auto:")
+    again = run_program("score", "--checkpoint", "ready", pictures / "4.png", cwd=tmp_path)
+    assert again.stdout == done.stdout and '"ready"' not in again.stderr
 
 
 def test_refusals():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from etils import epath
 from flax import traverse_util
+from programs import ROOT
 from refused import refused
 from tiny_run import CNNIQA, make_config, start_training, trained_config
 
@@ -236,3 +237,13 @@ def test_ema_multipliers_accumulation(pictures, tmp_path, capsys, monkeypatch):
 def test_impossible_values_of_options(pictures, tmp_path, changes, code, key, names):
     with refused(ConfigError, code, key, *names):
         train(make_config(pictures, **changes), epath.Path(tmp_path))
+
+
+def test_a_run_starts_from_the_weights_that_ship(ready_stand_in, pictures, tmp_path):
+    """The workdir records their name and their digest."""
+    short = {"model.variant": "test", "total": "1 steps", "eval_every": "1 steps", "test_crops": "auto:4"}
+    train(make_config(pictures, ROOT / "configs" / "compact_folder.py", **short), epath.Path(tmp_path))
+    about = json.loads((tmp_path / "init.json").read_text())
+    assert about == {"model": {"checkpoint": "ready", "step": 0, "sha256": Saved("ready").digest()}}
+    assert json.loads((tmp_path / "config.json").read_text())["init"]["model"] == "ready"
+    assert Saved(tmp_path).meta.card["scale"] == {"lo": 1.0, "hi": 5.0, "higher_is_better": True}

@@ -5,7 +5,7 @@ import pytest
 
 from jaxiqa.errors import ConfigError
 from jaxiqa.inputs.scales import same_place, shrink
-from jaxiqa.scoring.crops import Policy, cut_crops, five, grid, parse_policy, positions, random_positions
+from jaxiqa.scoring.crops import Policy, cut_crops, five, grid, lattice, parse_policy, positions, random_positions
 
 
 def sizes(n: int, crops: tuple[int, int], largest: int):
@@ -49,6 +49,51 @@ def test_grid_of_known_sizes():
     assert grid(5, 3, 3).dtype == np.int64
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "n", "rows", "columns"),
+    [
+        (1080, 1920, 25, 4, 6),
+        (1920, 1080, 25, 6, 4),
+        (1000, 1000, 25, 5, 5),
+        (1000, 1000, 24, 4, 6),
+        (3000, 4000, 25, 4, 6),
+        (3000, 4000, 12, 3, 4),
+        (96, 5000, 25, 1, 25),
+        (100, 5000, 25, 2, 12),
+        (100, 200, 25, 2, 3),  # as many as the grid
+        (96, 96, 25, 1, 1),
+        (500, 900, 4, 2, 2),
+        (500, 900, 3, 1, 3),
+        (900, 500, 2, 2, 1),
+        (500, 900, 1, 1, 1),
+    ],
+)
+def test_auto_takes_rows_and_columns_of_the_shape_of_the_image(height, width, n, rows, columns):
+    places = positions(Policy("auto", n), np.zeros((height, width, 3), np.uint8), 96)
+    tops, lefts = (sorted(set(axis)) for axis in places.T.tolist())
+    assert (len(tops), len(lefts), len(places)) == (rows, columns, rows * columns)
+    for starts, side in ((tops, height), (lefts, width)):
+        assert (starts[0], starts[-1]) == ((0, side - 96) if len(starts) > 1 else ((side - 96) // 2,) * 2)
+
+
+def test_auto_is_bounded_by_its_number_and_by_the_grid_and_covers_corners():
+    rng = np.random.default_rng(1)
+    for height, width, crop in sizes(300, (1, 120), 2000):
+        n, whole = int(rng.integers(1, 60)), grid(height, width, crop)
+        places = lattice(height, width, crop, n)
+        assert 1 <= len(places) <= min(n, len(whole)) and places.dtype == np.int64
+        assert places.min() >= 0 and (places <= [height - crop, width - crop]).all()
+        if len(whole) <= n:
+            assert places.tolist() == whole.tolist()
+        elif n >= 4:
+            assert {(0, 0), (0, width - crop), (height - crop, 0), (height - crop, width - crop)} <= set(
+                map(tuple, places.tolist())
+            )
+            for axis in (0, 1):
+                steps = np.diff(np.unique(places[:, axis]))
+                assert len(steps) == 0 or steps.max() - steps.min() <= 1
+
+
 def test_random_positions_are_uniform_over_all_places():
     places = random_positions(12, 15, 10, 9000, seed=1)
     assert places.shape == (9000, 2) and places.dtype == np.int64
@@ -74,9 +119,10 @@ def test_random_crops_belong_to_the_image():
 def test_policies():
     assert parse_policy("grid") == Policy("grid")
     assert parse_policy("random:50") == Policy("random", 50)
-    names = ["grid", "five", "random:7", "whole"]
+    assert parse_policy("auto:25") == Policy("auto", 25)
+    names = ["grid", "five", "auto:9", "random:7", "whole"]
     assert [str(parse_policy(text)) for text in names] == names
-    assert [parse_policy(text).min_side(64) for text in names] == [64, 1, 64, 64]
+    assert [parse_policy(text).min_side(64) for text in names] == [64, 1, 64, 64, 64]
     whole = positions(parse_policy("whole"), np.zeros((64, 97, 3), np.uint8), 33, 32)
     assert whole.tolist() == [[0, 0], [0, 32], [0, 64]]  # a patch of 32 starts where more than 32 pixels are left
     assert (positions(parse_policy("grid"), np.zeros((300, 310, 3), np.uint8), 224) == grid(300, 310, 224)).all()
@@ -128,6 +174,7 @@ MISTAKES = {
     "random25": "random:25", "random:": "random:25", "random:0": "random:25", "random:-3": "random:3",
     "random: 50": "random:50", "ramdom:50": "random:50", "random:05": "random:5", "random:2.5": "random:25",
     "rand:10": "random:10", "random:1e3": "random:13", "all": "grid", "whole:1": "whole", "hole": "whole",
+    "auto": "auto:25", "auto:0": "auto:25", "Auto:9": "auto:9", "auto25": "auto:25", "automatic": "auto:25",
 }  # fmt: skip
 
 
@@ -146,3 +193,5 @@ def test_an_image_smaller_than_the_crop_has_no_crops(size):
         grid(*size, 20)
     with pytest.raises(ValueError, match="no crop of 20 pixels fits"):
         random_positions(*size, 20, 5, seed=0)
+    with pytest.raises(ValueError, match="no crop of 20 pixels fits"):
+        lattice(*size, 20, 5)

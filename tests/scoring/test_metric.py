@@ -25,8 +25,9 @@ def test_every_form_of_an_image_gives_the_same_score(metric, pictures):
     image = np.asarray(Image.open(path))
     score = metric(str(path))
     assert isinstance(score, float) and np.isfinite(score)
-    forms = [path, path.read_bytes(), Image.open(path), image, image.astype(np.float32) / 255, jnp.asarray(image)]
-    np.testing.assert_allclose([metric(form) for form in forms], score, atol=1e-4, rtol=0)
+    with Image.open(path) as opened:
+        forms = [path, path.read_bytes(), opened, image, image.astype(np.float32) / 255, jnp.asarray(image)]
+        np.testing.assert_allclose([metric(form) for form in forms], score, atol=1e-4, rtol=0)
     several = metric([path, image, pictures / "5.png"])
     assert isinstance(several, list) and several[:2] == pytest.approx([score, score], abs=1e-4)
     assert abs(several[2] - score) > 1e-4

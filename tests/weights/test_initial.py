@@ -1,5 +1,7 @@
 """Initial weights of a system from backbones: what is loaded, skipped, resized and refused."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -120,6 +122,10 @@ def test_training_starts_from_it(vit, pictures, trained, tmp_path, capsys):
         "optimizer.learning_rate": 1e-9,
     }
     train(trained_config(pictures, **whole), epath.Path(tmp_path / "b"))
+    about = json.loads((tmp_path / "b" / "init.json").read_text())
+    source = Saved(trained[0])
+    assert about == {"model": {"checkpoint": str(trained[0]), "step": source.step, "sha256": source.digest()}}
+    assert len(source.digest()) == 64 and source.digest() != Saved(tmp_path / "b").digest()
     before, after = (Saved(w).load(("params",), device)["params"] for w in (trained[0], tmp_path / "b"))
     for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-7)

@@ -20,11 +20,11 @@ Columns:
               worse or better than all of the training set may lie outside, below 0 or above 100.
   native      the score on the scale and in the direction of the training set's labels; empty if nobody rated its images
   se          standard error of the score over the crops; empty for a single crop
-  percentile  percent of the model's reference images with a lower score; empty if the checkpoint has no reference
-  word        the fifth of 0 to 100 in which the score is: bad, poor, fair, good or excellent
   crops       the crop policy: grid, five, auto:N, random:N or whole
   status      "ok" or "refused"
   reason      why the image was refused
+  percentile  percent of the model's reference images with a lower score; empty if the checkpoint has no reference
+  word        the fifth of 0 to 100 in which the score is: bad, poor, fair, good or excellent
 A file that does not exist has a row too, unless none exists.
 --explain adds a column for each family of distortions (pristine, blur, colour, ...). The column holds the
 probability of the family, averaged over the crops.
@@ -70,7 +70,7 @@ _EXPLAIN = flags.DEFINE_bool(
 _BATCH_SIZE = shared_flags.batch_size(_FLAGS)
 _ALLOW = shared_flags.allow(_FLAGS)
 
-COLUMNS = ("path", "score", "native", "se", "percentile", "word", "crops", "status", "reason")
+COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason", "percentile", "word")
 
 
 def csv_writer(file, columns) -> csv.DictWriter:

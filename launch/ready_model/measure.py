@@ -1,16 +1,18 @@
 """SRCC of checkpoints on rated images that they were not trained on, and order by level on unseen photographs.
 
-  python launch/ready_model/measure.py --data MOS [--peer DIR] [--photographs DIR] [CHECKPOINT...]
+  python launch/ready_model/measure.py --data MOS [--peer DIR] [--photographs DIR] [--figure FILE] [CHECKPOINT...]
 
 Without CHECKPOINT: the weights that come with jaxiqa. MOS holds folders with images and an index.csv (columns path and
 mos): avt_hevc (enlarged bicubically to 1024 x 1024, centre of 448 x 448), tub_acr and agiqa3k (as stored). A peer is a
 checkpoint that is scored beside them. The mean of |Laplacian| of the luminance is the row `sharpness`. With the
 photographs (render.py), each of those of the part `test` is distorted by the 25 types at five levels; a series of
-levels is in order if no level scores higher by more than 0.5 of 100 than the level before it.
+levels is in order if no level scores higher by more than 0.5 of 100 than the level before it. The figure shows two
+photographs of scikit-image, undistorted and distorted, in the order of their scores.
 """
 
 import argparse
 import csv
+import importlib.resources
 import pathlib
 
 import numpy as np
@@ -21,6 +23,7 @@ from tqdm import tqdm
 from jaxiqa.datasets.readers.kadid10k import DISTORTIONS
 from jaxiqa.distortions import distort_exact
 from jaxiqa.evaluation.metrics import plcc, srcc
+from jaxiqa.figures import drawing
 from jaxiqa.inputs.decode import read_image
 from jaxiqa.scoring.scorer import Scorer
 
@@ -55,6 +58,7 @@ def main() -> None:
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with avt_hevc, tub_acr and agiqa3k")
     parser.add_argument("--peer", action="append", default=[], help="another checkpoint to score beside them")
     parser.add_argument("--photographs", type=pathlib.Path, help="folder with the files of photographs.csv")
+    parser.add_argument("--figure", type=pathlib.Path, help="PNG file to write")
     args = parser.parse_args()
     scorers = {name: Scorer(name) for name in [*args.checkpoints, *args.peer]}
     for name, prepare in SETS.items():
@@ -70,6 +74,8 @@ def main() -> None:
     if args.photographs:
         for name in args.checkpoints:
             print_order(scorers[name], name, args.photographs)
+    if args.figure:
+        draw(args.figure, scorers[args.checkpoints[0]])
 
 
 def print_order(scorer: Scorer, name: str, folder: pathlib.Path) -> None:
@@ -88,6 +94,25 @@ def print_order(scorer: Scorer, name: str, folder: pathlib.Path) -> None:
         f"monotone itself: {ordered[:, kept].mean():.1%}"
     )
     print("below 95 %: " + ", ".join(f"{DISTORTIONS[t]} {by_type[t]:.0%}" for t in range(25) if by_type[t] < 0.95))
+
+
+def draw(path: pathlib.Path, scorer: Scorer) -> None:
+    """Draws chelsea and coffee with eleven distortions each in the order of their scores."""
+    done = [(), (1, 2), (1, 4), (3, 5), (9, 4), (10, 3), (10, 5), (11, 5), (13, 5), (16, 5), (19, 3), (24, 4)]
+    images, names = [], []
+    for photograph in ("chelsea.png", "coffee.png"):
+        with (importlib.resources.files("skimage") / "data" / photograph).open("rb") as file:
+            source = np.asarray(Image.open(file).convert("RGB"))[:300, :450]
+        for cell in done:
+            images.append(distort_exact(source, *cell, 1, stretch=False) if cell else source)
+            names.append(f"{DISTORTIONS[cell[0] - 1]} {cell[1]}" if cell else "undistorted")
+    scores = [found.score for found in scorer.scores(images)]
+    figure = drawing.blank(9, 4.9, layout="constrained")
+    for axes, i in zip(figure.subplots(4, 6).flat, np.argsort(scores)[::-1], strict=True):
+        axes.imshow(images[i])
+        axes.set_axis_off()
+        axes.set_title(f"{scores[i]:.0f}  {names[i].replace('_', ' ')}", fontsize=8, color=drawing.INK)
+    drawing.save(path, figure)
 
 
 if __name__ == "__main__":

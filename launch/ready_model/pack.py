@@ -29,13 +29,13 @@ from jaxiqa.training.state import scoring_variables
 CROPS = "auto:25"
 DATASET = (
     "distorted crops of 102 free photographs (launch/ready_model/photographs.csv: CC0, public domain, Unsplash, CC BY) "
-    "with scores transferred from KADID-10k's means and from the damage of each crop; nobody rated these images"
+    "with scores transferred from KADID-10k's means of each distortion and level"
 )
 NOTE = (
     "trained on synthetic distortions of photographs: not for judging faces, art, AI-generated images, composition or "
     "exposure; sharp noise may score too high and a deliberate blur too low"
 )
-OF = "the crops of these photographs, undistorted and distorted, on which the weights were trained and validated"
+OF = "105,120 crops of these photographs, a fifth undistorted, the others with rendered distortions of all strengths"
 CARD = """# Card of the weights that come with jaxiqa
 
 * Model: {model}
@@ -45,7 +45,7 @@ CARD = """# Card of the weights that come with jaxiqa
 
 ## Trained on
 
-{dataset}.
+{dataset}. Nobody rated these images.
 
 ## Note
 
@@ -53,7 +53,7 @@ CARD = """# Card of the weights that come with jaxiqa
 
 ## Percentiles
 
-Percent of {of} that have a lower score.
+The percentage of images with a lower score, of {of}.
 
 The manual's page "The model that ships" has the measured numbers.
 """
@@ -103,6 +103,8 @@ def main() -> None:
 def write(folder: pathlib.Path, state: dict, card: Card) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     save_once(folder, state, CheckpointMeta(card=card.to_dict()))
+    for mark in folder.rglob("commit_success.txt"):  # Orbax writes the path of this machine into it
+        mark.write_text("Checkpoint commit was successful\n")
 
 
 if __name__ == "__main__":

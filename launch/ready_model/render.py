@@ -4,14 +4,15 @@
 
 PHOTOGRAPHS is a folder that holds the files listed in photographs.csv, anywhere below it; each is checked by its
 SHA-256. OUT receives images/*.png, crops of 112 x 112 pixels, and index.csv with the columns path, mos (1 to 5),
-content (the photograph), distortion, level and split (train, val or test). --only K/N renders every N-th view
+content (the photograph), distortion, level and split (train, val or test). --only K/N does every N-th job
 from the K-th on, so that N processes share the work; the last one that ends writes index.csv.
 
 A view is a window of a photograph, reduced by a random factor to 512 x 384 pixels, KADID-10k's size. It is distorted as
-a whole. Each view gives one undistorted image, 12 of KADID-10k's types at two levels, ten chains of reducing, coding
-and enlarging, four of coding (once or twice), and five of two distortions. Five crops of each are kept. Training
-photographs have four views, the others one. Each photograph also gives eight crops of 20 undistorted windows: without
-them, a model takes every smooth sky for a blurred one.
+a whole. Three kinds of views are rendered (JOBS):
+  full   12 of KADID-10k's types at two levels, ten chains of reducing, coding and enlarging, four of coding (once or
+         twice), five of two distortions, and the view itself; five crops of each
+  light  three chains, two of coding, a blur, a noise, and the view itself; three crops of each
+  clean  the view itself; eight crops. Without them, a model takes every smooth sky for a blurred one.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import zlib
 
 import numpy as np
 from damage import damage, scores
-from PIL import Image
+from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from jaxiqa.datasets.readers.kadid10k import DISTORTIONS
@@ -33,12 +34,15 @@ from jaxiqa.distortions import distort_exact
 from jaxiqa.files import write_bytes, writing
 from jaxiqa.inputs.render import write_png
 
-HEIGHT, WIDTH, CROP, CROPS = 384, 512, 112, 5
+HEIGHT, WIDTH, CROP = 384, 512, 112
 HERE = pathlib.Path(__file__).resolve().parent
-CHAIN, CODEC, TWICE, TWO = 30, 31, 32, 33  # numbers of what is not one of KADID-10k's types
-_NAMES = {0: "", CHAIN: "resized and coded", CODEC: "coded", TWICE: "coded twice", TWO: "two distortions"}
 _PAIRABLE = (1, 2, 3, 4, 6, 8, 9, 10, 11, 12, 13, 16, 17, 19, 24, 25)  # types that may meet another one
 _R = Image.Resampling
+JOBS = {  # part of the split: (kind of views, first view, number of views)
+    "train": (("full", 0, 4), ("light", 200, 12), ("clean", 100, 20)),
+    "val": (("full", 0, 1), ("clean", 100, 20)),
+    "test": (("full", 0, 1), ("clean", 100, 20)),
+}
 
 
 def find_photographs(folder: pathlib.Path) -> list[dict]:
@@ -72,32 +76,45 @@ def window(photograph: Image.Image, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(photograph.resize((WIDTH, HEIGHT), _R.LANCZOS, box=(left, top, left + w, top + h)))
 
 
-def coded(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The image after a random codec (JPEG, WebP, AVIF or JPEG 2000) of random quality."""
-    codec, file = rng.choice(["jpeg", "webp", "avif", "jp2"], p=[0.35, 0.15, 0.4, 0.1]), io.BytesIO()
-    image = Image.fromarray(image_HWC)
+def coded(image_HWC: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, tuple[str, float]]:
+    """The image after a random codec of random quality, with the name of the codec and the logarithm of the quality."""
+    codec = str(rng.choice(["jpeg", "webp", "avif", "jp2"], p=[0.35, 0.15, 0.4, 0.1]))
     if codec == "jpeg":
-        quality = np.exp(rng.uniform(np.log(5), np.log(95)))
-        image.save(file, "JPEG", quality=int(quality), subsampling=int(quality) % 3 and 2)
-    elif codec == "webp":
-        image.save(file, "WEBP", quality=int(rng.uniform(0, 90)))
-    elif codec == "avif":
-        image.save(file, "AVIF", quality=int(rng.uniform(3, 75)), speed=9)
-    else:
-        rate = float(np.exp(rng.uniform(np.log(8), np.log(150))))
-        image.save(file, "JPEG2000", quality_mode="rates", quality_layers=[rate], irreversible=True)
+        quality = float(np.exp(rng.uniform(np.log(5), np.log(95))))
+        return saved(image_HWC, "JPEG", **jpeg(quality)), (codec, float(np.log(quality)))
+    if codec == "webp":
+        quality = rng.uniform(0, 90)
+        return saved(image_HWC, "WEBP", quality=int(quality)), (codec, float(np.log(quality + 5)))
+    if codec == "avif":
+        quality = rng.uniform(3, 75)
+        return saved(image_HWC, "AVIF", quality=int(quality), speed=9), (codec, float(np.log(quality)))
+    rate = float(np.exp(rng.uniform(np.log(8), np.log(150))))
+    how = {"quality_mode": "rates", "quality_layers": [rate], "irreversible": True}
+    return saved(image_HWC, "JPEG2000", **how), (codec, float(np.log(rate)))
+
+
+def jpeg(quality: float) -> dict:
+    """Options of a JPEG file; two thirds of the qualities have reduced chroma."""
+    return {"quality": int(quality), "subsampling": 2 if int(quality) % 3 else 0}
+
+
+def saved(image_HWC: np.ndarray, form: str, **how) -> np.ndarray:
+    """The image after it was saved in a format and read again."""
+    file = io.BytesIO()
+    Image.fromarray(image_HWC).save(file, form, **how)
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-def chain(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The image reduced by a factor of 1 to 6, mostly coded, and enlarged again."""
+def chain(image_HWC: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, tuple]:
+    """The image reduced by a factor of 1 to 6, mostly coded, and enlarged again; with its kind."""
     factor = float(np.exp(rng.uniform(0, np.log(6))))
     enlarge = [_R.BICUBIC, _R.BICUBIC, _R.LANCZOS, _R.BILINEAR][rng.integers(4)]
     code = rng.random() < 0.75
     reduce = [_R.BICUBIC, _R.LANCZOS, _R.BOX][rng.integers(3)]
-    small = Image.fromarray(image_HWC).resize((round(WIDTH / factor), round(HEIGHT / factor)), reduce)
-    pixels = coded(np.asarray(small), rng) if code else np.asarray(small)
-    return np.asarray(Image.fromarray(pixels).resize((WIDTH, HEIGHT), enlarge))
+    small = np.asarray(Image.fromarray(image_HWC).resize((round(WIDTH / factor), round(HEIGHT / factor)), reduce))
+    small, (codec, quality) = coded(small, rng) if code else (small, ("", 0.0))
+    large = np.asarray(Image.fromarray(small).resize((WIDTH, HEIGHT), enlarge))
+    return large, ("codec", codec, float(np.log(factor)), quality)
 
 
 def degrade(image_HWC: np.ndarray, type_: int, level: int, rng: np.random.Generator) -> np.ndarray:
@@ -105,23 +122,54 @@ def degrade(image_HWC: np.ndarray, type_: int, level: int, rng: np.random.Genera
     return distort_exact(image_HWC, type_, level, int(rng.integers(2**31)), stretch=False)
 
 
-def versions(source_HWC: np.ndarray, rng: np.random.Generator):
-    """Yields (image, type, level) for all images of a view, the source first."""
-    yield source_HWC, 0, 0
+def full(source_HWC: np.ndarray, rng: np.random.Generator):
+    """Yields (image, kind) for all images of a full view; `kind` as damage.scores takes it."""
+    yield source_HWC, ()
     for type_ in map(int, rng.permutation(25)[:12] + 1):
         for level in map(int, sorted(rng.permutation(5)[:2] + 1)):
-            yield degrade(source_HWC, type_, level, rng), type_, level
+            yield degrade(source_HWC, type_, level, rng), ("cell", type_, level)
     for _ in range(10):
-        yield chain(source_HWC, rng), CHAIN, 0
+        yield chain(source_HWC, rng)
     for _ in range(2):
-        yield coded(source_HWC, rng), CODEC, 0
+        image, (codec, quality) = coded(source_HWC, rng)
+        yield image, ("codec", codec, 0.0, quality)
     for _ in range(2):
-        yield coded(coded(source_HWC, rng), rng), TWICE, 0
+        image, (codec, quality) = coded(coded(source_HWC, rng)[0], rng)
+        yield image, ("codec", codec, 0.0, quality)
     for _ in range(5):
         image = source_HWC
         for type_ in map(int, rng.permutation(_PAIRABLE)[:2]):
             image = degrade(image, type_, int(rng.integers(1, 5)), rng)
-        yield coded(image, rng) if rng.random() < 0.4 else image, TWO, 0
+        yield coded(image, rng)[0] if rng.random() < 0.4 else image, ("two",)
+
+
+def light(source_HWC: np.ndarray, rng: np.random.Generator):
+    """Yields (image, kind) for all images of a light view."""
+    yield source_HWC, ()
+    for _ in range(3):
+        yield chain(source_HWC, rng)
+    image, (codec, quality) = coded(source_HWC, rng)
+    yield image, ("codec", codec, 0.0, quality)
+    quality = float(np.exp(rng.uniform(np.log(5), np.log(95))))
+    yield saved(source_HWC, "JPEG", **jpeg(quality)), ("codec", "jpeg", 0.0, float(np.log(quality)))
+    width = float(np.exp(rng.uniform(np.log(0.4), np.log(6))))
+    yield (
+        np.asarray(Image.fromarray(source_HWC).filter(ImageFilter.GaussianBlur(width))),
+        ("blur", float(np.log(width))),
+    )
+    strength = float(np.exp(rng.uniform(np.log(2), np.log(50))))
+    channels = 3 if rng.random() < 0.6 else 1
+    noisy = source_HWC + rng.standard_normal((HEIGHT, WIDTH, channels)) * strength
+    kind = ("noise", "colour" if channels == 3 else "grey", float(np.log(strength)))
+    yield np.clip(noisy + 0.5, 0, 255).astype(np.uint8), kind
+
+
+def clean(source_HWC: np.ndarray, rng: np.random.Generator):
+    """Yields (image, kind) of a view without distortions."""
+    yield source_HWC, ()
+
+
+VIEWS = {"full": (full, 5), "light": (light, 3), "clean": (clean, 8)}  # the images of a view, and crops of each
 
 
 def opened(row: dict) -> Image.Image:
@@ -141,65 +189,53 @@ def seeded(row: dict, view: int) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(f"{row['name']}:{view}".encode()))
 
 
-def render(row: dict, view: int, out: pathlib.Path) -> list[dict]:
-    """Writes the crops of one view; returns a row with its damage for each."""
-    rng = seeded(row, view)
-    source = window(opened(row), rng)
-    found = list(versions(source, rng))
-    shared, rows = corners(rng, CROPS), []
-    for i, (image, type_, level) in enumerate(found):
-        places = shared if type_ <= 25 else corners(rng, CROPS)
-        values = damage(source, image, places, CROP).tolist()
-        rows += [keep(row, f"{view}_{i:02d}_{k}", image, places[k], out, type_, level, values[k]) for k in range(CROPS)]
-    return rows
-
-
-def render_clean(row: dict, out: pathlib.Path) -> list[dict]:
-    """Writes crops of undistorted windows of one photograph; returns a row for each."""
-    photograph, rows = opened(row), []
-    for view in range(100, 120):
+def render(row: dict, kind: str, first: int, number: int, out: pathlib.Path) -> list[dict]:
+    """Writes the crops of all views of one kind; returns a row for each crop."""
+    photograph, (versions, count), rows = opened(row), VIEWS[kind], []
+    for view in range(first, first + number):
         rng = seeded(row, view)
-        image = window(photograph, rng)
-        rows += [keep(row, f"{view}_{k}", image, place, out) for k, place in enumerate(corners(rng, 8))]
+        source = window(photograph, rng)
+        found = list(versions(source, rng))
+        shared = corners(rng, count) if kind == "full" else None  # the crops of all levels of a type are the same
+        for i, (image, done) in enumerate(found):
+            places = shared if shared and done[:1] in ((), ("cell",)) else corners(rng, count)
+            values = damage(source, image, places, CROP) if done else np.zeros((count, 16), np.float32)
+            for k, (top, left) in enumerate(places):
+                path = f"images/{pathlib.Path(row['name']).stem}_{view}_{i:02d}_{k}.png"
+                write_png(image[top : top + CROP, left : left + CROP], out / path)
+                about = {"path": path, "content": row["name"], "split": row["split"]}
+                rows.append(about | {"done": done, "damage": values[k].tolist()})
     return rows
-
-
-def keep(row: dict, name: str, image_HWC, corner, out: pathlib.Path, type_=0, level=0, values=(0.0,) * 16) -> dict:
-    """Writes one crop of an image; returns its row."""
-    top, left = corner
-    path = f"images/{pathlib.Path(row['name']).stem}_{name}.png"
-    write_png(image_HWC[top : top + CROP, left : left + CROP], out / path)
-    about = {"path": path, "content": row["name"], "split": row["split"], "type": type_, "level": level}
-    return about | {"damage": list(values)}
 
 
 def write_index(out: pathlib.Path, rows: list[dict]) -> None:
     """Writes index.csv."""
-    type_, level = (np.array([row[key] for row in rows]) for key in ("type", "level"))
-    mos = scores(np.array([row["damage"] for row in rows]), type_, level)
+    kinds = [tuple(row["done"]) for row in rows]
+    images = [row["path"].rpartition("_")[0] for row in rows]
+    _, image_N = np.unique(images, return_inverse=True)
+    mos = scores(np.array([row["damage"] for row in rows]), kinds, image_N)
     with writing(out / "index.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("path", "mos", "content", "distortion", "level", "split"))
-        for row, score in zip(rows, mos, strict=True):
-            name = _NAMES.get(row["type"]) if row["type"] in _NAMES else DISTORTIONS[row["type"] - 1]
-            table.writerow((row["path"], f"{score:.4f}", row["content"], name, row["level"] or "", row["split"]))
+        for row, kind, score in zip(rows, kinds, mos, strict=True):
+            is_cell = kind[:1] == ("cell",)
+            name, level = (DISTORTIONS[kind[1] - 1], kind[2]) if is_cell else (kind[0] if kind else "", "")
+            table.writerow((row["path"], f"{score:.4f}", row["content"], name, level, row["split"]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Renders the training images of the model that ships.")
     parser.add_argument("photographs", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--only", default="0/1", help="K/N: every N-th view from the K-th on")
+    parser.add_argument("--only", default="0/1", help="K/N: every N-th job from the K-th on")
     args = parser.parse_args()
     rows, (first, step) = find_photographs(args.photographs), map(int, args.only.split("/"))
     (args.out / "images").mkdir(parents=True, exist_ok=True)
-    jobs = [(row, view) for row in rows for view in (*range(4 if row["split"] == "train" else 1), None)]
+    jobs = [(row, *job) for row in rows for job in JOBS[row["split"]]]
     parts = [args.out / f"{i:04d}.json" for i in range(len(jobs))]
-    for i in tqdm(range(first, len(jobs), step), "rendering", unit=" views", disable=None):
+    for i in tqdm(range(first, len(jobs), step), "rendering", unit=" jobs", disable=None):
         if not parts[i].exists():
-            row, view = jobs[i]
-            found = render_clean(row, args.out) if view is None else render(row, view, args.out)
-            write_bytes(parts[i], json.dumps(found).encode())
+            write_bytes(parts[i], json.dumps(render(*jobs[i], args.out)).encode())
     if all(part.exists() for part in parts):
         write_index(args.out, [row for part in parts for row in json.loads(part.read_text())])
 

@@ -170,7 +170,7 @@ def test_a_picture_that_is_lost_in_training_is_one_line(tmp_path):
     done = programs.run(tmp_path / "lost.py")
     assert done.returncode == 3
     (line,) = done.stderr.splitlines()
-    assert "lost.png" in line and "copy" in line
+    assert "lost.png" in line and "path" in line
 
 
 @pytest.mark.parametrize("fault", ["removed", "cut"])

@@ -14,7 +14,7 @@ from refused import refused
 
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.decode import from_pil, image_size, read_image
-from jaxiqa.inputs.image_source import pixels
+from jaxiqa.inputs.python_images import pixels
 
 
 def segment(marker: int, body: bytes) -> bytes:

@@ -92,9 +92,9 @@ def test_score(trained, endless, tmp_path, kind, number):
     command = ("--checkpoint", trained[0], endless, f"--output={tmp_path / f'scores.{kind}'}")
     code, lines = stopped("score", *command, when=lambda text: text.count(",ok,") == 9, number=number)
     what = "interrupted" if number == signal.SIGINT else "terminated"
-    assert code == 128 + number and len(lines) == 3, lines
-    assert lines[2].startswith(f"jaxiqa score: {what}; ") and str(part) in lines[2]
-    assert lines[0].startswith("cnniqa patch32, step") and os.listdir(tmp_path) == [part.name]
+    assert code == 128 + number and len(lines) == 4, lines
+    assert lines[3].startswith(f"jaxiqa score: {what}; ") and str(part) in lines[3]
+    assert "1 .csv" in lines[0] and lines[1].startswith("cnniqa patch32, step") and os.listdir(tmp_path) == [part.name]
     with open(part, newline="") as file:
         rows = list(csv.DictReader(file)) if kind == "csv" else json.load(file)["pictures"]
     assert len(rows) in (8, 9)  # a row is shown before it is written

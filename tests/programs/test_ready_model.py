@@ -1,5 +1,6 @@
 """launch/ready_model: how the weights that ship are made, on two photographs and with few distortions."""
 
+import collections
 import csv
 import hashlib
 import importlib.resources
@@ -54,34 +55,31 @@ def test_render(parts, tmp_path, monkeypatch):
         table.writeheader()
         table.writerows(rows)
 
-    def versions(source, rng):
-        yield source, 0, 0
+    def few(source, rng):
+        yield source, ()
         for level in (1, 5):
-            yield render.degrade(source, 1, level, rng), 1, level
-        yield render.chain(source, rng), render.CHAIN, 0
-        yield render.coded(source, rng), render.CODEC, 0
+            yield render.degrade(source, 1, level, rng), ("cell", 1, level)
 
     monkeypatch.setattr(render, "HERE", tmp_path)
-    monkeypatch.setattr(render, "versions", versions)
+    monkeypatch.setattr(render, "VIEWS", render.VIEWS | {"full": (few, 5)})
+    monkeypatch.setattr(render, "JOBS", {"train": (("full", 0, 1), ("light", 200, 1)), "val": (("clean", 100, 2),)})
     for part in ("0/2", "1/2"):
         monkeypatch.setattr(
-            sys,
-            "argv",
-            ["render", str(tmp_path / "photographs"), str(tmp_path / "pool"), "--views=1", f"--only={part}"],
+            sys, "argv", ["render", str(tmp_path / "photographs"), str(tmp_path / "pool"), "--only", part]
         )
         render.main()
     with open(tmp_path / "pool" / "index.csv", newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
-    assert len(found) == 2 * 5 * render.CROPS
+    kept = {"coffee.png": 3 * 5 + 8 * 3, "rocket.jpg": 2 * 8}
+    assert collections.Counter(row["content"] for row in found) == kept
     assert {(row["content"], row["split"]) for row in found} == {("coffee.png", "train"), ("rocket.jpg", "val")}
     assert all((tmp_path / "pool" / row["path"]).exists() for row in found)
-    mean = {
-        key: np.mean([float(row["mos"]) for row in found if (row["distortion"], row["level"]) == key])
-        for key in {(row["distortion"], row["level"]) for row in found}
-    }
-    blur = next(name for name, level in mean if level == "5")
-    assert mean["", ""] > 4.6 and mean[blur, "1"] == pytest.approx(4.61, abs=0.1)  # KADID-10k's means of the cells
-    assert mean[blur, "5"] == pytest.approx(1.30, abs=0.1)
+    mos = collections.defaultdict(set)
+    for row in found:
+        mos[row["distortion"], row["level"]].add(float(row["mos"]))
+    assert mos["", ""] == {4.7}
+    assert mos["gaussian_blur", "1"] == {4.61} and mos["gaussian_blur", "5"] == {1.30}  # KADID-10k's means
+    assert {name for name, _ in mos} == {"", "gaussian_blur", "codec", "blur", "noise"}
 
     (photographs / "coffee.png").write_bytes(b"another photograph")
     with pytest.raises(SystemExit, match=r"coffee\.png"):
@@ -97,3 +95,18 @@ def test_damage_grows_with_the_level_and_is_zero_without_a_distortion(parts):
     assert rows.shape == (4, 16) and np.abs(rows[0]).max() < 1e-3
     for column in (0, 1, 12):
         assert spearmanr(rows[:, column], range(4)).statistic == 1.0
+
+
+def test_scores_without_a_cell_follow_the_strength(parts):
+    damage, _ = parts
+    rng = np.random.default_rng(0)
+    strength = np.repeat([0.5, 1.0, 1.5, 2.0, 2.5], 20)
+    kinds = [("cell", 1, level) for level in (1, 2, 3, 4, 5) for _ in range(20)] + [("blur", s) for s in strength]
+    kinds += [()] * 20
+    loss = np.concatenate([np.repeat([0.05, 0.1, 0.4, 0.8, 1.0], 20), strength / 2.5, np.zeros(20)])
+    rows = np.zeros((len(kinds), 16), np.float32)
+    rows[:, :] = np.maximum(loss * (1 + 0.2 * rng.standard_normal(len(loss))), 0)[:, None]
+    found = damage.scores(rows, kinds, np.arange(len(kinds)))
+    assert (found[-20:] == damage.CLEAN).all() and found[0] == 4.61
+    blurred = found[100:200].reshape(5, 20)
+    assert np.ptp(blurred, axis=1).max() < 1e-9 and (np.diff(blurred[:, 0]) < 0).all()

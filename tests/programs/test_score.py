@@ -12,7 +12,7 @@ from tiny_run import check_refusals, run_program
 
 import jaxiqa
 
-COLUMNS = ("path", "score", "native", "se", "percentile", "word", "crops", "status", "reason")
+COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason", "percentile", "word")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_csv_file_strict_and_random_crops(trained, folder, tmp_path):
     assert last.startswith("jaxiqa score: ") and "3 of 6 images" in last and "a.jpg" in last
     assert output.read_text(errors="surrogateescape") == done.stdout  # with all rows
     assert not output.with_name("scores.csv.part").exists()
-    assert done.stdout.count("random:3") == 6 and "gone.png,,,,,,random:3,refused," in done.stdout
+    assert done.stdout.count("random:3") == 6 and "gone.png,,,,random:3,refused," in done.stdout
 
 
 REFUSED = [

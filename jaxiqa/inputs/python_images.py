@@ -156,8 +156,8 @@ def _round(image: np.ndarray) -> np.ndarray:
     image = image.astype(np.float32)
     if bad := image.size - int(np.isfinite(image).sum()):
         raise DataError(
-            f"{bad:,} of {image.size:,} values of the float image are NaN or infinite, not in 0..1; look for a "
-            "division by zero where it is made, or replace them by numpy.nan_to_num",
+            f"{bad:,} of {image.size:,} values of the float image are NaN or infinite; they must be in 0..1. "
+            "Replace them (numpy.nan_to_num), or check the code that makes the image for a division by zero",
             code="value",
         )
     low, high = float(image.min()), float(image.max())

@@ -107,5 +107,5 @@ class Scorer:
 
 @functools.lru_cache(maxsize=4)
 def _loaded(*arguments) -> Scorer:
-    """The Scorer of these arguments. Pools pickle what they call anew for every call."""
+    """The Scorer of these arguments, loaded once in a process: a worker of a pool receives a new copy for each call."""
     return Scorer(*arguments)

@@ -201,7 +201,7 @@ def _read_shards(file: io.BufferedReader) -> dict[str, np.ndarray]:
     tensors: dict[str, np.ndarray] = {}
     for name in names:
         if type(name) is not str or name != os.path.basename(name) or name in ("", ".", "..") or name.endswith(".json"):
-            raise CheckpointError(f"it names {str(name)[:100]!r}, which is no file beside it", code="unsafe")
+            raise CheckpointError(f"it names {str(name)[:100]!r}, which is not a file in its folder", code="unsafe")
         tensors |= read_file(os.path.join(os.path.dirname(file.name), name)).tensors
     if missing := [name for name in shards if name not in tensors]:
         raise CheckpointError(

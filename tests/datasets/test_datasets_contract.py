@@ -57,6 +57,7 @@ NUMBERS = {
     "flive": (39_810, ("0.00", "94.33", "72.13"), True, 0, 0, {0}, (31_848, 7_962)),
     "bid": (586, ("0.164", "4.920", "2.953"), True, 0, 0, {0}, (469, 117)),
     "cid2013": (474, ("-9.55", "87.88", "46.07"), True, 36, 0, {0}, (29, 7)),
+    "agiqa3k": (2_982, ("0.000", "4.489", "2.5004"), True, 300, 6, {0}, (240, 60)),
 }
 TREES = list(NUMBERS)
 STRICT = [n for n in TREES if n != "flive"]  # its folders have images without ratings
@@ -67,7 +68,7 @@ SCALES = {
     **dict.fromkeys(("tid2008", "tid2013"), (0, 9)),
     **dict.fromkeys(("kadid10k", "sample"), (1, 5)),
     "csiq": (0, 1),
-    "bid": (0, 5),
+    **dict.fromkeys(("bid", "agiqa3k"), (0, 5)),
     "pipal": (900, 1850),
 }
 

@@ -92,6 +92,13 @@ def cid2013(labels):
     return rows
 
 
+def agiqa3k(labels):
+    return [
+        Row(r["name"], float(r["mos_quality"]), r["prompt"], std=float(r["std_quality"]))
+        for r in table(labels / "AGIQA-3k/data.csv")
+    ]
+
+
 def pipal(labels):
     lines = words(labels / "MANIQA/pipal22_train.txt")
     return [Row(name.rstrip(","), float(mos), name.split("_")[0]) for name, mos in lines]

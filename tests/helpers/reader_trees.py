@@ -219,6 +219,15 @@ def write_workbook(path, sheets, column="A", row=1):
             z.writestr(name, text)
 
 
+def agiqa3k(root, rows):
+    """With the columns about the wording of the prompt, which may hold commas."""
+    header = "name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align"
+    lines = [f'{r.name},"{r.reference}",soft light,,"baroque, oil",{r.mos},{r.std},2.5,0.5' for r in rows]
+    write_lines(root / "data.csv", [header, *lines])
+    write_images(root, [r.name for r in rows])
+
+
 LAYOUTS = {
-    f.__name__: f for f in (kadid10k, koniq10k, tid2013, csiq, livec, live, spaq, flive, bid, cid2013, pipal, livemd)
+    f.__name__: f
+    for f in (kadid10k, koniq10k, tid2013, csiq, livec, live, spaq, flive, bid, cid2013, pipal, livemd, agiqa3k)
 } | {"tid2008": tid2008}

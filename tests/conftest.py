@@ -64,14 +64,14 @@ def _quick_compiler(quick: bool):
         set_to(before)
 
 
+_OTHERS_THAT_ARE_QUICK = ("test_mfen", "test_documents")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quick_compiler(request):
-    """Compiles quickly in rooms that compare runs with runs. Models and distortions are compiled as for users.
-
-    The tests of MFEN's switches compare no values, and its programs take minutes to compile.
-    """
+    """Compiles quickly where runs are compared with runs. Distortions, and outputs of models, are compiled as for users."""
     room, module = request.path.parent.name, request.path.stem
-    with _quick_compiler(room in ("faults", "programs", "tasks", "weights") or module == "test_mfen"):
+    with _quick_compiler(room in ("faults", "programs", "tasks", "weights") or module in _OTHERS_THAT_ARE_QUICK):
         yield
 
 

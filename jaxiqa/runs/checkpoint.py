@@ -23,6 +23,7 @@ from jaxiqa.training.sharding import local_devices
 
 _POLICIES = ocp.training.preservation_policies
 _TRIES = 3  # failed saves in a row that end the run
+_SLICE = 1 << 20  # bytes; each device that holds an array writes a slice of it, if slices have at least this size
 _PATIENCE = 1.0  # seconds that a save may wait for the one before it, without a warning
 
 
@@ -64,8 +65,12 @@ class Checkpoints:
 
     def _open(self) -> ocp.training.Checkpointer:
         best = _POLICIES.BestN(get_metric_fn=lambda m: m[self._best_by], n=1, keep_checkpoints_without_metrics=False)
+        # Orbax compiles a program for every slice, which would take most of the time of the first save.
+        context = ocp.Context()
+        context.array.saving.min_slice_bytes_for_replica_parallel = _SLICE
         return ocp.training.Checkpointer(
             self._workdir / FOLDER,
+            context=context,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # the loop decides
             preservation_policy=_POLICIES.AnyPreservationPolicy([_POLICIES.LatestN(2), best]),
             cleanup_tmp_directories=True,

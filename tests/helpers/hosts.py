@@ -1,17 +1,15 @@
 """Runs in several processes of this machine, which stand for hosts."""
 
 import contextlib
-import os
 import pathlib
 import re
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
 import programs
-from tiny_run import CNNIQA, ROOT, options
+from tiny_run import CNNIQA, options
 
 # Compiled steps run only briefly, so they are compiled without optimisation.
 _QUICK = {
@@ -25,8 +23,8 @@ _QUICK = {
 class Hosts:
     """`count` processes of jaxiqa NAME, each with `devices` fake devices. A context manager.
 
-    Process 0 is a fork of the server of programs. The others start cold and hash strings differently, as on other
-    machines, so that a test fails if a result depends on the order of sets.
+    Process 0 is a fork of one server of programs, the others are forks of another. They hash strings differently, as on
+    other machines, so that a test fails if a result depends on the order of sets.
     """
 
     def __init__(self, name: str, arguments, count: int, devices: int, only=None, peer_timeout: int = 120):
@@ -39,11 +37,9 @@ class Hosts:
                 cluster = ["--coordinator", address, "--num_processes", count, "--process_id", i]
                 cluster += ["--peer_timeout", peer_timeout]
             environment = {**_QUICK, "JAX_NUM_CPU_DEVICES": str(devices)}
-            start = _start_cold if i else programs.start
+            how = {"env": environment, "stderr": subprocess.STDOUT, "server": min(i, 1)}
             with open(self._log(i), "w") as log:
-                self.processes[i] = start(
-                    name, *cluster, *arguments, env=environment, stdout=log, stderr=subprocess.STDOUT
-                )
+                self.processes[i] = programs.start(name, *cluster, *arguments, stdout=log, **how)
 
     def _log(self, i: int) -> pathlib.Path:
         return pathlib.Path(self._folder.name) / f"{i}.log"
@@ -74,14 +70,6 @@ class Hosts:
                 process.kill()
             process.wait()
         self._folder.cleanup()
-
-
-def _start_cold(name: str, *arguments, env, stdout, stderr) -> subprocess.Popen:
-    """Like programs.start, in a new process instead of a fork."""
-    command = [sys.executable, "-m", f"jaxiqa.{name}", *map(str, arguments)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **env}, stdout=stdout, stderr=stderr, start_new_session=True
-    )
 
 
 def training(workdir, pictures, count: int, devices: int, total: int, config=CNNIQA, **changes) -> Hosts:

@@ -6,9 +6,9 @@ folder, limits and default signal handlers, the interpreter ends normally, and J
 environment.
 
 A fork differs from a cold start in four ways. The children of one server hash strings alike, so they never differ in
-the order of sets; hosts.py starts its other processes cold for that reason. The settings that the interpreter reads at
-its start (PYTHON*, the locale, -O) are those of the server. Rooms are already imported, so their warnings are not
-repeated. A variable JAX_* cannot be removed. Tests of these things start a process by subprocess.
+the order of sets, and for that reason hosts.py uses two servers. The settings that the interpreter reads at its start
+(PYTHON*, the locale, -O) are those of the server. Rooms are already imported, so their warnings are not repeated. A
+variable JAX_* cannot be removed. Tests of these things start a process by subprocess.
 """
 
 import atexit
@@ -36,7 +36,7 @@ class Child:
     Attributes: args, pid, returncode (None while it runs), stdout and stderr (text files; None if not a pipe).
     """
 
-    def __init__(self, call: dict, stdout, stderr):
+    def __init__(self, call: dict, stdout, stderr, server: int = 0):
         self.args, self.returncode = [call["program"], *call["arguments"]], None
         self.stdout, out = _pipe() if stdout == subprocess.PIPE else (None, os.dup(stdout.fileno()))
         if stderr == subprocess.STDOUT:
@@ -48,7 +48,7 @@ class Child:
         with tempfile.TemporaryFile() as request:
             request.write(json.dumps(call).encode())
             request.flush()
-            socket.send_fds(_server(), [b"."], [request.fileno(), numbers, out, err])
+            socket.send_fds(_server(server), [b"."], [request.fileno(), numbers, out, err])
         for number in (numbers, out, err):
             os.close(number)
         self.pid = self._read_number()
@@ -120,6 +120,7 @@ def start(
     teardown: bool = True,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
+    server: int = 0,
 ) -> Child:
     """Starts python -m jaxiqa.PROGRAM, or python PROGRAM if the name ends in .py.
 
@@ -128,6 +129,7 @@ def start(
       file_limit: RLIMIT_FSIZE, in bytes.
       teardown: whether the interpreter ends normally after sys.exit(), which takes most of the time of a refusal.
       stdout, stderr: subprocess.PIPE or a file; for stderr subprocess.STDOUT too.
+      server: number of the server; each server hashes strings differently.
     """
     call = {
         "program": str(program),
@@ -137,7 +139,7 @@ def start(
         "file_limit": file_limit,
         "teardown": teardown,
     }
-    return Child(call, stdout, stderr)
+    return Child(call, stdout, stderr, server)
 
 
 def run(program, *arguments, timeout: float | None = None, **how) -> subprocess.CompletedProcess:
@@ -164,8 +166,8 @@ def _pipe():
 
 
 @functools.cache
-def _server() -> socket.socket:
-    """Starts the server of this process, which ends with it. Returns the socket."""
+def _server(number: int) -> socket.socket:
+    """Starts a server of this process, which ends with it. Returns the socket."""
     ours, its = socket.socketpair()
     command = [sys.executable, str(HERE / "program_server.py"), str(its.fileno())]
     server = subprocess.Popen(

@@ -65,7 +65,7 @@ def test_drop_path_rates_and_evaluation():
         jax.eval_shape(model.init, jax.random.key(0), x)
     np.testing.assert_allclose(rates, np.linspace(0, 0.2, sum(model.stage_sizes)))
 
-    variables = jax.jit(plain.init)(jax.random.key(0), x)
+    variables = jit_once(plain.init)(jax.random.key(0), x)
     np.testing.assert_array_equal(*(jax.jit(m.apply)(variables, x)[0] for m in (model, plain)))
 
     def loss(params, key):

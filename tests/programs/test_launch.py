@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from tiny_run import CONFIG, ROOT, options
+from tiny_run import CNNIQA, ROOT, options
 
 SCRIPT = ["bash", str(ROOT / "launch" / "local.sh")]
 WHO = """
@@ -285,8 +285,8 @@ def test_bad_data_on_one_host_ends_the_run(pictures, environment, tmp_path):
     for path in (tmp_path / "host1" / "data").glob("*.png"):
         path.write_bytes(bytes(path.stat().st_size))
     changes = {"total": "4 steps", "dataset.data_dir": "data"}
-    arguments = [f"--config.{key}={value}" for key, value in options(pictures, **changes).items()]
-    train = [sys.executable, "-m", "jaxiqa.train", "--config", CONFIG, "--workdir", tmp_path / "run", *arguments]
+    arguments = [f"--config.{key}={value}" for key, value in options(pictures, CNNIQA, **changes).items()]
+    train = [sys.executable, "-m", "jaxiqa.train", "--config", CNNIQA, "--workdir", tmp_path / "run", *arguments]
     host = ["bash", "-c", f'cd {tmp_path}/host$JAXIQA_PROCESS_ID && exec "$@"', "host", *map(str, train)]
     with socket.create_server(("", 0)) as free:
         environment |= {"PORT": str(free.getsockname()[1]), "JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(ROOT)}

@@ -10,12 +10,12 @@ import time
 import programs
 import pytest
 from hosts import Hosts
-from tiny_run import CONFIG, DEVICES, check_refusals, options, run_program
+from tiny_run import CNNIQA, CONFIG, DEVICES, check_refusals, options, run_program
 
 
 def command(workdir, pictures, *more):
-    small = [f"--config.{key}={value}" for key, value in options(pictures, total="3 steps").items()]
-    return ["--config", str(CONFIG), "--workdir", str(workdir), "--rounds", "1", *more, "--", *small]
+    small = [f"--config.{key}={value}" for key, value in options(pictures, CNNIQA).items()]
+    return ["--config", str(CNNIQA), "--workdir", str(workdir), "--rounds", "1", *more, "--", *small]
 
 
 @pytest.mark.slow
@@ -23,11 +23,11 @@ def test_rounds(pictures, tmp_path):
     """Killed in the second run, the same command finishes. Both rules and another dataset are in the table."""
     more = ("--selection", "val,legacy", "--cross", f"folder={pictures}")  # the same images serve as another dataset
     first = programs.start("protocol", *command(tmp_path, pictures, *more), env=DEVICES, stderr=subprocess.STDOUT)
-    while not (tmp_path / "glintiqa_folder/legacy/round_01/metrics.jsonl").exists() and first.poll() is None:
+    while not (tmp_path / "cnniqa_live/legacy/round_01/metrics.jsonl").exists() and first.poll() is None:
         time.sleep(0.05)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
-    finished = tmp_path / "glintiqa_folder/val/round_01/report.json"
+    finished = tmp_path / "cnniqa_live/val/round_01/report.json"
     before = finished.stat().st_mtime_ns
     again = run_program("protocol", *command(tmp_path, pictures, *more))
     assert again.returncode == 0, again.stdout + again.stderr
@@ -40,9 +40,9 @@ def test_rounds(pictures, tmp_path):
     with open(tmp_path / "protocol.csv") as file:
         table = [(row["row"], row["selection"], row["target"], row["rounds"]) for row in csv.DictReader(file)]
     other = f"folder_{pictures.name}"
-    assert table == [("glintiqa_folder", s, t, "1") for t in ("folder", other) for s in ("val", "legacy")]
-    assert "| glintiqa_folder | legacy " in again.stdout and (tmp_path / "rounds.png").stat().st_size > 5000
-    damaged = tmp_path / f"glintiqa_folder/val/round_01/evaluation/{other}/report.json"
+    assert table == [("cnniqa_live", s, t, "1") for t in ("folder", other) for s in ("val", "legacy")]
+    assert "| cnniqa_live | legacy " in again.stdout and (tmp_path / "rounds.png").stat().st_size > 5000
+    damaged = tmp_path / f"cnniqa_live/val/round_01/evaluation/{other}/report.json"
     whole = json.loads(damaged.read_text())
     damaged.write_text("{")
     third = run_program("protocol", *command(tmp_path, pictures, *more))

@@ -22,6 +22,7 @@ from jaxiqa.runs.checkpoint import save_once
 from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 from jaxiqa.saqt.feature_file import read_features, write_features
 from jaxiqa.saqt.features import describe
+from jaxiqa.training.state import jit_once
 
 TYPES, COUNT = (1, 10, 18), 14
 KINDS = ("left", "right", "mirrored", "upside_down", "blurred")
@@ -89,7 +90,7 @@ def checkpoint(tmp_path_factory):
     import jax
 
     model = create_model("resnet", "test")
-    state = jax.device_get(jax.jit(model.init)(jax.random.key(3), np.zeros((1, 64, 64, 3), np.float32)))
+    state = jax.device_get(jit_once(model.init)(jax.random.key(3), np.zeros((1, 64, 64, 3), np.float32)))
     card = {"model": {"name": "resnet", "variant": "test"}}
     workdir = tmp_path_factory.mktemp("converted")
     save_once(workdir, dict(state), CheckpointMeta(card=card, source={"file": "resnet.pth", "sha256": "0" * 64}))

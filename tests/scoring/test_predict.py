@@ -11,12 +11,13 @@ from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.models import create_model
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.training import sharding
+from jaxiqa.training.state import jit_once
 
 
 @pytest.fixture(scope="module")
 def glintiqa():
     model = create_model("glintiqa", "test")
-    return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    return model, jit_once(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
 
 
 def predictor(model, policy="grid", sizes=(4, 8, 16)):

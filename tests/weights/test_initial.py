@@ -15,6 +15,7 @@ from jaxiqa.models import create_model
 from jaxiqa.runs.checkpoint import Checkpoints, Saved
 from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 from jaxiqa.train import train
+from jaxiqa.training.state import jit_once
 from jaxiqa.weights.initial import check_init, part_variables, place
 from jaxiqa.weights.mapping import abstract_leaves, resize_position_embedding
 
@@ -24,11 +25,17 @@ def shapes():
     return abstract_leaves("glintiqa", "test")
 
 
-@pytest.fixture
-def vit(shapes):
+@pytest.fixture(scope="module")
+def initial_vit():
     """Variables of a ViT with more blocks than GlintIQA's test variant has."""
     model = create_model("vit", "test", depth=5)
-    return jax.device_get(jax.jit(model.init)(jax.random.key(7), np.zeros((1, 64, 64, 3), np.float32)))
+    return jax.device_get(jit_once(model.init)(jax.random.key(7), np.zeros((1, 64, 64, 3), np.float32)))
+
+
+@pytest.fixture
+def vit(initial_vit):
+    """A copy, which a test may change."""
+    return jax.tree.map(np.copy, initial_vit)
 
 
 def test_a_backbone_goes_where_the_system_has_it(vit, shapes):

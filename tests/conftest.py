@@ -64,14 +64,18 @@ def _quick_compiler(quick: bool):
         set_to(before)
 
 
-_OTHERS_THAT_ARE_QUICK = ("test_mfen", "test_documents")
+_QUICK_ROOMS = ("faults", "programs", "tasks", "weights")
+_QUICK_MODULES = ("test_documents", "test_mfen", "test_models_contract", "test_van")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_compiler(request):
-    """Compiles quickly where runs are compared with runs. Distortions, and outputs of models, are compiled as for users."""
+    """Compiles quickly where runs are compared with runs. Models and distortions are compiled as for users.
+
+    Of the tests of models, those that check no numbers are compiled quickly too. MFEN takes minutes otherwise.
+    """
     room, module = request.path.parent.name, request.path.stem
-    with _quick_compiler(room in ("faults", "programs", "tasks", "weights") or module in _OTHERS_THAT_ARE_QUICK):
+    with _quick_compiler(room in _QUICK_ROOMS or module in _QUICK_MODULES):
         yield
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from jaxiqa.models import create_model
 from jaxiqa.models.van import Block
+from jaxiqa.training.state import jit_once
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,16 @@ from jaxiqa.version import __version__
 
 if TYPE_CHECKING:
     from jaxiqa.models import list_models
+    from jaxiqa.scoring.batch_scorer import BatchScorer
     from jaxiqa.scoring.metric import create_metric
 
-__all__ = ["__version__", "create_metric", "list_models"]
+__all__ = ["BatchScorer", "__version__", "create_metric", "list_models"]
 
-_HOMES = {"create_metric": "jaxiqa.scoring.metric", "list_models": "jaxiqa.models"}
+_HOMES = {
+    "BatchScorer": "jaxiqa.scoring.batch_scorer",
+    "create_metric": "jaxiqa.scoring.metric",
+    "list_models": "jaxiqa.models",
+}
 _ROOMS = ("datasets", "distortions", "evaluation", "models", "scoring", "weights")
 
 

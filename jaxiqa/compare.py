@@ -16,6 +16,11 @@ It does not show how much it would vary with another training run. To compare tr
 give their reports (or a CSV with the columns round, srcc, plcc) by --rounds_a and --rounds_b. Wilcoxon's test compares
 them.
 
+Two results of `jaxiqa score` (a folder of Parquet files or one of them, CSV with the column status, or JSON Lines) are
+compared image by image: how many got worse, which, in which folders, and with --explain by which kind of distortion.
+
+  jaxiqa compare old/ new/
+
 --output writes all numbers to FILE.json, and a figure to FILE.png (the intervals, and the scores of A against B).
 
 Exit codes: 0 done, 2 usage, 3 files that cannot be read or compared, 75 disk full.
@@ -28,7 +33,7 @@ from etils import epath
 
 from jaxiqa import program, shared_flags
 from jaxiqa.errors import ConfigError, DataError
-from jaxiqa.files import write_json
+from jaxiqa.files import write_bytes, write_json
 
 _FLAGS = flags.FlagValues()
 _OUTPUT = shared_flags.output_file(_FLAGS, ".json", note="; a figure is written to FILE.png beside it")
@@ -65,6 +70,11 @@ def main(paths: list[str]) -> None:
         )
     out = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
 
+    from jaxiqa.scoring.jobs.results import is_result
+
+    if len(paths) == 2 and all(map(is_result, paths)):
+        _compare_results(*paths, out)
+        return
     from jaxiqa.evaluation import comparison, result_files
     from jaxiqa.figures import forest
 
@@ -94,6 +104,22 @@ def main(paths: list[str]) -> None:
             if paths:
                 forest.draw_comparison(out.with_suffix(".png"), found, names, paths, scores_FN, labels)
         print(f"written: {out}" + (f" and {out.with_suffix('.png')}" if paths else ""))
+
+
+def _compare_results(old: str, new: str, out: epath.Path | None) -> None:
+    """Compares two results of jaxiqa score."""
+    from jaxiqa.figures import report
+    from jaxiqa.scoring.jobs import drift
+    from jaxiqa.scoring.jobs.results import read_result
+
+    found = drift.drift(old, new, read_result)
+    counts, edges = found.pop("histogram")
+    print(f"old = {old}", f"new = {new}", *drift.describe(found), sep="\n")
+    if out:
+        with program.writes_output(out):
+            write_json(out, {"old": old, "new": new, **found})
+            write_bytes(out.with_suffix(".png"), report.histogram(counts, edges, "new score - old score", "images"))
+        print(f"written: {out} and {out.with_suffix('.png')}")
 
 
 if __name__ == "__main__":

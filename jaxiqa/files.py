@@ -14,14 +14,16 @@ from jaxiqa.errors import ConfigError, full_disk
 
 
 @contextlib.contextmanager
-def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
+def replacing(path: epath.PathLike, prefix: str = "") -> Iterator[epath.Path]:
     """Yields a temporary path beside `path`: its file is renamed to `path` at the end, or removed after an error.
+
+    `prefix` is the start of the temporary name. Readers of Parquet folders pass over names that begin with "_".
 
     Raises:
       DiskFull: the disk is full.
     """
     path = epath.Path(path)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    unfinished = path.with_name(f"{prefix}{path.name}.{os.getpid()}.tmp")
     try:
         with full_disk(path):
             yield unfinished

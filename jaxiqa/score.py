@@ -2,6 +2,7 @@
 
   jaxiqa score photo.jpg folder/
   jaxiqa score --checkpoint workdir/mine photo.jpg folder/ --output scores.csv
+  jaxiqa score "shards/*.tar" --output results/
 
 Without --checkpoint, the model is the one that comes with jaxiqa, under the name "ready" (a folder of this name in the
 current folder is ./ready). It was trained on rendered distortions. Nobody rated its training images.
@@ -12,7 +13,12 @@ PATH... are
   "*.png"  a pattern in quotes, which the shell does not expand
   @FILE    a text file with one path in each line; relative paths start here or, if nothing is there, beside FILE
   -        paths from standard input, one in each line or separated by NUL (find -print0)
-Standard output is a table on a terminal, and CSV in a pipe or file. --output also writes FILE.csv or FILE.json.
+  TABLE    a file that holds many images: FILE.parquet or FILE.arrow with a column of bytes or of paths, or FILE.tar
+           (WebDataset)
+  ADDRESS  https://..., s3://..., gs://... of an image or a table, by the extra [jobs]
+Standard output is a table on a terminal, and CSV in a pipe or file. --output also writes FILE.csv, FILE.json or
+FILE.jsonl. If --output is a folder, it gets a Parquet file for each shard of the images, in place of standard output.
+The same command again resumes such a job: shards that have a file are not scored again.
 
 Columns:
   path        the image, or a folder that cannot be opened
@@ -25,30 +31,34 @@ Columns:
   reason      why the image was refused
   percentile  percent of the model's reference images with a lower score; empty if the checkpoint has no reference
   word        the fifth of 0 to 100 in which the score is: bad, poor, fair, good or excellent
-A file that does not exist has a row too, unless none exists.
+A file that does not exist has a row too, unless none exists. Parquet and FILE.jsonl also have
+  lo, hi      empty
+  model       the model and its weights
 --explain adds a column for each family of distortions (pristine, blur, colour, ...). The column holds the
 probability of the family, averaged over the crops.
+
+Of the whole set: --report writes a page, --keep a list of images, --group_by ranks the near-duplicates of a burst.
 
 Exit codes: 0 done, 2 usage, 3 no image could be read (with --strict: an image or a folder could not be read),
 4 unusable checkpoint, 75 disk full.
 """
 
 import contextlib
-import csv
-import io
-import math
+import itertools
 import os
+import shlex
 import sys
 import time
+from collections.abc import Iterator, Sequence
 
 from absl import flags
 from etils import epath
 from tqdm import tqdm
 
 from jaxiqa import program, shared_flags
-from jaxiqa.errors import ConfigError, DataError, full_disk, printable
-from jaxiqa.files import json_text
-from jaxiqa.inputs.image_paths import find_images
+from jaxiqa.errors import ConfigError, DataError, printable
+from jaxiqa.scoring.jobs.row_files import ENDINGS, csv_writer, writing_rows
+from jaxiqa.version import __version__
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = shared_flags.checkpoint(_FLAGS)
@@ -57,7 +67,7 @@ _CROPS = shared_flags.crops(_FLAGS)
 _TARGET = flags.DEFINE_multi_string(
     "target", [], "Image file or folder to score, in addition to PATH...", short_name="t", flag_values=_FLAGS
 )
-_OUTPUT = shared_flags.output_file(_FLAGS, ".csv", ".json")
+_OUTPUT = shared_flags.output_file(_FLAGS, *ENDINGS, folder="a folder, for Parquet files that the same command resumes")
 _STRICT = flags.DEFINE_bool(
     "strict", False, "Exit with code 3 if any image or folder could not be read.", flag_values=_FLAGS
 )
@@ -69,116 +79,224 @@ _EXPLAIN = flags.DEFINE_bool(
 )
 _BATCH_SIZE = shared_flags.batch_size(_FLAGS)
 _ALLOW = shared_flags.allow(_FLAGS)
+_COLUMN = flags.DEFINE_string(
+    "column",
+    None,
+    "Column of Parquet and Arrow files with the images, as bytes or paths; default: the only one of bytes, or path.",
+    flag_values=_FLAGS,
+)
+_READERS = flags.DEFINE_integer(
+    "readers",
+    None,
+    "Number of threads that read images; default: one for each core.",
+    lower_bound=1,
+    flag_values=_FLAGS,
+)
+_SHARD_SIZE = flags.DEFINE_integer(
+    "shard_size", 5000, "Number of images in a Parquet file of --output FOLDER.", lower_bound=1, flag_values=_FLAGS
+)
+_REPORT = shared_flags.report(_FLAGS)
+_KEEP = flags.DEFINE_string(
+    "keep",
+    None,
+    'Condition on columns, e.g. "score>=40 and percentile>10". The images that meet it are listed in a file beside '
+    "--output, whose name ends in .kept.txt.",
+    flag_values=_FLAGS,
+)
+_GROUP_BY = flags.DEFINE_enum(
+    "group_by",
+    None,
+    ("folder", "time"),
+    "Find near-duplicates that are near in their folder, or that were taken within seconds, and rank them in a file "
+    "beside --output, whose name ends in .groups.csv.",
+    flag_values=_FLAGS,
+)
 
+_WIDTH = 60  # letters of a path in the table, if the images are too many to look at all paths first
 COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason", "percentile", "word")
 
 
-def csv_writer(file, columns) -> csv.DictWriter:
-    """Returns a CSV writer, after it has written the header."""
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    return writer
+class _Count:
+    """What the last line says, and the exit code depends on."""
+
+    def __init__(self) -> None:
+        self.rows = self.refused = 0
+        self.reason = ""  # of the first refused image
+
+    def add(self, row: dict) -> None:
+        self.rows += 1
+        if row["reason"]:
+            self.refused += 1
+            self.reason = self.reason or row["reason"]
 
 
-def main(paths: list[str]) -> None:
+def main(words: list[str]) -> None:
     """The program."""
-    if not (paths := [*paths, *_TARGET.value]):
+    if not (words := [*words, *_TARGET.value]):
         raise ConfigError(
             "there are no images to score; name files or folders: jaxiqa score PATH...",
             code="missing",
             key="images",
         )
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
-    paths = find_images(paths)
+    in_shards = output is not None and output.suffix not in ENDINGS
 
+    from jaxiqa.scoring.jobs.plan import make_shards
+
+    shards = make_shards(words, _SHARD_SIZE.value, _COLUMN.value)
+    first = list(itertools.islice(shards, 2))  # raises if there is nothing to score
     from jaxiqa.models import ready
     from jaxiqa.runs import compile_cache
-    from jaxiqa.scoring.scorer import Scorer
+    from jaxiqa.scoring.batch_scorer import BatchScorer
+    from jaxiqa.scoring.jobs.answers import Answers
+    from jaxiqa.scoring.jobs.set_report import write_report
+    from jaxiqa.scoring.meter import Meter
 
     with contextlib.redirect_stdout(sys.stderr):  # a warning is no row
         compile_cache.enable()
-    scorer = Scorer(
+    scorer = BatchScorer(
         ready.by_default(_CHECKPOINT.value, "--checkpoint"),
-        _STEP.value,
         _CROPS.value,
-        _BATCH_SIZE.value,
+        step=_STEP.value,
+        batch_size=_BATCH_SIZE.value,
+        readers=_READERS.value,
         explain=_EXPLAIN.value,
+        fingerprints=bool(_GROUP_BY.value),
         allow=_ALLOW.value,
     )
-    card, columns = scorer.card, (*COLUMNS, *scorer.families)
+    head = _describe(scorer)
+    columns = ("path", *scorer.columns)
+    answers = Answers(output, columns, _KEEP.value or "", _GROUP_BY.value or "", bool(_REPORT.value))
+    meter, count, began = Meter(), Count(), time.monotonic()
+    shards = itertools.chain(first, shards)
+    if in_shards:
+        asked = _KEEP.value or _GROUP_BY.value or _REPORT.value
+        needed = columns if asked else ("path", "score", "status", "reason")
+        rows = _into_folder(output, head, words, scorer, shards, meter, needed)
+    else:
+        known = first[0].files if len(first) == 1 else ()
+        rows = _into_file(output, head, scorer, shards, known, meter)
+    written = [str(output)] if output else []
+    written += answers.collect(map(count.add, rows))
+    took = time.monotonic() - began
+    if _REPORT.value:
+        with program.writes_output(_REPORT.value):
+            facts = {"model": scorer.model, "crops": scorer.card.crops, "command": shlex.join(sys.argv)}
+            write_report(_REPORT.value, answers.summary, answers.shown, facts, scorer.card.note)
+        written.append(_REPORT.value)
+    print(
+        f"scored {count.rows - count.refused}, refused {count.refused} in {took:.1f} s "
+        f"({meter.images / took:.1f} images/s, {scorer.scorer.predictor.compiled_shapes} compiled shape(s)); "
+        f"{meter.rates(scorer.readers)}" + "".join(f"; {name}" for name in written),
+        file=sys.stderr,
+    )
+    if count.refused and (_STRICT.value or count.refused == count.rows):
+        raise DataError(
+            f"{count.refused} of {count.rows} images could not be read; reason for the first: {count.reason}",
+            code="faults",
+            key=count.reason,
+        )
+
+
+class Count:
+    """What the last line says, and what the exit code depends on."""
+
+    def __init__(self) -> None:
+        self.rows = self.refused = 0
+        self.reason = ""  # of the first refused image
+
+    def add(self, row: dict) -> dict:
+        """Counts a row, and returns it."""
+        self.rows += 1
+        if row["reason"]:
+            self.refused += 1
+            self.reason = self.reason or row["reason"]
+        return row
+
+
+def _describe(scorer) -> dict:
+    """Prints what the scores mean. Returns it for the head of a file."""
+    card, loaded = scorer.card, scorer.scorer
     scale = "nobody rated its images, so there is no native scale"
     if card.scale:
         direction = "higher" if card.scale.higher_is_better else "lower"
         scale = f"native scale {card.scale.lo:g}..{card.scale.hi:g}, {direction} is better"
     print(
-        f"{card.model['name']} {card.model['variant']}, step {scorer.step} of {scorer.workdir}, crops {card.crops}\n"
+        f"{card.model['name']} {card.model['variant']}, step {loaded.step} of {loaded.workdir}, crops {card.crops}\n"
         f"trained on {card.dataset or 'an unknown dataset'}; {scale}",
         *([f"percentiles are of {card.reference['of']}"] if card.reference else []),
         *([f"note: {card.note}"] if card.note else []),
         sep="\n",
         file=sys.stderr,
     )
-    rows, began = [], time.monotonic()
-    head = {"checkpoint": str(scorer.workdir), "step": scorer.step, **card.to_dict()}
-    with _output(output, head, columns) as write:
-        show = _table(paths, scorer.families) if sys.stdout.isatty() else csv_writer(sys.stdout, columns).writerow
-        scores = tqdm(scorer.scores(paths), "scoring", len(paths), unit=" images", disable=None, leave=False)
-        for path, found in zip(paths, scores, strict=True):
-            row = dict.fromkeys(columns, "") | {"path": path, "crops": card.crops, "status": "ok"}
-            if found.reason:
-                row |= {"status": "refused", "reason": found.reason}
-            else:
-                values = {name: getattr(found, name) for name in ("score", "native", "se", "percentile")}
-                row |= {name: "" if math.isnan(value) else value for name, value in values.items()}
-                row["word"] = found.word
-                row |= zip(scorer.families, found.explanation, strict=True)
-            rows.append(row)
-            show(row)
-            write(row)
-    took = time.monotonic() - began
-    refused = [row["reason"] for row in rows if row["reason"]]
-    print(
-        f"scored {len(rows) - len(refused)}, refused {len(refused)} in {took:.1f} s "
-        f"({len(rows) / took:.1f} images/s, {scorer.predictor.compiled_shapes} compiled shape(s))"
-        + (f"; {output}" if output else ""),
-        file=sys.stderr,
-    )
-    if refused and (_STRICT.value or len(refused) == len(rows)):
-        raise DataError(
-            f"{len(refused)} of {len(rows)} images could not be read; reason for the first: {refused[0]}",
-            code="faults",
-            key=refused[0],
-        )
+    return {"checkpoint": str(loaded.workdir), "step": loaded.step, **card.to_dict()}
 
 
-@contextlib.contextmanager
-def _output(path: epath.Path | None, head: dict, columns):
-    """Yields write(row), for a CSV file or a JSON file that begins with `head`.
+def _into_file(output: epath.Path | None, head: dict, scorer, shards, known, meter) -> Iterator[dict]:
+    """Scores shards and shows their rows, which a file also gets if there is one. Yields the rows.
 
-    The file appears when all rows are written. If the program stops earlier, the rows so far are in FILE.part.
+    `known` are the paths of all images, if they are few.
     """
-    if path is None:
-        yield lambda row: None
-        return
-    part, rows = path.with_name(path.name + ".part"), []
-    with program.writes_output(path):
-        file = io.TextIOWrapper(part.open("wb"), "utf-8", "surrogateescape", newline="", line_buffering=True)
-    with full_disk(part), file:
-        try:
-            yield csv_writer(file, columns).writerow if path.suffix == ".csv" else rows.append
-        except BaseException as error:
-            error.add_note(f"the rows so far are in {part}")
-            raise
-        finally:
-            if path.suffix == ".json":
-                pictures = [{name: None if value == "" else value for name, value in row.items()} for row in rows]
-                file.write(json_text({**head, "pictures": pictures}, 1))
-    part.replace(path)
+    from jaxiqa.scoring.jobs.local import score_shards
+
+    columns = (*COLUMNS, *scorer.families)
+    stored = ("path", *scorer.columns) if output and output.suffix == ".jsonl" else columns
+    with contextlib.ExitStack() as stack:
+        write = lambda row: None  # noqa: E731
+        if output:
+            with program.writes_output(output):
+                write = stack.enter_context(writing_rows(output, head, stored))
+        show = _table(known, scorer.families) if sys.stdout.isatty() else csv_writer(sys.stdout, columns).writerow
+        scored = score_shards(scorer, enumerate(shards), _COLUMN.value, meter)
+        for row in _progress((row for _, row in scored if row is not None), len(known) or None, scorer, meter):
+            texts = {name: "" if value != value else value for name, value in row.items()}  # NaN is not itself
+            show({name: texts[name] for name in columns})
+            write({name: texts[name] for name in stored})
+            yield row
 
 
-def _table(paths: list[str], families):
-    """Returns show(row) for a terminal: end of the path, score, standard error, native score, meaning, distortions."""
-    width = min(max(map(len, map(printable, paths))), max(20, os.get_terminal_size().columns - 60))
+def _into_folder(output: epath.Path, head: dict, words: list[str], scorer, shards, meter, needed) -> Iterator[dict]:
+    """Scores the shards that have no file in the folder. Then yields the columns `needed` of all rows."""
+    from jaxiqa.scoring.jobs.local import write_shards
+    from jaxiqa.scoring.jobs.results import Results
+
+    about = {**head, "digest": scorer.digest, "command": shlex.join(sys.argv), "jaxiqa": __version__}
+    settings = {
+        "images": words,
+        "shard_size": _SHARD_SIZE.value,
+        "column": _COLUMN.value,
+        "weights": scorer.model,
+        "crops": scorer.card.crops,
+        "columns": scorer.columns,
+    }
+    with program.writes_output(output):
+        results = Results(output, ("path", *scorer.columns), about)
+        number = results.start(settings, shards)
+        results.discard_unfinished()
+        done = results.finished()
+    if done:
+        print(f"{len(done)} of {number} shards are in {output}; they are not scored again", file=sys.stderr)
+    todo = [i for i in range(number) if i not in done]
+    for _ in _progress(write_shards(results, todo, scorer, _COLUMN.value, meter), None, scorer, meter):
+        pass
+    yield from results.rows(needed)
+
+
+def _progress(rows: Iterator[dict], total: int | None, scorer, meter) -> Iterator[dict]:
+    """Yields the rows and shows how fast they come, and whether decoding or the model limits that."""
+    bar = tqdm(rows, "scoring", total, unit=" images", disable=None, leave=False)
+    for row in bar:
+        bar.set_postfix_str(str(meter.rates(scorer.readers)), refresh=False)
+        yield row
+
+
+def _table(paths: Sequence[str], families):
+    """Returns show(row) for a terminal: end of the path, score, standard error, native score, meaning, distortions.
+
+    `paths` are those of all images, if they are known.
+    """
+    longest = max(map(len, map(printable, paths)), default=_WIDTH)
+    width = min(longest, max(20, os.get_terminal_size().columns - 60))
     print(f"{'image':{width}}   score      se    native  percentile  word")
     numbers = (("score", 7, 2), ("se", 7, 2), ("native", 9, 3), ("percentile", 11, 0))
 

@@ -90,14 +90,19 @@ def types(to: flags.FlagValues) -> flags.FlagHolder[str]:
     return flags.DEFINE_string("types", "all", text, flag_values=to)
 
 
-def output_file(to: flags.FlagValues, *endings: str, note: str = "") -> flags.FlagHolder[str | None]:
-    """--output, a file whose name must end in one of `endings`, e.g. ".csv"; `note` is added to the help."""
-    files = " or ".join(f"FILE{ending}" for ending in endings)
+def output_file(to: flags.FlagValues, *endings: str, note: str = "", folder: str = "") -> flags.FlagHolder[str | None]:
+    """--output, a file whose name must end in one of `endings`, e.g. ".csv"; `note` is added to the help.
+
+    With `folder`, which says what the folder is for, a name without an ending, or with the ending .parquet, is one.
+    """
+    names = [*(f"FILE{ending}" for ending in endings), *([folder] if folder else [])]
+    files = " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
     holder = _define_path(to, "output", f"File to write: {files}{note}.")
+    allowed = (*endings, *(("", ".parquet") if folder else ()))
 
     def check(path):
-        if path and pathlib.PurePath(path).suffix not in endings:
-            raise flags.ValidationError(f"must end in {' or '.join(endings)}")
+        if path and pathlib.PurePath(path).suffix not in allowed:
+            raise flags.ValidationError(f"must end in {' or '.join(endings)}" + (", or be a folder" if folder else ""))
         return True
 
     flags.register_validator(holder, check)
@@ -107,6 +112,19 @@ def output_file(to: flags.FlagValues, *endings: str, note: str = "") -> flags.Fl
 def output_folder(to: flags.FlagValues, what: str = "Folder to write to") -> flags.FlagHolder[str | None]:
     """--output, a folder; `what` is its help."""
     return _define_path(to, "output", f"{what}.")
+
+
+def report(to: flags.FlagValues) -> flags.FlagHolder[str | None]:
+    """--report, an HTML file."""
+    holder = _define_path(to, "report", "HTML file to write: one page about the whole set.")
+
+    def check(path):
+        if path and pathlib.PurePath(path).suffix not in (".html", ".htm"):
+            raise flags.ValidationError("must end in .html")
+        return True
+
+    flags.register_validator(holder, check)
+    return holder
 
 
 def dataset_options(config: ConfigDict) -> dict[str, Any]:

@@ -62,8 +62,13 @@ def shortened(line: str, longest: int) -> str:
     return line if len(line) <= longest else f"{line[: longest // 2 - 1]}…{line[-(longest // 2) :]}"
 
 
-def save(path, figure) -> None:
-    """Writes a figure as PNG."""
+def png(figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
     data = io.BytesIO()
     figure.savefig(data, format="png")
-    write_bytes(path, data.getvalue())
+    return data.getvalue()
+
+
+def save(path, figure) -> None:
+    """Writes a figure as PNG."""
+    write_bytes(path, png(figure))

@@ -195,3 +195,20 @@ def draw_rounds(path, values: Mapping[str, Sequence[float]], title: str):
     axes.set_ylabel("SRCC of each round, and the median")
     head(axes, title, 60)
     save(path, figure)
+
+
+def histogram(counts: ArrayLike, edges: ArrayLike, of: str, what: str) -> bytes:
+    """Draws the numbers of values in bins. Returns the PNG file.
+
+    Args:
+      counts: (n,) numbers of values.
+      edges: (n + 1,) edges of the bins.
+      of: name of the values, for the x axis.
+      what: name of what is counted, for the y axis.
+    """
+    counts, edges = np.asarray(counts), np.asarray(edges, np.float64)
+    figure, axes = new_figure(7.2, 3.6)
+    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.6)
+    axes.set(xlabel=of, ylabel=f"number of {what}")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    return drawing.png(figure)

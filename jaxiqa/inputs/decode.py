@@ -56,7 +56,7 @@ from PIL import (
 
 from jaxiqa.datasets import prepared
 from jaxiqa.errors import DataError, read_code
-from jaxiqa.inputs import jpeg_file, png_file
+from jaxiqa.inputs import jpeg_file, png_file, remote
 from jaxiqa.inputs.orientation import orientation, upright
 
 MAX_PIXELS = 178_000_000  # height * width; larger images are refused before a pixel is decoded
@@ -131,8 +131,9 @@ def read_image(source) -> np.ndarray:
     """Reads the image in a file as upright RGB.
 
     Args:
-      source: path (str or os.PathLike; also the address of an image in a prepared set, datasets/prepared), the bytes
-        of a file, or a binary file object (read from its current position).
+      source: path (str or os.PathLike; also the address of an image in a prepared set, datasets/prepared, or one that
+        inputs/remote.py reads, e.g. s3://bucket/a.jpg), the bytes of a file, or a binary file object (read from its
+        current position).
 
     Returns:
       uint8 (height, width, 3), 0..255, contiguous and writable. The table above says how each kind is read.
@@ -162,6 +163,13 @@ def read_file(source) -> bytes:
     """The bytes of an image file. The argument is that of read_image; raises DataError if it cannot be read."""
     with _opened(source) as (file, name), _refusing("unreadable file", name):
         return file.read()
+
+
+def read_exif(source) -> bytes:
+    """The EXIF data of an image file; b"" if there are none. The argument is that of read_image, and so are errors."""
+    with _opened(source) as (file, name):
+        image = _header(file, name).image
+        return image.exif if isinstance(image, jpeg_file.Header) else image.info.get("exif") or b""
 
 
 def from_pil(image: Image.Image) -> np.ndarray:
@@ -265,6 +273,9 @@ def _opened(source) -> Iterator[tuple[BinaryIO, _Name]]:
             with _refusing("damaged prepared set", name):
                 file = io.BytesIO(prepared.read_bytes(source))
             yield file, name
+            return
+        if remote.is_address(name.key):
+            yield io.BytesIO(remote.read_bytes(name.key)), name
             return
         with _refusing("not a readable file", name):
             # Without O_NONBLOCK, the opening of a pipe without a writer never returns.

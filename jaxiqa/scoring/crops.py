@@ -11,11 +11,13 @@ import dataclasses
 import re
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from jaxiqa.errors import ConfigError, nearest
 from jaxiqa.inputs.scales import cut, same_place, shrink
+from jaxiqa.models import scales_of
 
 _PLAIN = ("grid", "five", "whole")
 _COUNTED = ("auto", "random")  # policies with a number of crops
@@ -55,6 +57,52 @@ def parse_policy(text: str) -> Policy:
         code="value",
         key="crops",
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Cropper:
+    """Cuts the crops that one model scores under one policy. It holds no weights and needs no device.
+
+    Attributes:
+      policy: the parsed policy.
+      crop, stride, scales: of the model (see cut_crops).
+    """
+
+    policy: Policy
+    crop: int
+    stride: int
+    scales: tuple[int, ...]
+
+    @classmethod
+    def of(cls, model: Any, policy: str) -> "Cropper":
+        """The crops of a model from create_model.
+
+        Raises:
+          ConfigError: `policy` is not a policy, or does not fit the model.
+        """
+        parsed, stride = parse_policy(policy), getattr(model, "stride", 0)
+        if parsed.kind == "whole" and not stride:
+            raise ConfigError(
+                f'crops="whole": this model scores crops of {model.crop_size} pixels; use grid, five, auto:N or '
+                "random:N",
+                code="conflict",
+                key="crops",
+            )
+        return cls(parsed, model.crop_size, stride, tuple(scales_of(model)))
+
+    @property
+    def min_side(self) -> int:
+        """The sides that images must have at least, in pixels."""
+        return self.policy.min_side(self.crop)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of a crop: (S crop, crop, 3)."""
+        return len(self.scales) * self.crop, self.crop, 3
+
+    def __call__(self, image_HWC: np.ndarray) -> list[np.ndarray]:
+        """The crops of an image with sides of at least `min_side`, as cut_crops returns them."""
+        return cut_crops(self.policy, image_HWC, self.crop, self.stride, self.scales)
 
 
 def positions(policy: Policy, image_HWC: np.ndarray, crop: int, stride: int = 0) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Predicts a value for each image: the mean of a model's outputs over the crops of the image."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from jaxiqa.errors import ConfigError, DataError
+from jaxiqa.errors import DataError
 from jaxiqa.inputs.transforms import normalise
 from jaxiqa.models import scales_of
-from jaxiqa.scoring.crops import cut_crops, parse_policy
-from jaxiqa.scoring.engine import stream_outputs
+from jaxiqa.scoring.crops import Cropper
+from jaxiqa.scoring.engine import END, stream_outputs
 
 
 class Prediction(NamedTuple):
@@ -60,7 +60,7 @@ class Predictor:
         scoring/explain.py.
 
     Attributes:
-      policy: the parsed policy.
+      cropper: cuts the crops of an image.
       min_side: the sides that images must have at least, in pixels.
 
     Raises:
@@ -75,18 +75,9 @@ class Predictor:
         batch_sizes: Sequence[int],
         explain: Callable | None = None,
     ):
-        self.policy = parse_policy(policy)
-        self._stride = getattr(model, "stride", 0)
-        if self.policy.kind == "whole" and not self._stride:
-            raise ConfigError(
-                f'crops="whole": this model scores crops of {model.crop_size} pixels; use grid, five, auto:N or '
-                "random:N",
-                code="conflict",
-                key="crops",
-            )
-        self._sharding, self._batch_sizes, self._crop = sharding, sorted(batch_sizes), model.crop_size
-        self._scales = scales_of(model)
-        self.min_side = self.policy.min_side(model.crop_size)
+        self.cropper = Cropper.of(model, policy)
+        self.min_side = self.cropper.min_side
+        self._sharding, self._batch_sizes = sharding, sorted(batch_sizes)
         self._forward = jit_scores(model, explain)
 
     @property
@@ -98,25 +89,30 @@ class Predictor:
         """Returns all predictions of stream() as a list."""
         return list(self.stream(variables, images))
 
-    def stream(self, variables, images: Sequence, read: Callable | None = None) -> Iterator[Prediction]:
+    def stream(
+        self, variables, images: Iterable, read: Callable | None = None, *, are_crops: bool = False, **how
+    ) -> Iterator[Any]:
         """Yields predictions in the order of the images, each as soon as it is known.
 
         Args:
           variables: the model's variables.
-          images: `images[i]` is uint8 (H, W, 3) with sides of at least `min_side`, or a DataError, which becomes a
-            prediction with a reason. With `read` it may be anything that `read` takes.
-          read: function of `images[i]` that returns such an image, or raises DataError.
+          images: a sequence whose items are uint8 (H, W, 3) with sides of at least `min_side`, or a DataError, which
+            becomes a prediction with a reason. With `read`, anything that is iterated over: arguments of `read`. The
+            item engine.END is yielded as it is, and begins a new batch.
+          read: function of an item that returns such an image, or raises DataError.
+          are_crops: the images are the crops of an image each, uint8 (n, S crop, crop, 3), as `cropper` cuts them.
+          how: `threads` and `meter` of engine.stream_outputs.
         """
 
         def forward(crops_BHWC, _):
             return self._forward(variables, jax.device_put(crops_BHWC, self._sharding))
 
-        for outputs_NF in stream_outputs(images, self._crops, forward, read):
-            yield _predict(outputs_NF)
+        def tiles_of(image):
+            crops = image if are_crops else self.cropper(image)
+            return crops, crops[0].shape[:2], self._batch_sizes
 
-    def _crops(self, image_HWC: np.ndarray):
-        crops = cut_crops(self.policy, image_HWC, self._crop, self._stride, self._scales)
-        return crops, crops[0].shape[:2], self._batch_sizes
+        for outputs_NF in stream_outputs(images, tiles_of, forward, read, **how):
+            yield END if outputs_NF is END else _predict(outputs_NF)
 
 
 def _predict(outputs_NF: np.ndarray | DataError) -> Prediction:

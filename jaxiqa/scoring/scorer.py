@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from jaxiqa.inputs.transforms import fit
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.scoring.card import Card, Score
 from jaxiqa.scoring.explain import Explainer
-from jaxiqa.scoring.predict import Prediction, Predictor
+from jaxiqa.scoring.predict import Predictor
 from jaxiqa.training import sharding
 from jaxiqa.training.state import scoring_variables
 
@@ -38,6 +39,8 @@ class Scorer:
     Attributes:
       card: card of the checkpoint, with the `crops` and `resize` given here.
       workdir, step, meta: from the checkpoint.
+      arguments: what `loaded` takes to load the same step again.
+      digest: SHA-256 of the weights (runs.checkpoint.Saved.digest); "" for checkpoints of 0.1.0.
       model, predictor, variables: the model; its variables are on the devices.
       families: names of the values of a prediction's explanation.
 
@@ -75,7 +78,8 @@ class Scorer:
                 code="mismatch",
                 key=saved.workdir,
             )
-        self._arguments = (str(saved.workdir), saved.step, crops, batch_size, resize, explain, allow)
+        self.digest = saved.digest()
+        self.arguments = (str(saved.workdir), saved.step, crops, batch_size, resize, explain, allow)
         self.variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), sharding.replicated(mesh)))
         devices = jax.device_count()
         batch_size = batch_size or max(64, _BATCH_PIXELS // self.model.crop_size**2 // 64 * 64)
@@ -86,18 +90,21 @@ class Scorer:
         self.predictor = Predictor(self.model, self.card.crops, batches, sorted(sizes), explainer)
 
     def __reduce__(self):
-        return _loaded, self._arguments
+        return loaded, self.arguments
 
-    def stream(self, images: Sequence) -> Iterator[Prediction]:
+    def stream(self, images: Iterable, read: Callable | None = None, **how) -> Iterator[Any]:
         """Yields predictions in the order of the images, each as soon as it is known.
 
-        An image is a path, the bytes of a file, a Pillow image or an array (see inputs.python_images.pixels). If it
-        cannot be read, its prediction has a reason.
+        Args:
+          images: each is a path, the bytes of a file, a Pillow image or an array (see inputs.python_images.pixels). If
+            it cannot be read, its prediction has a reason.
+          read: function of an image that returns uint8 (H, W, 3) of at least min_side, in place of the usual way.
+          how: as for Predictor.stream.
         """
         sharding.local_devices()
-        return self.predictor.stream(self.variables, images, self._read)
+        return self.predictor.stream(self.variables, images, read or self._read, **how)
 
-    def scores(self, images: Sequence) -> Iterator[Score]:
+    def scores(self, images: Iterable) -> Iterator[Score]:
         """Yields the scores of the predictions of stream()."""
         return self.card.scores(self.stream(images))
 
@@ -106,6 +113,6 @@ class Scorer:
 
 
 @functools.lru_cache(maxsize=4)
-def _loaded(*arguments) -> Scorer:
+def loaded(*arguments) -> Scorer:
     """The Scorer of these arguments, loaded once in a process: a worker of a pool receives a new copy for each call."""
     return Scorer(*arguments)

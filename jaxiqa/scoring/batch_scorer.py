@@ -1,0 +1,229 @@
+"""The filter stage for other people's pipelines: a dict of columns with images, to the same dict with their scores."""
+
+import collections
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from jaxiqa.errors import DataError
+from jaxiqa.inputs import remote
+from jaxiqa.inputs.fingerprint import Fingerprint, fingerprint
+from jaxiqa.inputs.python_images import pixels
+from jaxiqa.inputs.transforms import fit
+from jaxiqa.models import ready
+from jaxiqa.scoring.card import Card, Score
+from jaxiqa.scoring.columns import IMAGES, NUMBERS, REASON, TEXTS, TILES
+from jaxiqa.scoring.crops import Cropper
+from jaxiqa.scoring.engine import END, readers_by_default
+from jaxiqa.scoring.meter import Meter
+from jaxiqa.scoring.scorer import Scorer, loaded
+
+
+class BatchScorer:
+    """Scores columns of images.
+
+      scorer = jaxiqa.BatchScorer()
+      scorer({"path": ["a.jpg", "b.jpg"]})["score"]
+
+    A copy by pickle holds no weights: it loads them at its first use, once in a process. The two stages of a call can
+    run apart, in other processes: scorer.score(scorer.decode(columns)). `decode` needs no weights and no device.
+
+    The devices see at most three shapes of batches. Each is compiled at its first use.
+
+    Args:
+      checkpoint: a workdir, a converted checkpoint, or one step's folder; default: "ready", the weights that come with
+        jaxiqa, which a line on standard error then says.
+      crops: crop policy, e.g. "grid", "auto:4" or "random:25"; default: the checkpoint's own.
+      step: the step to load, instead of the best one.
+      batch_size: crops in a full batch; default: 64, more if crops are small.
+      readers: number of reading threads of a call; default: one for each core.
+      explain: whether to add a column for each family of distortions, as `jaxiqa score --explain` does.
+      fingerprints: whether to add the columns of inputs.fingerprint.Fingerprint, which tell near-duplicates.
+      allow: packages outside jaxiqa from which the checkpoint may import its model.
+
+    Attributes:
+      card: card of the checkpoint, with the crops of this object.
+      model: text that names the weights: model, variant, step, and the start of their SHA-256.
+      digest: SHA-256 of the weights; "" for checkpoints of 0.1.0.
+      columns: names of the columns that a call adds.
+      readers: number of reading threads.
+
+    Raises:
+      CheckpointError, ConfigError: as scoring.scorer.Scorer.
+    """
+
+    def __init__(
+        self,
+        checkpoint: epath.PathLike | None = None,
+        crops: str | None = None,
+        *,
+        step: int | None = None,
+        batch_size: int | None = None,
+        readers: int | None = None,
+        explain: bool = False,
+        fingerprints: bool = False,
+        allow: str | Iterable[str] = (),
+    ):
+        checkpoint = ready.by_default(checkpoint, "checkpoint=")
+        allow = (allow,) if isinstance(allow, str) else tuple(allow)
+        scorer = loaded(str(checkpoint), step, crops, batch_size, None, explain, allow)
+        self._arguments = scorer.arguments  # with the folder and the step that were found
+        self._cropper: Cropper = scorer.predictor.cropper
+        self.card: Card = scorer.card
+        self.digest, self.fingerprints = scorer.digest, fingerprints
+        self.readers = readers or readers_by_default()
+        named = self.card.model
+        self.model = f"{named['name']} {named['variant']}, step {scorer.step}, {self.digest[:12] or 'no digest'}"
+        self.families = tuple(scorer.families)
+        self.columns = (*NUMBERS, *TEXTS, *self.families, *(Fingerprint._fields if fingerprints else ()))
+
+    @property
+    def scorer(self) -> Scorer:
+        """The loaded checkpoint, which all objects of the same checkpoint in a process share."""
+        return loaded(*self._arguments)
+
+    def __call__(self, columns: Mapping[str, Sequence]) -> dict[str, Any]:
+        """Adds the scores of images to their columns.
+
+        Args:
+          columns: N values in each column, which may be a list, an array or a column of pyarrow. One of them must be
+            "bytes" (of a file), "image" (anything that create_metric takes, or a dict with "bytes" and "path", as
+            Hugging Face datasets hold it) or "path" (a path, or an address such as s3://bucket/a.jpg).
+
+        Returns:
+          the given columns and those of `columns`, as arrays (N,): float64, NaN if there is no value, or text.
+          score: 0 to 100, higher is better. native: on the scale of the training set. lo, hi: empty. status: "ok" or
+          "refused". reason: why the image was refused. model: as the attribute. The others are those of `jaxiqa score`.
+          An image never raises an error.
+
+        Raises:
+          DataError: there is no column of images.
+        """
+        return self._joined(columns, self.rows(_images(columns)))
+
+    def decode(self, columns: Mapping[str, Sequence]) -> dict[str, Any]:
+        """The first stage of a call, on a CPU, in the calling thread: reads, decodes and cuts.
+
+        Args:
+          columns: as for a call.
+
+        Returns:
+          the given columns, without those of images but "path", and with "tiles", the bytes of the crops (uint8, n
+          crops one after the other; b"" of a refused image), "reason", and the fingerprints.
+        """
+        rows = []
+        for image in _images(columns):
+            try:
+                crops, found = self._decode(image)
+                row = {TILES: crops.tobytes(), REASON: "", **found._asdict()}
+            except DataError as error:
+                row = {TILES: b"", REASON: str(error), **Fingerprint()._asdict()}
+            rows.append(row)
+        kept = {name: column for name, column in columns.items() if name not in IMAGES or name == "path"}
+        added = (TILES, REASON, *(Fingerprint._fields if self.fingerprints else ()))
+        return kept | {name: _column([row[name] for row in rows], name in _OBJECTS) for name in added}
+
+    def score(self, columns: Mapping[str, Sequence]) -> dict[str, Any]:
+        """The second stage of a call, on the devices: scores what decode() returned, and removes the column "tiles"."""
+        kept = {name: column for name, column in columns.items() if name not in (TILES, REASON)}
+        stages = zip(columns[TILES], columns[REASON], strict=True)
+        found = self.scorer.stream(stages, self._tiles, are_crops=True, threads=1)
+        return self._joined(kept, (self._row(next(self.card.scores([one])), ()) for one in found))
+
+    def rows(self, images: Iterable, meter: Meter | None = None) -> Iterator[Any]:
+        """Yields the values of `columns` of each image as a dict, in order, each as soon as they are known.
+
+        Args:
+          images: as the values of a column of a call, or the DataError of an image. They are taken when they are
+            needed, so their number has no limit. The item engine.END is yielded as it is: the images before and after
+            it share no batch.
+          meter: adds up how long the images take to be read and to be scored.
+        """
+        waiting: collections.deque[list] = collections.deque()
+
+        def items():
+            for image in images:
+                if image is not END:
+                    waiting.append([image, Fingerprint()])
+                yield END if image is END else waiting[-1]
+
+        def read(item):
+            crops, item[1] = self._decode(item[0])
+            return crops
+
+        for found in self.scorer.stream(items(), read, are_crops=True, threads=self.readers, meter=meter):
+            if found is END:
+                yield END
+            else:
+                _, more = waiting.popleft()
+                yield self._row(next(self.card.scores([found])), more)
+
+    def _decode(self, image) -> tuple[np.ndarray, Fingerprint]:
+        """The crops, uint8 (n, S crop, crop, 3), and the fingerprint of an image. Any error is a DataError."""
+        if isinstance(image, DataError):
+            raise image
+        try:
+            if isinstance(image, str) and self.fingerprints and remote.is_address(image):
+                image = remote.read_bytes(image)  # once
+            image_HWC = pixels(image)
+            found = fingerprint(image_HWC, image) if self.fingerprints else Fingerprint()
+            return np.stack(self._cropper(fit(image_HWC, self._cropper.min_side, self.card.resize))), found
+        except DataError:
+            raise
+        except Exception as error:  # a job of a hundred million images does not end with one of them
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise DataError(
+                f"an image of type {type(image).__name__} cannot be read ({what})", code="format"
+            ) from error
+
+    def _tiles(self, stage: tuple[bytes, str]) -> np.ndarray:
+        tiles, reason = stage
+        if reason:
+            raise DataError(str(reason), code="unreadable")
+        return np.frombuffer(tiles, np.uint8).reshape(-1, *self._cropper.shape)
+
+    def _row(self, found: Score, more: Sequence) -> dict[str, Any]:
+        """The values of `columns` for one image. Until a card has an interval, lo and hi are NaN."""
+        explanation = found.explanation or (math.nan,) * len(self.families)
+        values = (found.score, found.native, math.nan, math.nan, found.se, found.percentile)
+        texts = ("refused" if found.reason else "ok", found.reason, self.model, self.card.crops, found.word)
+        return dict(zip(self.columns, (*values, *texts, *explanation, *more), strict=False))
+
+    def _joined(self, columns: Mapping[str, Sequence], rows: Iterable[dict]) -> dict[str, Any]:
+        found = list(rows)
+        added = [name for name in self.columns if name not in Fingerprint._fields or name not in columns]
+        return {**columns, **{name: _column([row[name] for row in found], name in _OBJECTS) for name in added}}
+
+
+_OBJECTS = (*TEXTS, "dhash", TILES)  # columns that are no numbers
+
+
+def _column(values: list, is_object: bool) -> np.ndarray:
+    if not is_object:
+        return np.array(values, np.float64)
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+def _images(columns: Mapping[str, Sequence]) -> Iterator:
+    """Yields the image of each row."""
+    known = [columns[name] for name in IMAGES if name in columns]
+    if not known:
+        raise DataError(
+            f"there is no column of images; name one of the columns {', '.join(map(str, columns)) or '(none)'} bytes, "
+            "image or path",
+            code="missing",
+            key="bytes",
+        )
+    return (_image(next((value for value in row if value is not None), None)) for row in zip(*known, strict=True))
+
+
+def _image(value: Any) -> Any:
+    value = value.as_py() if hasattr(value, "as_py") else value  # a value of pyarrow
+    if isinstance(value, Mapping):
+        return next((value[name] for name in IMAGES if value.get(name) is not None), None)
+    return value

@@ -1,22 +1,41 @@
 """Measure speed or start times, each relative to a reference.
 
   jaxiqa benchmark distortions
+  jaxiqa benchmark score --crops auto:4 --images folder/
+  jaxiqa benchmark crops --data_dir folder/
 
 distortions   images/s of each type and of a mixed batch, compared with SciPy, scikit-image and Pillow on the host, and
               the share of a GlintIQA training step that the mixed batch takes
 lka           depthwise convolutions of large-kernel attention, compared with XLA's grouped convolution
+score         images/s of decoding, of the model and of both together, and what 100 million images cost on this machine
+              (--checkpoint, --crops, --images)
+crops         rank correlation of auto:N with the full grid and with ratings, and images/s, for N = 1, 4, 9, 25
+              (--checkpoint, --data_dir and --option for rated images, or --images, --count)
 startup       start times of the package and of every program's --help, compared with that of Python
 
 Exit codes: 0 done, 1 a measurement missed its limit, 2 usage.
 """
 
 import importlib
+import inspect
 import sys
 
-from jaxiqa import program
+from absl import flags
+
+from jaxiqa import program, shared_flags
 from jaxiqa.errors import ConfigError, suggest
 
-SUBJECTS = ("distortions", "lka", "startup")  # files in benchmarks/ with run()
+_FLAGS = flags.FlagValues()
+shared_flags.checkpoint(_FLAGS)
+shared_flags.crops(_FLAGS)
+shared_flags.data_dir(_FLAGS, None, " of rated images, with an index.csv")
+shared_flags.option(_FLAGS)
+flags.DEFINE_string(
+    "images", None, "Folder of images to measure, in place of those of scikit-image.", flag_values=_FLAGS
+)
+flags.DEFINE_integer("count", 100, "Number of images to score.", lower_bound=2, flag_values=_FLAGS)
+
+SUBJECTS = ("crops", "distortions", "lka", "score", "startup")  # files in benchmarks/ with run()
 
 
 def main(subjects: list[str]) -> None:
@@ -26,8 +45,16 @@ def main(subjects: list[str]) -> None:
         raise ConfigError(
             f"exactly one subject is needed: jaxiqa benchmark SUBJECT; {hint}", code="unknown", key="subject"
         )
-    sys.exit(importlib.import_module(f"jaxiqa.benchmarks.{subjects[0]}").run())
+    run = importlib.import_module(f"jaxiqa.benchmarks.{subjects[0]}").run
+    taken = inspect.signature(run).parameters  # the flags that the subject takes
+    if unused := [name for name in _FLAGS if _FLAGS[name].present and name not in taken]:
+        raise ConfigError(
+            f"--{unused[0]} is not for jaxiqa benchmark {subjects[0]}; leave it out",
+            code="conflict",
+            key=f"--{unused[0]}",
+        )
+    sys.exit(run(**{name: _FLAGS[name].value for name in taken}))
 
 
 if __name__ == "__main__":
-    program.run(main, takes_arguments=True)
+    program.run(main, _FLAGS, takes_arguments=True)

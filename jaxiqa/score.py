@@ -95,6 +95,19 @@ _READERS = flags.DEFINE_integer(
 _SHARD_SIZE = flags.DEFINE_integer(
     "shard_size", 5000, "Number of images in a Parquet file of --output FOLDER.", lower_bound=1, flag_values=_FLAGS
 )
+_ENGINE = flags.DEFINE_enum(
+    "engine",
+    "local",
+    ("local", "ray"),
+    "What runs a job with --output FOLDER: local (this process) or ray (Ray Data, by the extra [ray]).",
+    flag_values=_FLAGS,
+)
+_RAY_ADDRESS = flags.DEFINE_string(
+    "ray_address",
+    None,
+    "Address of a Ray cluster for --engine=ray, e.g. auto; default: an engine that is started on this machine.",
+    flag_values=_FLAGS,
+)
 _REPORT = shared_flags.report(_FLAGS)
 _KEEP = flags.DEFINE_string(
     "keep",
@@ -140,11 +153,17 @@ def main(words: list[str]) -> None:
         )
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
     in_shards = output is not None and output.suffix not in ENDINGS
+    if _ENGINE.value != "local" and not in_shards:
+        raise ConfigError(
+            "--engine=ray writes Parquet files; name a folder by --output", code="missing", key="--output"
+        )
 
     from jaxiqa.scoring.jobs.plan import make_shards
 
     shards = make_shards(words, _SHARD_SIZE.value, _COLUMN.value)
     first = list(itertools.islice(shards, 2))  # raises if there is nothing to score
+    import jax
+
     from jaxiqa.models import ready
     from jaxiqa.runs import compile_cache
     from jaxiqa.scoring.batch_scorer import BatchScorer
@@ -152,6 +171,8 @@ def main(words: list[str]) -> None:
     from jaxiqa.scoring.jobs.set_report import write_report
     from jaxiqa.scoring.meter import Meter
 
+    if _ENGINE.value == "ray":
+        jax.config.update("jax_platforms", "cpu")  # the devices are for the actors
     with contextlib.redirect_stdout(sys.stderr):  # a warning is no row
         compile_cache.enable()
     scorer = BatchScorer(
@@ -257,7 +278,7 @@ def _into_file(output: epath.Path | None, head: dict, scorer, shards, known, met
 
 def _into_folder(output: epath.Path, head: dict, words: list[str], scorer, shards, meter, needed) -> Iterator[dict]:
     """Scores the shards that have no file in the folder. Then yields the columns `needed` of all rows."""
-    from jaxiqa.scoring.jobs.local import write_shards
+    from jaxiqa.scoring.jobs import local, ray_engine
     from jaxiqa.scoring.jobs.results import Results
 
     about = {**head, "digest": scorer.digest, "command": shlex.join(sys.argv), "jaxiqa": __version__}
@@ -277,7 +298,11 @@ def _into_folder(output: epath.Path, head: dict, words: list[str], scorer, shard
     if done:
         print(f"{len(done)} of {number} shards are in {output}; they are not scored again", file=sys.stderr)
     todo = [i for i in range(number) if i not in done]
-    for _ in _progress(write_shards(results, todo, scorer, _COLUMN.value, meter), None, scorer, meter):
+    if _ENGINE.value == "ray":
+        rows = ray_engine.write_shards(results, todo, scorer, _COLUMN.value, _RAY_ADDRESS.value) if todo else iter(())
+    else:
+        rows = local.write_shards(results, todo, scorer, _COLUMN.value, meter)
+    for _ in _progress(rows, None, scorer, meter):
         pass
     yield from results.rows(needed)
 

@@ -1,6 +1,7 @@
 """The filter stage for other people's pipelines: a dict of columns with images, to the same dict with their scores."""
 
 import collections
+import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -79,6 +80,12 @@ class BatchScorer:
         self.model = f"{named['name']} {named['variant']}, step {scorer.step}, {self.digest[:12] or 'no digest'}"
         self.families = tuple(scorer.families)
         self.columns = (*NUMBERS, *TEXTS, *self.families, *(Fingerprint._fields if fingerprints else ()))
+
+    def copy(self, readers: int) -> "BatchScorer":
+        """The same scorer with another number of readers."""
+        other = copy.copy(self)
+        other.readers = readers
+        return other
 
     @property
     def scorer(self) -> Scorer:

@@ -84,7 +84,7 @@ def stream_outputs(
             yield outputs[0] if alone else np.stack(outputs)
 
     with ThreadPoolExecutor(1, "jaxiqa-collect") as collector:
-        for owners, *batch in _batches(_in_order(images, tiles_or_error, threads), waiting):
+        for owners, *batch in _batches(in_order(images, tiles_or_error, threads), waiting):
             if owners:
                 outputs = forward(*batch)  # returns at once, but compiles each shape at its first use
                 in_flight.append((owners, collector.submit(_fetch, outputs, meter.now(), meter)))
@@ -103,7 +103,7 @@ def _fetch(outputs: jax.Array, began: float, meter: Meter) -> np.ndarray:
     return found
 
 
-def _in_order(items: Iterable, function: Callable, threads: int) -> Iterator:
+def in_order(items: Iterable, function: Callable, threads: int) -> Iterator:
     """Yields function(item) in the order of the items, computed by threads. A bounded number waits to be taken."""
     waiting: collections.deque[Future] = collections.deque()
     with ThreadPoolExecutor(threads, "jaxiqa-read") as pool:

@@ -6,10 +6,12 @@ from jaxiqa.benchmark import SUBJECTS
 from jaxiqa.benchmarks import startup
 
 REFUSED = [
-    ([], 2, "distortions, lka, startup"),
+    ([], 2, "crops, distortions, lka, score, startup"),
     (["distortion"], 2, '"distortions"'),
     (["reference_distortions"], 2, '"distortions"'),  # a file of the room without run()
     (["distortions", "lka"], 2, "SUBJECT"),
+    (["lka", "--images=folder"], 2, "--images", "lka"),
+    (["crops"], 2, "--data_dir"),
 ]
 
 

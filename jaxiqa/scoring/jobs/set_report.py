@@ -39,7 +39,9 @@ def write_report(path, summary: Summary, groups: Sequence[Sequence[Mapping]], fa
     if summary.scored:
         counts, edges = summary.histogram()
         page.figures("Scores", [("histogram of the scores", histogram(counts, edges, "score", "images"))])
-        rows = [{"percent of the images": p, "have a score below": v} for p, v in summary.percentiles().items()]
+        rows = [
+            {"percent of the images": p, "have a score below": f"{v:.1f}"} for p, v in summary.percentiles().items()
+        ]
         page.table("Percentiles", rows)
     for heading, found in (("Worst", summary.worst()), ("Best", summary.best())):
         _images(page, heading, [(name, f"{score:.1f}") for name, score in found])
@@ -60,8 +62,8 @@ def _by_folder(summary: Summary) -> tuple[str, list[dict]]:
             "folder": name,
             "images": f"{found.images:,}",
             "refused": f"{found.refused:,}",
-            "mean score": round(found.mean, 2),
-            "worst score": round(found.worst, 2) if found.images > found.refused else float("nan"),
+            "mean score": "" if found.images == found.refused else f"{found.mean:.1f}",
+            "worst score": "" if found.images == found.refused else f"{found.worst:.1f}",
         }
         for name, found in folders[:_FOLDERS]
     ]

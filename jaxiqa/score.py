@@ -129,20 +129,6 @@ _WIDTH = 60  # letters of a path in the table, if the images are too many to loo
 COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason", "percentile", "word")
 
 
-class _Count:
-    """What the last line says, and the exit code depends on."""
-
-    def __init__(self) -> None:
-        self.rows = self.refused = 0
-        self.reason = ""  # of the first refused image
-
-    def add(self, row: dict) -> None:
-        self.rows += 1
-        if row["reason"]:
-            self.refused += 1
-            self.reason = self.reason or row["reason"]
-
-
 def main(words: list[str]) -> None:
     """The program."""
     if not (words := [*words, *_TARGET.value]):
@@ -162,6 +148,10 @@ def main(words: list[str]) -> None:
 
     shards = make_shards(words, _SHARD_SIZE.value, _COLUMN.value)
     first = list(itertools.islice(shards, 2))  # raises if there is nothing to score
+    if _ENGINE.value == "ray":
+        from jaxiqa.scoring.jobs import ray_engine
+
+        ray_engine.connect(_RAY_ADDRESS.value)
     import jax
 
     from jaxiqa.models import ready
@@ -188,15 +178,15 @@ def main(words: list[str]) -> None:
     head = _describe(scorer)
     columns = ("path", *scorer.columns)
     answers = Answers(output, columns, _KEEP.value or "", _GROUP_BY.value or "", bool(_REPORT.value))
-    meter, count, began = Meter(), Count(), time.monotonic()
+    meter, count, began = Meter(), _Count(), time.monotonic()
     shards = itertools.chain(first, shards)
     if in_shards:
         asked = _KEEP.value or _GROUP_BY.value or _REPORT.value
         needed = columns if asked else ("path", "score", "status", "reason")
-        rows = _into_folder(output, head, words, scorer, shards, meter, needed)
+        rows = _into_folder(output, head, words, scorer, shards, needed, meter, count)
     else:
         known = first[0].files if len(first) == 1 else ()
-        rows = _into_file(output, head, scorer, shards, known, meter)
+        rows = _into_file(output, head, scorer, shards, known, meter, count)
     written = [str(output)] if output else []
     written += answers.collect(map(count.add, rows))
     took = time.monotonic() - began
@@ -207,8 +197,7 @@ def main(words: list[str]) -> None:
         written.append(_REPORT.value)
     print(
         f"scored {count.rows - count.refused}, refused {count.refused} in {took:.1f} s "
-        f"({meter.images / took:.1f} images/s, {scorer.scorer.predictor.compiled_shapes} compiled shape(s)); "
-        f"{meter.rates(scorer.readers)}" + "".join(f"; {name}" for name in written),
+        f"({count.now / took:.1f} images/s{_limits(scorer, meter)})" + "".join(f"; {name}" for name in written),
         file=sys.stderr,
     )
     if count.refused and (_STRICT.value or count.refused == count.rows):
@@ -219,11 +208,11 @@ def main(words: list[str]) -> None:
         )
 
 
-class Count:
+class _Count:
     """What the last line says, and what the exit code depends on."""
 
     def __init__(self) -> None:
-        self.rows = self.refused = 0
+        self.rows = self.refused = self.now = 0  # `now`: rows that this command has scored
         self.reason = ""  # of the first refused image
 
     def add(self, row: dict) -> dict:
@@ -253,7 +242,7 @@ def _describe(scorer) -> dict:
     return {"checkpoint": str(loaded.workdir), "step": loaded.step, **card.to_dict()}
 
 
-def _into_file(output: epath.Path | None, head: dict, scorer, shards, known, meter) -> Iterator[dict]:
+def _into_file(output: epath.Path | None, head: dict, scorer, shards, known, meter, count) -> Iterator[dict]:
     """Scores shards and shows their rows, which a file also gets if there is one. Yields the rows.
 
     `known` are the paths of all images, if they are few.
@@ -269,14 +258,16 @@ def _into_file(output: epath.Path | None, head: dict, scorer, shards, known, met
                 write = stack.enter_context(writing_rows(output, head, stored))
         show = _table(known, scorer.families) if sys.stdout.isatty() else csv_writer(sys.stdout, columns).writerow
         scored = score_shards(scorer, enumerate(shards), _COLUMN.value, meter)
-        for row in _progress((row for _, row in scored if row is not None), len(known) or None, scorer, meter):
+        for row in _progress((row for _, row in scored if row is not None), len(known), scorer, meter, count):
             texts = {name: "" if value != value else value for name, value in row.items()}  # NaN is not itself
             show({name: texts[name] for name in columns})
             write({name: texts[name] for name in stored})
             yield row
 
 
-def _into_folder(output: epath.Path, head: dict, words: list[str], scorer, shards, meter, needed) -> Iterator[dict]:
+def _into_folder(
+    output: epath.Path, head: dict, words: list[str], scorer, shards, needed, meter, count
+) -> Iterator[dict]:
     """Scores the shards that have no file in the folder. Then yields the columns `needed` of all rows."""
     from jaxiqa.scoring.jobs import local, ray_engine
     from jaxiqa.scoring.jobs.results import Results
@@ -302,17 +293,25 @@ def _into_folder(output: epath.Path, head: dict, words: list[str], scorer, shard
         rows = ray_engine.write_shards(results, todo, scorer, _COLUMN.value, _RAY_ADDRESS.value) if todo else iter(())
     else:
         rows = local.write_shards(results, todo, scorer, _COLUMN.value, meter)
-    for _ in _progress(rows, None, scorer, meter):
+    for _ in _progress(rows, 0, scorer, meter, count):
         pass
     yield from results.rows(needed)
 
 
-def _progress(rows: Iterator[dict], total: int | None, scorer, meter) -> Iterator[dict]:
-    """Yields the rows and shows how fast they come, and whether decoding or the model limits that."""
-    bar = tqdm(rows, "scoring", total, unit=" images", disable=None, leave=False)
+def _progress(rows: Iterator[dict], total: int, scorer, meter, count) -> Iterator[dict]:
+    """Yields the rows, counts them and shows how fast they come; a total of 0 is not known."""
+    bar = tqdm(rows, "scoring", total or None, unit=" images", disable=None, leave=False)
     for row in bar:
-        bar.set_postfix_str(str(meter.rates(scorer.readers)), refresh=False)
+        count.now += 1
+        bar.set_postfix_str(_limits(scorer, meter), refresh=False)
         yield row
+
+
+def _limits(scorer, meter) -> str:
+    """What to say of the speed: whether decoding or the model limits it. "" if other processes do the work."""
+    if not meter.images:
+        return ""
+    return f", {scorer.scorer.predictor.compiled_shapes} compiled shape(s); {meter.rates(scorer.readers)}"
 
 
 def _table(paths: Sequence[str], families):

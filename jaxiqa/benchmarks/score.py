@@ -21,7 +21,7 @@ from jaxiqa.scoring.engine import in_order, readers_by_default
 from jaxiqa.scoring.meter import Meter
 
 MANY = 100_000_000
-BAR = 0.8  # of the slower stage alone
+BAR = 0.8  # of the slower stage alone; on a CPU, of what two stages reach that take turns on the same cores
 ROUNDS, SECONDS = 3, 5.0  # of each measurement
 SIDES = (512, 1080, 3000)  # shorter sides of the photographs that are measured without --images
 _BATCH = 64  # images that are scored together by the model alone
@@ -122,15 +122,16 @@ def _one(name: str, scorer: BatchScorer, paths: list[str], cores: int, devices: 
         }
     )
     decode, model, both = found["all cores"], found["model"], found["together"]
+    on_cpu = devices[0].platform == "cpu"
     least, shared = min(decode, model), 1 / (1 / decode + 1 / model)
+    possible = shared if on_cpu else least
     print(f"\n{name}: {crops:.1f} crops an image")
     print(f"  decode alone: {found['one reader']:.1f} with one reader, {found['two readers']:.1f} with two, ", end="")
     print(f"{decode:.1f} with {cores}")
     print(f"  model alone: {model:.1f} ({model * crops:.0f} crops/s)")
     print(f"  together: {both:.1f} with {cores} readers, {found['together, two readers']:.1f} with two", end="")
-    print(f"; {both / least:.2f} of the slower stage (bar {BAR})", end="")
-    on_cpu = devices[0].platform == "cpu"
-    print(f", {both / shared:.2f} of what shared cores allow" if on_cpu else "")
+    print(f"; {both / least:.2f} of the slower stage", end="")
+    print(f", {both / shared:.2f} of what shared cores allow" if on_cpu else "", f"(bar {BAR})")
     cores_needed = MANY / found["one reader"] / 3600
     print(f"  {MANY:,} images: {cores_needed:,.0f} core hours of decoding, ", end="")
     print(
@@ -138,4 +139,4 @@ def _one(name: str, scorer: BatchScorer, paths: list[str], cores: int, devices: 
         end="",
     )
     print(f"{MANY / both / 3600:,.0f} hours on this machine", flush=True)
-    return both < BAR * least
+    return both < BAR * possible

@@ -92,7 +92,7 @@ class BatchScorer:
         """The loaded checkpoint, which all objects of the same checkpoint in a process share."""
         return loaded(*self._arguments)
 
-    def __call__(self, columns: Mapping[str, Sequence]) -> dict[str, Any]:
+    def __call__(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """Adds the scores of images to their columns.
 
         Args:
@@ -111,7 +111,7 @@ class BatchScorer:
         """
         return self._joined(columns, self.rows(_images(columns)))
 
-    def decode(self, columns: Mapping[str, Sequence]) -> dict[str, Any]:
+    def decode(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """The first stage of a call, on a CPU, in the calling thread: reads, decodes and cuts.
 
         Args:
@@ -133,7 +133,7 @@ class BatchScorer:
         added = (TILES, REASON, *(Fingerprint._fields if self.fingerprints else ()))
         return kept | {name: _column([row[name] for row in rows], name in _OBJECTS) for name in added}
 
-    def score(self, columns: Mapping[str, Sequence]) -> dict[str, Any]:
+    def score(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """The second stage of a call, on the devices: scores what decode() returned, and removes the column "tiles"."""
         kept = {name: column for name, column in columns.items() if name not in (TILES, REASON)}
         stages = zip(columns[TILES], columns[REASON], strict=True)
@@ -199,7 +199,7 @@ class BatchScorer:
         texts = ("refused" if found.reason else "ok", found.reason, self.model, self.card.crops, found.word)
         return dict(zip(self.columns, (*values, *texts, *explanation, *more), strict=False))
 
-    def _joined(self, columns: Mapping[str, Sequence], rows: Iterable[dict]) -> dict[str, Any]:
+    def _joined(self, columns: Mapping[str, Any], rows: Iterable[dict]) -> dict[str, Any]:
         found = list(rows)
         added = [name for name in self.columns if name not in Fingerprint._fields or name not in columns]
         return {**columns, **{name: _column([row[name] for row in found], name in _OBJECTS) for name in added}}
@@ -216,7 +216,7 @@ def _column(values: list, is_object: bool) -> np.ndarray:
     return column
 
 
-def _images(columns: Mapping[str, Sequence]) -> Iterator:
+def _images(columns: Mapping[str, Any]) -> Iterator:
     """Yields the image of each row."""
     known = [columns[name] for name in IMAGES if name in columns]
     if not known:

@@ -21,9 +21,9 @@ CARD = Card(
 )
 
 
-def write_stand_in(folder):
+def write_stand_in(folder, card=CARD):
     """Writes the checkpoint, and returns its folder."""
-    model = create_model(**CARD.model)
+    model = create_model(**card.model)
     state = jit_once(model.init)(jax.random.key(0), np.zeros((1, model.crop_size, model.crop_size, 3), np.float32))
-    save_once(folder, jax.tree.map(np.asarray, dict(state)), CheckpointMeta(card=CARD.to_dict()))
+    save_once(folder, jax.tree.map(np.asarray, dict(state)), CheckpointMeta(card=card.to_dict()))
     return folder

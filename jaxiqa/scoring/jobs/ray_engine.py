@@ -8,16 +8,20 @@ rows, which are small, and writes the file of a shard when it has all of them. S
 """
 
 import collections
+import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxiqa.errors import ConfigError, DataError
-from jaxiqa.scoring.batch_scorer import BatchScorer
 from jaxiqa.scoring.columns import REASON, TILES
 from jaxiqa.scoring.jobs.results import Results
+
+if TYPE_CHECKING:
+    from jaxiqa.scoring.batch_scorer import BatchScorer
 
 OBJECT_STORE = 2 * 2**30  # bytes of the embedded engine; a cluster has its own
 _DECODED, _SCORED = 16, 64  # images that a call of the two stages takes
@@ -26,7 +30,11 @@ _KEYS = ("shard", "position", _END, "path")
 
 
 def write_shards(
-    results: Results, numbers: Sequence[int], scorer: BatchScorer, column: str | None = None, address: str | None = None
+    results: Results,
+    numbers: Sequence[int],
+    scorer: "BatchScorer",
+    column: str | None = None,
+    address: str | None = None,
 ) -> Iterator[dict]:
     """Scores shards of a job and writes their files. Yields each row when its shard is written.
 
@@ -38,15 +46,14 @@ def write_shards(
       address: of a cluster, e.g. "auto" or "ray://host:10001"; None to start the embedded engine.
 
     Raises:
-      ConfigError: Ray is not installed, or the cluster cannot be reached.
+      ConfigError: as connect.
     """
-    ray = _started(address)
+    ray = connect(address)
     nodes = [node for node in ray.nodes() if node["Alive"]]
     actors, device = _devices(ray.cluster_resources(), len(nodes))
     size = ray.cluster_resources().get("object_store_memory", 0) / 2**30
-    print(
-        f"Ray: {len(nodes)} node(s), {actors} actor(s) {device or 'on CPUs'}, object store {size:.1f} GiB", flush=True
-    )
+    of = ", ".join(f"{name} {count}" for name, count in device.items()) or "the CPU of a node"
+    print(f"Ray: {len(nodes)} node(s), {actors} actor(s) with {of}, object store {size:.1f} GiB", file=sys.stderr)
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = (
         ray.data.from_items([{"shard": number} for number in numbers], override_num_blocks=len(numbers))
@@ -57,9 +64,8 @@ def write_shards(
             fn_constructor_args=(scorer,),
             batch_size=_SCORED,
             batch_format="numpy",
-            concurrency=actors,
+            compute=ray.data.ActorPoolStrategy(size=actors),
             num_cpus=0,  # the model's threads are those of JAX
-            scheduling_strategy="SPREAD",
             **device,
         )
     )
@@ -69,8 +75,17 @@ def write_shards(
         ray.shutdown()
 
 
-def _started(address: str | None) -> Any:
-    """The module ray, connected."""
+def connect(address: str | None) -> Any:
+    """Starts the embedded engine, or connects to the cluster at an address, if that is not done yet.
+
+    The engine is best started before JAX is imported: JAX warns of the processes that Ray starts.
+
+    Returns:
+      the module ray.
+
+    Raises:
+      ConfigError: Ray is not installed, or the cluster cannot be reached.
+    """
     try:
         import ray
         import ray.data
@@ -80,9 +95,12 @@ def _started(address: str | None) -> Any:
             code="package",
             key="--engine",
         ) from error
+    if ray.is_initialized():
+        return ray
     where = {"address": address} if address else {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     try:
-        ray.init(**where, log_to_driver=False, logging_level="warning", configure_logging=True)
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        ray.init(**where, log_to_driver=False, logging_level="warning")
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"--ray_address={address}: {' '.join(str(error).split())[:200]}; start a cluster, or leave out the address",
@@ -117,7 +135,7 @@ class _Read:
                 "position": position,
                 _END: False,
                 "path": name.encode("utf-8", "surrogateescape"),
-                "file": os.fsencode(image) if is_path else b"",
+                "file": os.fsencode(str(image)) if is_path else b"",
                 "bytes": image if isinstance(image, bytes) else b"",
                 REASON: str(image) if isinstance(image, DataError) else "",
             }
@@ -128,7 +146,7 @@ class _Read:
 class _Decode:
     """Rows of images to rows of crops."""
 
-    def __init__(self, scorer: BatchScorer):
+    def __init__(self, scorer: "BatchScorer"):
         self._scorer = scorer
 
     def __call__(self, rows: dict[str, np.ndarray]) -> Any:
@@ -146,7 +164,7 @@ class _Decode:
 class _Score:
     """Rows of crops to rows of scores, by an actor that holds a device."""
 
-    def __init__(self, scorer: BatchScorer):
+    def __init__(self, scorer: "BatchScorer"):
         from jaxiqa.runs import compile_cache
 
         compile_cache.enable()

@@ -78,9 +78,9 @@ class Scorer:
                 code="mismatch",
                 key=saved.workdir,
             )
-        self.digest = saved.digest()
         self.arguments = (str(saved.workdir), saved.step, crops, batch_size, resize, explain, allow)
         self.variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), sharding.replicated(mesh)))
+        self.digest = saved.digest()  # after the weights, which are refused if the digests are damaged
         devices = jax.device_count()
         batch_size = batch_size or max(64, _BATCH_PIXELS // self.model.crop_size**2 // 64 * 64)
         sizes = {-(-max(1, batch_size // part) // devices) * devices for part in (1, 4, 16)}

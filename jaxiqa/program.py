@@ -132,15 +132,15 @@ def _guarded(main):
 
 
 @contextlib.contextmanager
-def writes_output(path: str | os.PathLike) -> Iterator[None]:
-    """Raises ConfigError in place of an OSError of the block, which writes to `path`, the value of --output."""
+def writes_output(path: str | os.PathLike, flag: str = "--output") -> Iterator[None]:
+    """Raises ConfigError in place of an OSError of the block, which writes to `path`, the value of a flag."""
     try:
         yield
     except OSError as error:
         raise ConfigError(
-            f"--output {os.fspath(path)} cannot be written ({error.strerror}); give another --output",
+            f"{flag} {os.fspath(path)} cannot be written ({error.strerror}); give another {flag}",
             code="unwritable",
-            key="--output",
+            key=flag,
         ) from error
 
 

@@ -144,6 +144,14 @@ def main(words: list[str]) -> None:
             "--engine=ray writes Parquet files; name a folder by --output", code="missing", key="--output"
         )
 
+    for flag in (_KEEP, _GROUP_BY):
+        if flag.value and output is None:
+            raise ConfigError(
+                f"--{flag.name} writes a file beside --output; name one, e.g. --output scores.csv",
+                code="missing",
+                key=f"--{flag.name}",
+            )
+
     from jaxiqa.scoring.jobs.plan import make_shards
 
     shards = make_shards(words, _SHARD_SIZE.value, _COLUMN.value)
@@ -191,7 +199,7 @@ def main(words: list[str]) -> None:
     written += answers.collect(map(count.add, rows))
     took = time.monotonic() - began
     if _REPORT.value:
-        with program.writes_output(_REPORT.value):
+        with program.writes_output(_REPORT.value, "--report"):
             facts = {"model": scorer.model, "crops": scorer.card.crops, "command": shlex.join(sys.argv)}
             write_report(_REPORT.value, answers.summary, answers.shown, facts, scorer.card.note)
         written.append(_REPORT.value)

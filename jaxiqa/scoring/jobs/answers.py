@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from etils import epath
 
-from jaxiqa.errors import ConfigError
 from jaxiqa.files import replacing
 from jaxiqa.scoring.jobs.groups import find_groups
 from jaxiqa.scoring.jobs.keep import parse_condition, writing_list
@@ -20,7 +19,7 @@ class Answers:
     """What is asked about a set.
 
     Args:
-      output: the value of --output; the lists are beside it: OUTPUT.kept.txt and OUTPUT.groups.csv.
+      output: the value of --output, which the lists need: they are beside it, OUTPUT.kept.txt and OUTPUT.groups.csv.
       columns: columns of the rows.
       keep: condition of --keep; "" for no list.
       group_by: of groups.BY; "" for no groups.
@@ -31,19 +30,12 @@ class Answers:
       shown: the first groups.
 
     Raises:
-      ConfigError: a condition is not one, or a list has no place because there is no output.
+      ConfigError: `keep` is not a condition.
     """
 
     def __init__(
         self, output: epath.Path | None, columns: Sequence[str], keep: str, group_by: str, wants_summary: bool
     ):
-        for flag, value in (("--keep", keep), ("--group_by", group_by)):
-            if value and output is None:
-                raise ConfigError(
-                    f"{flag} writes a file beside --output; name one, e.g. --output scores.csv",
-                    code="missing",
-                    key=flag,
-                )
         self._output, self._by = output, group_by
         self._keeps = parse_condition(keep, columns) if keep else None
         self.summary = Summary() if wants_summary else None
@@ -87,5 +79,5 @@ class Answers:
         return path
 
     def _beside(self, ending: str) -> epath.Path:
-        assert self._output is not None  # checked above
+        assert self._output is not None
         return self._output.with_name(f"{self._output.stem}.{ending}")

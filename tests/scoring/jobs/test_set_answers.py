@@ -121,8 +121,6 @@ def test_the_kept_list_can_be_scored(tmp_path, monkeypatch, capsys):
     assert answers.summary.images == 4 and len(answers.shown) == 1
     lines = (tmp_path / "out" / "scores.groups.csv").read_text(errors="surrogateescape").splitlines()
     assert lines[0] == "group,rank,path,score,taken" and lines[1].startswith("1,1,a ")
-    with refused(ConfigError, "missing", "--keep"):
-        Answers(None, COLUMNS, "score>20", "", False)
 
 
 def test_near_duplicates_have_near_hashes():

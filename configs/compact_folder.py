@@ -4,7 +4,7 @@
       --config.dataset.data_dir=/path/to/folder --config.dataset.group_column=content
 
 The CSV and the split are as in glintiqa_folder. The run starts from the weights that come with jaxiqa
-(config.init.model="ready"), of the variant s171 (96-pixel crops), for a CPU. With --config.init.model= (empty) the
+(config.init.model="ready"), of the variant s195 (96-pixel crops), for a CPU. With --config.init.model= (empty) the
 network starts from random weights.
 
 The duration and the learning rate were not tuned.
@@ -18,7 +18,7 @@ from jaxiqa.config import check_argument, default_config
 def get_config(arg: str = "") -> ConfigDict:
     check_argument(arg, "smoke")
     c = default_config("quality")
-    c.model = dict(name="compact", variant="s171")
+    c.model = dict(name="compact", variant="s195")
     c.init.model = "ready"
     c.dataset.update(name="folder", csv="index.csv", path_column="path", label_column="mos")
     c.dataset.group_column = ""  # column of the content; "": every image is its own content

@@ -1,7 +1,7 @@
 """Compact: statistics of natural images and a small perceptron, the network of the weights that come with jaxiqa.
 
 It is jaxiqa's own and has no paper. Photographs have regular statistics that distortions disturb: locally normalised
-luminance is almost Gaussian, gradients fall in a known way from scale to scale. So 171 statistics of a crop are fixed,
+luminance is almost Gaussian, gradients fall in a known way from scale to scale. So 195 statistics of a crop are fixed,
 and only a perceptron on them is trained. That takes minutes on a CPU.
 
 Legend: B batch, H W grid of one scale, F statistics.
@@ -21,7 +21,7 @@ MEAN = (0.0, 0.0, 0.0)
 STD = (1.0, 1.0, 1.0)
 TEST_CROPS = "grid"
 
-VARIANTS = {"s171": dict(), "test": dict(hidden=(16, 8), crop_size=64)}
+VARIANTS = {"s195": dict(), "test": dict(hidden=(16, 8), crop_size=64)}
 
 NAMES = {  # of the files that jaxiqa convert writes
     "mapped": (("normalise", "normalise", "batch_norm"), ("fc{i}", "fc{i}", "linear")),
@@ -34,7 +34,7 @@ _FLAT = 1e-4  # added before logarithms: values in 0..1 that differ by less look
 
 
 def statistics(x_BHWC):
-    """The statistics of RGB in 0..1, sides of at least 64 pixels: (B, H, W, 3) -> (B, 171) fp32."""
+    """The statistics of RGB in 0..1, sides of at least 64 pixels: (B, H, W, 3) -> (B, 195) fp32."""
     red, green, blue = (x_BHWC[..., i].astype(jnp.float32) for i in range(3))
     y = 0.299 * red + 0.587 * green + 0.114 * blue
     found, levels, scaled = [], [], y
@@ -54,6 +54,9 @@ def statistics(x_BHWC):
     found += [_mean(jax.nn.sigmoid((0.02 - y) * 400)), _mean(jax.nn.sigmoid((y - 0.98) * 400))]  # black, white
     saturation = jnp.maximum(jnp.maximum(red, green), blue) - jnp.minimum(jnp.minimum(red, green), blue)
     found += [_mean(saturation), jnp.sqrt(_mean(saturation * saturation))]
+    _of_registration((red + blue) / 2, green, found)
+    for axis in (2, 1):
+        _of_copies(y, axis, found)
     return jnp.stack(found, axis=-1)
 
 
@@ -137,6 +140,35 @@ def _of_chroma(c, found):
     found += _of_blocks(jnp.abs(c[:, :, 1:] - c[:, :, :-1]).mean(1), (3,))
 
 
+def _of_registration(other, green, found):
+    """Adds how well green lies on the other channels: correlations of their steps at four scales.
+
+    The second of a pair is odd: the correlation one step to one side, minus that to the other side.
+    """
+    for _ in range(_SCALES):
+        for axis in (2, 1):
+            a, b = jnp.diff(other, axis=axis), jnp.diff(green, axis=axis)
+            size = jnp.sqrt((_mean(a * a) + 1e-6) * (_mean(b * b) + 1e-6))
+            first, second = ((slice(None),) * axis + (part,) for part in (slice(-1), slice(1, None)))
+            found += [_mean(a * b) / size, (_mean(a[first] * b[second]) - _mean(a[second] * b[first])) / size]
+        other, green = _half(other), _half(green)
+
+
+def _of_copies(y, axis, found):
+    """Adds how many rows (axis 1) or columns (axis 2) repeat the one before, and the strength of straight edges.
+
+    An edge is a step that is larger than its neighbours along the axis; it is averaged over 16 pixels across the axis.
+    """
+    steps = jnp.abs(jnp.diff(y, axis=axis))
+    rows = steps.mean(3 - axis)
+    mean = rows.mean(1, keepdims=True) + 2e-3
+    found += [jnp.exp(-20 * rows / mean).mean(1), jnp.log((rows * rows).mean(1) / mean[:, 0] ** 2 + 0.1)]
+    at = [jnp.moveaxis(steps, axis, 1)[:, i : steps.shape[axis] - 2 + i] for i in range(3)]
+    edges = jnp.maximum(at[1] - jnp.maximum(at[0], at[2]), 0.0)
+    edges = edges[..., : edges.shape[2] // 16 * 16].reshape(*edges.shape[:2], -1, 16).mean(3)
+    found += [_log(_mean(edges**4) ** 0.25), _log(_mean(edges))]
+
+
 class Model(nn.Module):
     """Compact. In training, noise of standard deviation `noise` is added to the normalised statistics."""
 
@@ -153,9 +185,11 @@ class Model(nn.Module):
     def __call__(self, x_BHWC, train: bool = False):
         """Images (B, H, W, 3), RGB in 0..1, sides of at least 64 pixels -> (score (B,), out).
 
-        `out["pooled"]` is (B, 171): the normalised statistics. Everything is computed in fp32.
+        `out["pooled"]` is (B, 195): the normalised statistics. Everything is computed in fp32. The statistics (B, 195)
+        may be given instead of the images.
         """
-        s = BatchNorm(self.eval_bn, dtype=jnp.float32, name="normalise")(statistics(x_BHWC), train)
+        s = statistics(x_BHWC) if x_BHWC.ndim == 4 else x_BHWC
+        s = BatchNorm(self.eval_bn, dtype=jnp.float32, name="normalise")(s, train)
         out = {"pooled": jnp.clip(s, -5.0, 5.0)}
         z = out["pooled"]
         if train and self.noise:

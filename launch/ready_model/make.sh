@@ -2,7 +2,7 @@
 # Makes the weights that come with jaxiqa again: renders, trains three seeds, and packs the one with the best validation.
 #   bash launch/ready_model/make.sh PHOTOGRAPHS WORKDIR
 # PHOTOGRAPHS is a folder with the files of launch/ready_model/photographs.csv, which says where each is and under which
-# licence. On 2 cores it takes about two hours. Run it again to resume. OUTPUT (default jaxiqa/models/ready) receives the
+# licence. On 2 cores it takes about an hour. Run it again to resume. OUTPUT (default jaxiqa/models/ready) receives the
 # checkpoint and its card; SEEDS (default "0 1 2") are the seeds.
 set -euo pipefail
 photographs="$(realpath "$1")"
@@ -12,8 +12,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python="${PYTHON:-.venv/bin/python}"
 for k in 0 1; do "$python" launch/ready_model/render.py "$photographs" "$work/pool" --only "$k/2" & done
 wait
-for seed in ${SEEDS:-0 1 2}; do
-  "$python" -m jaxiqa train --config compact_ready --workdir "$work/seed$seed" --config.seed="$seed" \
-    --config.dataset.data_dir="$work/pool" --config.split.file="$work/pool/index.csv:split" "${@:3}"
-done
-"$python" launch/ready_model/pack.py "$work/pool" "$work"/seed? --output "${OUTPUT:-jaxiqa/models/ready}"
+"$python" launch/ready_model/pack.py "$work/pool" --seeds ${SEEDS:-0 1 2} --output "${OUTPUT:-jaxiqa/models/ready}"

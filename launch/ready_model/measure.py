@@ -6,8 +6,8 @@ Without CHECKPOINT: the weights that come with jaxiqa. MOS holds folders with im
 mos): avt_hevc (enlarged bicubically to 1024 x 1024, centre of 448 x 448), tub_acr and agiqa3k (as stored). A peer is a
 checkpoint that is scored beside them. The mean of |Laplacian| of the luminance is the row `sharpness`. With the
 photographs (render.py), each of those of the part `test` is distorted by the 25 types at five levels; a series of
-levels is in order if no level scores higher by more than 0.5 of 100 than the level before it. The figure shows two
-photographs of scikit-image, undistorted and distorted, in the order of their scores.
+levels is in order if no level scores higher by more than 0.5 of 100 than the next weaker one (damage.chains). The
+figure shows two photographs of scikit-image, undistorted and distorted, in the order of their scores.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import importlib.resources
 import pathlib
 
 import numpy as np
+from damage import chains
 from PIL import Image
 from render import find_photographs, opened, seeded, window
 from tqdm import tqdm
@@ -28,8 +29,6 @@ from jaxiqa.inputs.decode import read_image
 from jaxiqa.scoring.scorer import Scorer
 
 TOLERANCE = 0.5  # of 100: differences that mean nothing
-# KADID-10k's own mean opinion is not monotone in the level of these types, which change colour and contrast.
-NOT_MONOTONE = (5, 18, 25)
 
 
 def as_stored(image_HWC: np.ndarray) -> np.ndarray:
@@ -81,19 +80,21 @@ def main() -> None:
 def print_order(scorer: Scorer, name: str, folder: pathlib.Path) -> None:
     """Prints the share of series of levels in order, over the photographs that no training has seen."""
     rows = [row for row in find_photographs(folder) if row["split"] == "test"]
-    ordered = np.zeros((len(rows), len(DISTORTIONS)), bool)
+    numbered, strength = (np.zeros((len(rows), len(DISTORTIONS)), bool) for _ in range(2))
     for i, row in enumerate(tqdm(rows, "order by level", disable=None)):
         source = window(opened(row), seeded(row, 0))
         series = [distort_exact(source, t, lv, i, stretch=False) for t in range(1, 26) for lv in range(1, 6)]
         scores = np.array([s.score for s in scorer.scores(series)]).reshape(len(DISTORTIONS), 5)
-        ordered[i] = (np.diff(scores) <= TOLERANCE).all(1)
-    by_type = ordered.mean(0)
-    kept = [t for t in range(25) if t + 1 not in NOT_MONOTONE]
-    print(
-        f"{name}: {ordered.mean():.1%} of {ordered.size} series in order; without the types whose mean opinion is not "
-        f"monotone itself: {ordered[:, kept].mean():.1%}"
-    )
+        numbered[i] = [in_order(scores[t], (range(5),)) for t in range(25)]
+        strength[i] = [in_order(scores[t], chains(t + 1)) for t in range(25)]
+    print(f"{name}: {strength.mean():.1%} of {strength.size} series in order of strength, {numbered.mean():.1%} by number")
+    by_type = strength.mean(0)
     print("below 95 %: " + ", ".join(f"{DISTORTIONS[t]} {by_type[t]:.0%}" for t in range(25) if by_type[t] < 0.95))
+
+
+def in_order(scores_5, chains_of_type) -> bool:
+    """Whether no level scores higher by more than TOLERANCE than the next weaker one."""
+    return all((np.diff(scores_5[list(chain)]) <= TOLERANCE).all() for chain in chains_of_type)
 
 
 def draw(path: pathlib.Path, scorer: Scorer) -> None:

@@ -1,10 +1,9 @@
-"""Packs the best of several runs of configs/compact_ready.py as the checkpoint that comes with jaxiqa.
+"""Trains the model that ships for several seeds, and packs the one with the highest SRCC on validation photographs.
 
-  python launch/ready_model/pack.py POOL RUN... [--output jaxiqa/models/ready]
+  python launch/ready_model/pack.py POOL [--seeds 0 1 2] [--output jaxiqa/models/ready]
 
-POOL is the folder that render.py wrote; each RUN is the workdir of a run on it. The run with the highest SRCC on the
-validation photographs is taken. OUTPUT receives compact/ (the checkpoint) and CARD.md. The reference of the percentiles
-are the scores of all crops of POOL.
+POOL is the folder that render.py wrote. OUTPUT receives compact/ (the checkpoint) and CARD.md, and POOL/seedN the
+checkpoint of each seed. The reference of the percentiles are the scores of all crops of POOL.
 """
 
 import argparse
@@ -13,19 +12,16 @@ import dataclasses
 import pathlib
 import shutil
 
-import jax
 import numpy as np
-from etils import epath
+from fit import fit, read_index, read_statistics, scores_of
 
 from jaxiqa.files import write_bytes
-from jaxiqa.models import ready
+from jaxiqa.models import create_model, ready
 from jaxiqa.runs.checkpoint import Saved, save_once
 from jaxiqa.runs.checkpoint_meta import CheckpointMeta
-from jaxiqa.runs.saved_steps import find_steps
 from jaxiqa.scoring.card import Card
-from jaxiqa.scoring.scorer import Scorer
-from jaxiqa.training.state import scoring_variables
 
+MODEL = {"name": ready.MODEL, "variant": "s195"}
 CROPS = "auto:25"
 DATASET = (
     "distorted crops of 102 free photographs (launch/ready_model/photographs.csv: CC0, public domain, Unsplash, CC BY) "
@@ -62,33 +58,26 @@ The manual's page "The model that ships" has the measured numbers.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pool", type=pathlib.Path)
-    parser.add_argument("runs", type=pathlib.Path, nargs="+")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=pathlib.Path, default=ready.FOLDER.parent)
     args = parser.parse_args()
-    best = {
-        run: max(step.metric for step in find_steps(epath.Path(run)) if step.metric is not None) for run in args.runs
-    }
-    print(*(f"{run}: validation srcc {metric:.4f}" for run, metric in best.items()), sep="\n")
-    run = max(best, key=best.get)
-    saved = Saved(run)
-    where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    state = scoring_variables(**saved.load(("params", "batch_stats", "ema"), where))
-    state = jax.tree.map(lambda x: np.asarray(x, np.float32), state)
-    trained = Card.from_dict(saved.meta.card, run)
-    model = {"name": trained.model["name"], "variant": trained.model["variant"]}  # with its own size of crops
-    card = dataclasses.replace(
-        trained, model=model, labels="score01", dataset=DATASET, scale=None, crops=CROPS, note=NOTE
-    )
-    folder = args.output / ready.MODEL
-    write(folder, state, card)
-    paths = sorted((args.pool / "images").glob("*.png"))
-    scores = [found.score / 100 for found in Scorer(folder).scores([str(path) for path in paths])]
-    quantiles = np.round(np.percentile(scores, np.arange(101)), 4).tolist()
-    write(folder, state, dataclasses.replace(card, reference={"of": OF, "quantiles": quantiles}))
+    model = create_model(ready.MODEL, eval_bn=("normalise",))  # the moments are those of all training crops
+    rows = read_index(args.pool)
+    values = read_statistics(args.pool, rows, model.crop_size)
+    card, best = Card(MODEL, "float32", "score01", DATASET, None, CROPS, note=NOTE), -1.0
+    for seed in args.seeds:
+        state, metric = fit(model, values, rows, seed)
+        quantiles = np.percentile(scores_of(model, state, values), np.arange(101))
+        described = dataclasses.replace(card, reference={"of": OF, "quantiles": np.round(quantiles, 4).tolist()})
+        write(args.pool / f"seed{seed}", state, described)
+        print(f"seed {seed}: validation srcc {metric:.4f}", flush=True)
+        if metric > best:
+            best, chosen = metric, seed
+            write(folder := args.output / ready.MODEL, state, described)
     with open(pathlib.Path(__file__).with_name("photographs.csv"), newline="", encoding="utf-8") as file:
         authors = sorted({row["author"] for row in csv.DictReader(file) if row["licence"].startswith("CC-BY")})
     text = CARD.format(
-        model=" ".join(model.values()),
+        model=" ".join(MODEL.values()),
         crops=CROPS,
         authors=", ".join(authors),
         digest=Saved(folder).digest(),
@@ -97,7 +86,7 @@ def main() -> None:
         of=OF,
     )
     write_bytes(args.output / "CARD.md", text.encode())
-    print(f"{run} is packed in {folder}; {len(paths)} crops were scored for the percentiles")
+    print(f"seed {chosen} is packed in {folder}")
 
 
 def write(folder: pathlib.Path, state: dict, card: Card) -> None:

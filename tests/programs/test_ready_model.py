@@ -7,10 +7,15 @@ import importlib.resources
 import pathlib
 import shutil
 import sys
+import types
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+
+from jaxiqa.datasets.readers.sample import KADID_MEANS
+from jaxiqa.distortions import distort_exact
+from jaxiqa.models import create_model
 
 HERE = pathlib.Path(__file__).resolve().parents[2] / "launch" / "ready_model"
 LICENCES = {"CC0-1.0", "public domain", "Unsplash", "CC-BY-4.0"}
@@ -22,12 +27,14 @@ def parts():
     sys.path.insert(0, str(HERE))
     try:
         import damage
+        import fit
+        import measure
         import render
 
-        yield damage, render
+        yield types.SimpleNamespace(damage=damage, fit=fit, measure=measure, render=render)
     finally:
         sys.path.remove(str(HERE))
-        for name in ("damage", "render"):
+        for name in ("damage", "fit", "measure", "render"):
             sys.modules.pop(name, None)
 
 
@@ -41,7 +48,7 @@ def test_every_photograph_is_free_and_in_one_part():
 
 
 def test_render(parts, tmp_path, monkeypatch):
-    _, render = parts
+    render = parts.render
     photographs = tmp_path / "photographs" / "below"
     photographs.mkdir(parents=True)
     rows = []
@@ -87,7 +94,7 @@ def test_render(parts, tmp_path, monkeypatch):
 
 
 def test_damage_grows_with_the_level_and_is_zero_without_a_distortion(parts):
-    damage, _ = parts
+    damage = parts.damage
     rng = np.random.default_rng(0)
     source = rng.integers(60, 200, (64, 64, 3), np.uint8)
     noisy = [np.clip(source + s * rng.standard_normal(source.shape), 0, 255).astype(np.uint8) for s in (0, 4, 16, 48)]
@@ -98,7 +105,7 @@ def test_damage_grows_with_the_level_and_is_zero_without_a_distortion(parts):
 
 
 def test_scores_without_a_cell_follow_the_strength(parts):
-    damage, _ = parts
+    damage = parts.damage
     rng = np.random.default_rng(0)
     strength = np.repeat([0.5, 1.0, 1.5, 2.0, 2.5], 20)
     kinds = [("cell", 1, level) for level in (1, 2, 3, 4, 5) for _ in range(20)] + [("blur", s) for s in strength]
@@ -110,3 +117,48 @@ def test_scores_without_a_cell_follow_the_strength(parts):
     assert (found[-20:] == damage.CLEAN).all() and found[0] == 4.61
     blurred = found[100:200].reshape(5, 20)
     assert np.ptp(blurred, axis=1).max() < 1e-9 and (np.diff(blurred[:, 0]) < 0).all()
+
+
+def test_the_order_of_levels(parts):
+    """Two types change their sign: KADID-10k's own means are in order by strength, not by number."""
+    for type_ in (18, 25):
+        means = 25 * (np.array(KADID_MEANS[type_ - 1]) - 1)
+        assert parts.measure.in_order(means, parts.damage.chains(type_))
+        assert not parts.measure.in_order(means, (range(5),))
+    assert parts.damage.chains(1) == ((0, 1, 2, 3, 4),)
+    source = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for type_ in (18, 25):
+        change = [np.abs(distort_exact(source, type_, k + 1, 0, stretch=False) - 1.0 * source).mean() for k in range(5)]
+        assert all((np.diff(np.array(change)[list(chain)]) > 0).all() for chain in parts.damage.chains(type_))
+
+
+def test_the_crops_of_a_view_that_are_compared(parts):
+    done = [("", ""), ("mean_shift", "2"), ("mean_shift", "4"), ("mean_shift", "5"), ("jpeg", "1"), ("jpeg", "4")]
+    rows = [
+        {"path": f"images/a_b_0_{i:02d}_{k}.png", "distortion": name, "level": level}
+        for i, (name, level) in enumerate(done)
+        for k in range(5)
+    ]
+    rows.append({"path": "images/a_b_1_00_0.png", "distortion": "", "level": ""})
+    found = parts.fit.triples(rows)
+    assert (found[..., 0] // 5).tolist() == [[0, 4, 5], [0, 2, 3]]  # not 2 and 4 of mean_shift
+    assert (np.diff(found, axis=2) == 1).all()
+
+
+def test_fit_learns_the_order(parts, monkeypatch):
+    """A perceptron on one statistic that is the damage, with labels that say nothing."""
+    monkeypatch.setattr(parts.fit, "STEPS", 60)
+    rows = [
+        {"path": f"images/{v}_0_{lv:02d}_{k}.png", "mos": f"{1 + (v * 7 + lv * 3 + k) % 4}", "split": "val" if v > 6 else "train"}
+        | {"distortion": "jpeg" if lv else "", "level": str(lv or "")}
+        for v in range(9)
+        for lv in range(6)
+        for k in range(5)
+    ]
+    level = np.array([int(row["level"] or 0) for row in rows], np.float32)
+    values = np.random.default_rng(0).standard_normal((len(rows), 4)).astype(np.float32)
+    values[:, 0] = level
+    model = create_model("compact", hidden=(16, 8), eval_bn=("normalise",))
+    state, metric = parts.fit.fit(model, values, rows, 0)
+    assert -1 <= metric <= 1
+    assert spearmanr(parts.fit.scores_of(model, state, values), level).statistic < -0.8

@@ -87,7 +87,9 @@ def print_order(scorer: Scorer, name: str, folder: pathlib.Path) -> None:
         scores = np.array([s.score for s in scorer.scores(series)]).reshape(len(DISTORTIONS), 5)
         numbered[i] = [in_order(scores[t], (range(5),)) for t in range(25)]
         strength[i] = [in_order(scores[t], chains(t + 1)) for t in range(25)]
-    print(f"{name}: {strength.mean():.1%} of {strength.size} series in order of strength, {numbered.mean():.1%} by number")
+    print(
+        f"{name}: {strength.mean():.1%} of {strength.size} series in order of strength, {numbered.mean():.1%} by number"
+    )
     by_type = strength.mean(0)
     print("below 95 %: " + ", ".join(f"{DISTORTIONS[t]} {by_type[t]:.0%}" for t in range(25) if by_type[t] < 0.95))
 

@@ -4,7 +4,7 @@
 
 PHOTOGRAPHS is a folder that holds the files listed in photographs.csv, anywhere below it; each is checked by its
 SHA-256. OUT receives images/*.png, crops of 112 x 112 pixels, and index.csv with the columns path, mos (1 to 5),
-content (the photograph), distortion, level and split (train, val or test). --only K/N does every N-th job
+content (the photograph), distortion, level and split (train or val). --only K/N does every N-th job
 from the K-th on, so that N processes share the work; the last one that ends writes index.csv.
 
 A view is a window of a photograph, reduced by a random factor to 512 x 384 pixels, KADID-10k's size. It is distorted as
@@ -41,7 +41,6 @@ _R = Image.Resampling
 JOBS = {  # part of the split: (kind of views, first view, number of views)
     "train": (("full", 0, 4), ("light", 200, 12), ("clean", 100, 20)),
     "val": (("full", 0, 1), ("clean", 100, 20)),
-    "test": (("full", 0, 1), ("clean", 100, 20)),
 }
 
 
@@ -231,7 +230,7 @@ def main() -> None:
     args = parser.parse_args()
     rows, (first, step) = find_photographs(args.photographs), map(int, args.only.split("/"))
     (args.out / "images").mkdir(parents=True, exist_ok=True)
-    jobs = [(row, *job) for row in rows for job in JOBS[row["split"]]]
+    jobs = [(row, *job) for row in rows for job in JOBS.get(row["split"], ())]
     parts = [args.out / f"{i:04d}.json" for i in range(len(jobs))]
     for i in tqdm(range(first, len(jobs), step), "rendering", unit=" jobs", disable=None):
         if not parts[i].exists():

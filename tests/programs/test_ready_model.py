@@ -149,7 +149,11 @@ def test_fit_learns_the_order(parts, monkeypatch):
     """A perceptron on one statistic that is the damage, with labels that say nothing."""
     monkeypatch.setattr(parts.fit, "STEPS", 60)
     rows = [
-        {"path": f"images/{v}_0_{lv:02d}_{k}.png", "mos": f"{1 + (v * 7 + lv * 3 + k) % 4}", "split": "val" if v > 6 else "train"}
+        {
+            "path": f"images/{v}_0_{lv:02d}_{k}.png",
+            "mos": f"{1 + (v * 7 + lv * 3 + k) % 4}",
+            "split": "val" if v > 6 else "train",
+        }
         | {"distortion": "jpeg" if lv else "", "level": str(lv or "")}
         for v in range(9)
         for lv in range(6)

@@ -31,7 +31,7 @@ NOTE = (
     "trained on synthetic distortions of photographs: not for judging faces, art, AI-generated images, composition or "
     "exposure; sharp noise may score too high and a deliberate blur too low"
 )
-OF = "98,280 crops of 84 of these photographs, a sixth undistorted, the others with rendered distortions of all strengths"
+OF = "98,280 crops of 84 of these photographs, a sixth undistorted, the others with distortions of all strengths"
 CARD = """# Card of the weights that come with jaxiqa
 
 * Model: {model}

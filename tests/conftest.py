@@ -65,14 +65,14 @@ def _quick_compiler(quick: bool):
 
 
 _QUICK_ROOMS = ("faults", "jobs", "load", "programs", "tasks", "weights")
-_QUICK_MODULES = ("test_documents", "test_mfen", "test_models_contract", "test_van")
+_QUICK_MODULES = ("test_batch", "test_documents", "test_mfen", "test_models_contract", "test_van")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_compiler(request):
     """Compiles quickly where runs are compared with runs. Models and distortions are compiled as for users.
 
-    Of the tests of models, those that check no numbers are compiled quickly too. MFEN takes minutes otherwise.
+    Of their tests, those that compare nothing with stored values are compiled quickly too.
     """
     room, module = request.path.parent.name, request.path.stem
     with _quick_compiler(room in _QUICK_ROOMS or module in _QUICK_MODULES):

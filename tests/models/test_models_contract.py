@@ -24,6 +24,11 @@ MODULES = sorted(
 SYSTEMS = [name for name in MODULES if name in list_models()]
 
 
+def compiled(names):
+    """The names as parameters of a test that compiles the models. MFEN takes many seconds."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name == "mfen" else []) for name in names]
+
+
 def inputs(model, batch=2, seed=0):
     shape = (batch, model.crop_size, model.crop_size, 3)
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
@@ -48,7 +53,7 @@ def test_module(name):
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(shapes))
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", compiled(MODULES))
 def test_forward(name):
     """Outputs are finite and do not depend on the other images of the batch; bfloat16 is close."""
     model = create_model(name, "test")
@@ -65,7 +70,7 @@ def test_forward(name):
     np.testing.assert_allclose(low, score, atol=0.1 * float(np.abs(score).max()) + 0.05)
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", compiled(SYSTEMS))
 def test_training_mode(name):
     """Every parameter gets a gradient, dropout depends only on its key, batch statistics change or can be kept."""
     fields = find_model(name).Model.__dataclass_fields__

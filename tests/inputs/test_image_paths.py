@@ -10,6 +10,7 @@ from refused import refused
 
 from jaxiqa.datasets import image_files
 from jaxiqa.errors import DataError
+from jaxiqa.inputs import image_paths
 from jaxiqa.inputs.image_paths import by_stem, find_images, images_in
 
 ENDINGS = ("jpg", "JPEG", "jfif", "jpe", "mpo", "Png", "webp", "tif", "heic", "HEIF", "avif", "jxl", "jp2", "bmp")
@@ -132,3 +133,26 @@ def test_an_empty_list(here, monkeypatch):
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(b"\n# nothing\n")))
     with refused(DataError, "empty", "-"):
         find_images(["-"])
+
+
+def test_the_order_is_that_of_whole_paths(here):
+    fill(here / "x", "a.png", "b.png", "a0.png")
+    for folder in ("a", "a-b", "a!", "b/c"):
+        (here / "x" / folder).mkdir(parents=True)
+        fill(here / "x" / folder, "1.png")
+    found = find_images(["x"])
+    assert found == sorted(found) and len(found) == 7
+
+
+def test_a_list_is_read_in_parts(here, monkeypatch):
+    monkeypatch.setattr(image_paths, "_PART", 5)
+    names = [f"{'long' * (i % 7)}{i}.png" for i in range(50)]
+    fill(here, *names)
+    (here / "names.txt").write_text("\r\n".join(names))
+    assert find_images(["@names.txt", names[3]]) == names
+
+
+def test_only_so_many_names_are_remembered(here, monkeypatch):
+    monkeypatch.setattr(image_paths, "_REMEMBERED", 2)
+    fill(here, "a.png", "b.png", "c.png")
+    assert find_images(["a.png", "b.png", "c.png", "a.png", "c.png"]) == ["a.png", "b.png", "c.png", "c.png"]

@@ -22,7 +22,7 @@ class Answers:
       output: the value of --output, which the lists need: they are beside it, OUTPUT.kept.txt and OUTPUT.groups.csv.
       columns: columns of the rows.
       keep: condition of --keep; "" for no list.
-      group_by: of groups.BY; "" for no groups.
+      group_by: "folder" or "time" (groups.find_groups); "" for no groups.
       wants_summary: whether the summary is needed.
 
     Attributes:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from jaxiqa.inputs.fingerprint import distance
 from jaxiqa.scoring.jobs.names import folder_of
 
-BY = ("folder", "time")
 NEAR = 10  # bits of 64 in which the hashes of near-duplicates may differ
 SECONDS = 3.0  # between the frames of a burst
 _BACK = 16  # images before an image that it is compared with
@@ -21,7 +20,7 @@ def find_groups(rows: Iterable[Mapping], by: str) -> Iterator[list[Mapping]]:
     Args:
       rows: with the columns path, score, status, dhash and taken; those of a folder follow each other. The rows of one
         folder at a time are in memory.
-      by: one of BY.
+      by: "folder" or "time".
     """
     folder: str | None = None
     inside: list[Mapping] = []

@@ -190,7 +190,7 @@ def main(words: list[str]) -> None:
     shards = itertools.chain(first, shards)
     if in_shards:
         asked = _KEEP.value or _GROUP_BY.value or _REPORT.value
-        needed = columns if asked else ("path", "score", "status", "reason")
+        needed = columns if asked else ("reason",)
         rows = _into_folder(output, head, words, scorer, shards, needed, meter, count)
     else:
         known = first[0].files if len(first) == 1 else ()

@@ -46,7 +46,7 @@ def main() -> None:
     )
     names = scored.map(lambda row: {"path": row["image"]["path"]}, remove_columns=["image"])
     names.to_parquet(options.output)
-    print(f"scored {len(names)} images, refused {names['status'].count('refused')}; {options.output}")
+    print(f"scored {len(names)} images, refused {list(names['status']).count('refused')}; {options.output}")
 
 
 if __name__ == "__main__":

@@ -165,9 +165,6 @@ class _Score:
     """Rows of crops to rows of scores, by an actor that holds a device."""
 
     def __init__(self, scorer: "BatchScorer"):
-        from jaxiqa.runs import compile_cache
-
-        compile_cache.enable()
         self._scorer = scorer
 
     def __call__(self, rows: dict[str, np.ndarray]) -> dict:

@@ -100,7 +100,7 @@ def connect(address: str | None) -> Any:
     where = {"address": address} if address else {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     try:
         logging.getLogger("ray.data").setLevel(logging.WARNING)
-        ray.init(**where, log_to_driver=False, logging_level="warning")
+        ray.init(**where, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"--ray_address={address}: {' '.join(str(error).split())[:200]}; start a cluster, or leave out the address",

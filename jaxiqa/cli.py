@@ -12,7 +12,7 @@ GROUPS = {
     "Score and explain": ("score",),
     "Train": ("train", "pretrain", "transfer", "configs"),
     "Data": ("doctor", "prepare", "distort"),
-    "Weights": ("convert",),
+    "Weights": ("calibrate", "convert"),
     "Results and statistics": ("evaluate", "protocol", "compare", "compete"),
     "Run and measure": ("aot", "benchmark"),
 }

@@ -239,7 +239,7 @@ def export(folder: str, target: epath.Path) -> None:
     _verify(name, variant, variables)
     manifest = read_manifest(saved.workdir)
     carried = read_tensors(saved.workdir / CARRIED) if manifest else {}
-    tensors, made_up = export_tensors(name, variables, variant, carried, manifest.get("tensors", ()))
+    tensors, made_up = export_tensors(name, variables, variant, carried, manifest.get("tensors", ()), card.model)
     if _REGRESSOR.value:
         regressor = {k.removeprefix(_PREFIX): tensors.pop(k) for k in list(tensors) if k.startswith(_PREFIX)}
         write_tensors(_REGRESSOR.value, regressor)

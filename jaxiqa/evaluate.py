@@ -14,10 +14,16 @@ Results:
   SRCC and PLCC with 95 % bootstrap intervals; the bootstrap draws whole contents (all images of one reference)
   PLCC after least-squares fits of logistic curves with 4 and 5 parameters; a fit that has not converged is marked
   KRCC, and RMSE on the dataset's own scale
+  how many opinions the model's 90 % interval holds, and its mean width, if the model has an interval
   the fingerprint of the split, and the rule that selected the step (val: validation images; legacy: test part)
 
 The output folder receives report.json, predictions_PART.csv (path, score, native, se, mos, reference, distortion,
-level), scatter_PART.png, residuals_PART.png, contact_sheet_PART.png, and report.html with all of them on one page.
+level, lo, hi), scatter_PART.png, residuals_PART.png, contact_sheet_PART.png, and report.html with all of them on one
+page.
+
+--robustness adds robustness.json and robustness.png: how much the score of the 12 best-rated images changes if they are
+shifted by a pixel, mirrored, stored as JPEG of quality 95, resized by 1 % or framed, and whether it falls from level to
+level of 25 distortions. That takes 131 scores for each image.
 
 Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint, 75 disk full.
 """
@@ -50,13 +56,7 @@ _FLAGS = flags.FlagValues()
 _CHECKPOINT = shared_flags.checkpoint(_FLAGS)
 _STEP = shared_flags.step(_FLAGS)
 _CROPS = shared_flags.crops(_FLAGS)
-_RESIZE = flags.DEFINE_integer(
-    "resize",
-    None,
-    "Resize images to this shorter side in pixels, 0: off; default: as in training.",
-    lower_bound=0,
-    flag_values=_FLAGS,
-)
+_RESIZE = shared_flags.resize(_FLAGS)
 _DATASET = shared_flags.dataset(_FLAGS, "to score; default: the one that the checkpoint was trained on")
 _DATA_DIR = shared_flags.data_dir(_FLAGS, None, "; default: the one of the training")
 _OPTION = shared_flags.option(_FLAGS)
@@ -75,6 +75,12 @@ _ALLOW = shared_flags.allow(_FLAGS)
 _METRIC = flags.DEFINE_multi_string(
     "metric", [], "Another metric to report as MODULE:FUNCTION, e.g. mylab.metrics:ccc", flag_values=_FLAGS
 )
+_ROBUSTNESS = flags.DEFINE_bool(
+    "robustness",
+    False,
+    "Also measure changes of score under changes that should not matter and under 25 distortions, on the best images.",
+    flag_values=_FLAGS,
+)
 _BATCH_SIZE = shared_flags.batch_size(_FLAGS)
 
 
@@ -92,6 +98,7 @@ def main() -> None:
     from jaxiqa.inputs.render import render
     from jaxiqa.models import ready
     from jaxiqa.runs import compile_cache
+    from jaxiqa.scoring import robustness
     from jaxiqa.scoring.rated import describe, evaluate, provenance
     from jaxiqa.scoring.rated_report import write_results
     from jaxiqa.scoring.scorer import Scorer
@@ -118,6 +125,8 @@ def main() -> None:
     if seen := seen_references(scorer.meta.transferred, dataset, records):
         note = f"the model was trained on transferred scores of {len(seen)} of its references"
         dataset = dataclasses.replace(dataset, note="; ".join(filter(None, (dataset.note, note))))
+    if is_own and part == "test" and split.selection == "val" and not scorer.card.interval:
+        _add_interval(scorer, dataset, data_dir, split)
     dataset = render(dataset, data_dir, chosen)
     records = [dataset.records[i] for i in chosen]
     images = Images(records, scorer.predictor.min_side, scorer.card.resize)
@@ -136,7 +145,37 @@ def main() -> None:
         if not scorer.meta.config:
             summary["selection"] = "not known"  # for converted weights
         print(describe(write_results(folder, part, results, summary), metrics))
+        if not is_own:
+            _note_interval(scorer, dataset)
+        if _ROBUSTNESS.value:
+            best = sorted(records, key=lambda r: -dataset.scale.to_score01(r.mos))[: robustness.IMAGES]
+            title = f"{scorer.card.model['name']}, best images of {dataset.name}"
+            print(robustness.write(folder, robustness.measure(scorer, [r.path for r in best]), title))
     print(f"report.html, report.json, predictions_{part}.csv, scatter and contact sheet are in {folder}")
+
+
+def _add_interval(scorer: "Scorer", dataset: Dataset, data_dir: str, split: Split) -> None:
+    """Gives a run that has no interval for opinions, e.g. of an older version, that of its validation images."""
+    from jaxiqa.inputs.image_source import Images
+    from jaxiqa.inputs.render import render
+    from jaxiqa.scoring.rated import evaluate
+    from jaxiqa.scoring.stored_interval import write_interval
+
+    dataset = render(dataset, data_dir, split.val)
+    records = [dataset.records[i] for i in split.val]
+    images = Images(records, scorer.predictor.min_side, scorer.card.resize)
+    interval = evaluate(scorer.predictor.stream(scorer.variables, images), records, dataset, scorer.card).interval()
+    scorer.card = dataclasses.replace(scorer.card, interval=interval)
+    with contextlib.suppress(OSError):  # the folder may be read-only
+        write_interval(scorer.workdir, scorer.step, interval)
+
+
+def _note_interval(scorer: "Scorer", dataset: Dataset) -> None:
+    if scorer.card.interval:
+        print(
+            f"note: the interval was calibrated on {scorer.card.interval['of']}, not on images like those of "
+            f"{dataset.name}; jaxiqa calibrate fits scores and interval to ratings of such images"
+        )
 
 
 def refuse_trained(scorer: "Scorer", dataset: Dataset, data_dir: str, records: list[Record]) -> None:
@@ -151,7 +190,7 @@ def refuse_trained(scorer: "Scorer", dataset: Dataset, data_dir: str, records: l
             code="leak",
             key=dataset.name,
         )
-    own = scorer.meta.config["dataset"]["data_dir"]
+    own = scorer.meta.config.get("dataset", {}).get("data_dir", "")  # jaxiqa calibrate stores none
     seen = read_own(path)
     elsewhere = datasets.fact(dataset.name, "ANYONES") and os.path.realpath(data_dir) != os.path.realpath(own)
     if elsewhere and seen.get("data") != data_fingerprint(dataset):

@@ -25,17 +25,21 @@ Columns:
   score       0 to 100 over the range of the training set's labels; higher is better. It is not clipped: an image
               worse or better than all of the training set may lie outside, below 0 or above 100.
   native      the score on the scale and in the direction of the training set's labels; empty if nobody rated its images
-  se          standard error of the score over the crops; empty for a single crop
+  se          spread over the crops: standard error of their mean; empty for a single crop. It does not say how far
+              the score is from people's opinions: see lo, hi
   crops       the crop policy: grid, five, auto:N, random:N or whole
   status      "ok" or "refused"
   reason      why the image was refused
   percentile  percent of the model's reference images with a lower score; empty if the checkpoint has no reference
   word        the fifth of 0 to 100 in which the score is: bad, poor, fair, good or excellent
-A file that does not exist has a row too, unless none exists. Parquet and FILE.jsonl also have
-  lo, hi      empty
-  model       the model and its weights
+  lo, hi      interval for the mean opinion of people, on the scale of score; it holds the opinions of 90 % of images
+              like those that it was calibrated on. Empty if the checkpoint has none (jaxiqa calibrate makes one)
+  model       the model and its weights; only in Parquet files and FILE.jsonl
+A file that does not exist has a row too, unless none exists.
 --explain adds a column for each family of distortions (pristine, blur, colour, ...). The column holds the
 probability of the family, averaged over the crops.
+--maps DIR writes a quality map of each image: an overlay with boxes around the worst parts (PNG), and the scores of the
+overlapping crops, rows by columns (NPY).
 
 Of the whole set: --report writes a page, --keep a list of images, --group_by ranks the near-duplicates of a burst.
 
@@ -75,6 +79,12 @@ _EXPLAIN = flags.DEFINE_bool(
     "explain",
     False,
     "Add the probabilities of distortion families (for MFEN with a pretrained DAN).",
+    flag_values=_FLAGS,
+)
+_MAPS = flags.DEFINE_string(
+    "maps",
+    None,
+    "Folder for a quality map of each image, NNNNN_NAME.png and .npy; scoring takes about five times as long.",
     flag_values=_FLAGS,
 )
 _BATCH_SIZE = shared_flags.batch_size(_FLAGS)
@@ -127,6 +137,7 @@ _GROUP_BY = flags.DEFINE_enum(
 
 _WIDTH = 60  # letters of a path in the table, if the images are too many to look at all paths first
 COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason", "percentile", "word")
+INTERVAL = ("lo", "hi")  # the last columns
 
 
 def main(words: list[str]) -> None:
@@ -139,6 +150,12 @@ def main(words: list[str]) -> None:
         )
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
     in_shards = output is not None and output.suffix not in ENDINGS
+    if _MAPS.value and in_shards:
+        raise ConfigError(
+            f"--maps makes maps of small sets; name a file by --output, not the folder {output}",
+            code="conflict",
+            key="--maps",
+        )
     if _ENGINE.value != "local" and not in_shards:
         raise ConfigError(
             "--engine=ray writes Parquet files; name a folder by --output", code="missing", key="--output"
@@ -156,6 +173,10 @@ def main(words: list[str]) -> None:
 
     shards = make_shards(words, _SHARD_SIZE.value, _COLUMN.value)
     first = list(itertools.islice(shards, 2))  # raises if there is nothing to score
+    if _MAPS.value and (tables := [shard.table for shard in first if shard.table]):
+        raise ConfigError(
+            f"--maps takes image files, not the images in {tables[0]}; unpack them", code="conflict", key="--maps"
+        )
     if _ENGINE.value == "ray":
         from jaxiqa.scoring.jobs import ray_engine
 
@@ -195,6 +216,7 @@ def main(words: list[str]) -> None:
     else:
         known = first[0].files if len(first) == 1 else ()
         rows = _into_file(output, head, scorer, shards, known, meter, count)
+    rows = _with_maps(rows, scorer) if _MAPS.value else rows
     written = [str(output)] if output else []
     written += answers.collect(map(count.add, rows))
     took = time.monotonic() - began
@@ -232,6 +254,21 @@ class _Count:
         return row
 
 
+def _with_maps(rows: Iterator[dict], scorer) -> Iterator[dict]:
+    """Yields the rows, and writes the quality map of each scored image to --maps."""
+    from jaxiqa.scoring.maps import Maps, write
+
+    folder, maps = epath.Path(_MAPS.value), Maps(scorer.scorer)
+    with program.writes_output(folder, "--maps"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for number, row in enumerate(rows, 1):
+        if not row["reason"]:
+            path = row["path"]
+            name = f"{number:05d}_{epath.Path(path).stem}"
+            write(folder, name, maps(path), f"{printable(path)}: score {row['score']:.1f}")
+        yield row
+
+
 def _describe(scorer) -> dict:
     """Prints what the scores mean. Returns it for the head of a file."""
     card, loaded = scorer.card, scorer.scorer
@@ -257,7 +294,7 @@ def _into_file(output: epath.Path | None, head: dict, scorer, shards, known, met
     """
     from jaxiqa.scoring.jobs.local import score_shards
 
-    columns = (*COLUMNS, *scorer.families)
+    columns = (*COLUMNS, *scorer.families, *INTERVAL)
     stored = ("path", *scorer.columns) if output and output.suffix == ".jsonl" else columns
     with contextlib.ExitStack() as stack:
         write = lambda row: None  # noqa: E731
@@ -323,14 +360,14 @@ def _limits(scorer, meter) -> str:
 
 
 def _table(paths: Sequence[str], families):
-    """Returns show(row) for a terminal: end of the path, score, standard error, native score, meaning, distortions.
+    """Returns show(row) for a terminal: end of the path, score, interval, native score, meaning, distortions.
 
     `paths` are those of all images, if they are known.
     """
     longest = max(map(len, map(printable, paths)), default=_WIDTH)
-    width = min(longest, max(20, os.get_terminal_size().columns - 60))
-    print(f"{'image':{width}}   score      se    native  percentile  word")
-    numbers = (("score", 7, 2), ("se", 7, 2), ("native", 9, 3), ("percentile", 11, 0))
+    width = min(longest, max(20, os.get_terminal_size().columns - 80))
+    print(f"{'image':{width}}   score  90 % from       to  crop se    native  percentile  word")
+    numbers = (("score", 7, 2), ("lo", 10, 2), ("hi", 8, 2), ("se", 8, 2), ("native", 9, 3), ("percentile", 11, 0))
 
     def show(row):
         path = printable(row["path"])

@@ -50,8 +50,8 @@ def step(to: flags.FlagValues) -> flags.FlagHolder[int | None]:
 def crops(to: flags.FlagValues) -> flags.FlagHolder[str | None]:
     """--crops."""
     text = (
-        "Crops of each image: grid (covers every pixel), five (centre and corners), auto:N (grid, but at most N "
-        "crops), random:N or whole; default: those of the checkpoint."
+        "Crops of each image: grid (covers every pixel), overlap (twice as dense), five (centre and corners), auto:N "
+        "(grid, but at most N crops), random:N or whole; default: those of the checkpoint."
     )
     return flags.DEFINE_string("crops", None, text, flag_values=to)
 
@@ -65,6 +65,12 @@ def batch_size(to: flags.FlagValues) -> flags.FlagHolder[int | None]:
         lower_bound=1,
         flag_values=to,
     )
+
+
+def resize(to: flags.FlagValues) -> flags.FlagHolder[int | None]:
+    """--resize."""
+    text = "Resize images to this shorter side in pixels, 0: off; default: as in training."
+    return flags.DEFINE_integer("resize", None, text, lower_bound=0, flag_values=to)
 
 
 def dataset(to: flags.FlagValues, which: str) -> flags.FlagHolder[str | None]:

@@ -149,12 +149,13 @@ def test_links_lead_somewhere(path):
 @pytest.mark.slow
 def test_documented_commands_and_code_run(tmp_path, monkeypatch, images):
     """Every unmarked block of the manual, in the order of the pages, in one folder. A repeated command runs once."""
-    for name, write in (("rated", write_rated), ("other", write_pictures), ("pristine", write_pristine)):
+    writers = {"rated": write_rated, "other": write_pictures, "pristine": write_pristine, "ratings": write_ratings}
+    for name, write in writers.items():
         (tmp_path / name).mkdir()
         write(tmp_path / name)
     (tmp_path / "folder").symlink_to("pristine")
     (tmp_path / "photo.jpg").write_bytes(jpeg())
-    real = {"/path/to/folder": "rated", "/path/to/other": "other", "/path/to/pristine": "pristine"}
+    real = {f"/path/to/{name}": name for name in ("other", "pristine", "ratings")} | {"/path/to/folder": "rated"}
     monkeypatch.chdir(tmp_path)
     ran = []
     for path in MANUAL:
@@ -183,6 +184,17 @@ def write_rated(folder: pathlib.Path) -> None:
     head, *rows = (folder / "index.csv").read_text().splitlines()
     rows = [re.sub(r"content\d+", f"content{i}", row) for i, row in enumerate(rows)]
     (folder / "index.csv").write_text("\n".join([head, *rows]) + "\n")
+
+
+def write_ratings(folder: pathlib.Path) -> None:
+    """24 rated images of 12 contents, as jaxiqa calibrate needs them."""
+    rng, rows = np.random.default_rng(0), ["path,mos,content"]
+    for i in range(24):
+        sigma = rng.uniform(5, 60)
+        noise = np.clip(rng.normal(128, sigma, (100, 100, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(noise).save(folder / f"{i}.png")
+        rows.append(f"{i}.png,{5 - sigma / 20:.3f},content{i // 2}")
+    (folder / "ratings.csv").write_text("\n".join(rows) + "\n")
 
 
 def shortened(words: list[str]) -> tuple[str, list[str]]:

@@ -19,7 +19,7 @@ from jaxiqa.files import write_bytes
 
 _SHOWN = 5  # number of images that a message lists
 
-COLUMNS = ("path", "score", "native", "se", "mos", "reference", "distortion", "level")
+COLUMNS = ("path", "score", "native", "se", "mos", "reference", "distortion", "level", "lo", "hi")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +227,7 @@ def _list(names: Sequence[str]) -> str:
 
 
 def write_predictions(path, rows: Sequence[Mapping]):
-    """Writes a CSV file, one line per image, with the header `path,score,native,se,mos,reference,distortion,level`.
+    """Writes a CSV file, one line per image, with the header `path,score,native,se,mos,reference,...` (COLUMNS).
 
     A missing key leaves its cell empty; any other key raises ValueError. File names may be any bytes: read the file as
     UTF-8 with errors="surrogateescape".

@@ -100,6 +100,21 @@ def bootstrap(
     }
 
 
+def bootstrap_rmse(prediction, mos, groups: Sequence, samples: int = 1000, confidence: float = 0.95) -> Interval:
+    """The RMSE with its percentile bootstrap interval. Whole groups are drawn with replacement; seed 0.
+
+    Args:
+      prediction, mos: (N,) scores in the same units.
+      groups: (N,) the content of each image.
+      samples, confidence: as for bootstrap.
+    """
+    square, unit = np.square(np.subtract(prediction, mos)), np.unique(np.asarray(groups), return_inverse=True)[1]
+    total, count = np.bincount(unit, square), np.bincount(unit)
+    drawn = np.random.default_rng(0).integers(0, count.size, (samples, count.size))
+    values = np.sqrt(total[drawn].sum(1) / count[drawn].sum(1))
+    return Interval(float(np.sqrt(square.mean())), *_percentiles(values, confidence))
+
+
 def paired(
     prediction_a,
     prediction_b,

@@ -1,6 +1,7 @@
 """Crops at several scales, for models that declare `scales`: of the image and of smaller copies of it.
 
-A scale is an integer by which both sides of the image are divided. Crops have the same size at each scale.
+A scale is an integer by which both sides of the image are divided. Crops have the same size at each scale. The scale 0
+is the whole image, resized to a crop, whatever its proportions.
 """
 
 from collections.abc import Sequence
@@ -10,11 +11,14 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 
-def shrink(image_HWC: np.ndarray, divisor: int) -> np.ndarray:
-    """The image with both sides divided by `divisor` (at least 1 pixel each): uint8, bilinear, antialiased."""
+def shrink(image_HWC: np.ndarray, divisor: int, crop: int = 1) -> np.ndarray:
+    """The image with both sides divided by `divisor` (at least 1 pixel each): uint8, bilinear, antialiased.
+
+    With the divisor 0, both sides are `crop` pixels.
+    """
     if divisor == 1:
         return image_HWC
-    height, width = (max(side // divisor, 1) for side in image_HWC.shape[:2])
+    height, width = (max(side // divisor, 1) if divisor else crop for side in image_HWC.shape[:2])
     return np.array(Image.fromarray(image_HWC).resize((width, height), Image.Resampling.BILINEAR))
 
 

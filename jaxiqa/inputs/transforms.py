@@ -78,7 +78,7 @@ def augmented(
         corner = centre_corner(height, width, size)
     else:
         corner = random_corner(height, width, size, rng)
-    copies = [shrink(image_HWC, divisor) for divisor in scales]
+    copies = [shrink(image_HWC, divisor, size) for divisor in scales]
     crops = [cut(copy, *same_place(corner, image_HWC.shape, copy.shape, size), size) for copy in copies]
     return np.stack(crops) if len(scales) > 1 else np.ascontiguousarray(crops[0])
 

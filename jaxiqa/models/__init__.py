@@ -132,7 +132,10 @@ def pretrainable(name: str) -> dict[str, str]:
 
 
 def scales_of(model: nn.Module) -> tuple[int, ...]:
-    """Returns the integers by which the sides of an image are divided for each crop of a model; (1,) for most."""
+    """Returns the integers by which the sides of an image are divided for each crop of a model; (1,) for most.
+
+    0 stands for the whole image, resized to a crop.
+    """
     return getattr(model, "scales", (1,))
 
 

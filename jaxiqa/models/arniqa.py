@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxiqa.models import resnet
-from jaxiqa.models.blocks.layers import uniform_fan_in
+from jaxiqa.models.blocks.regressor import Regressor
 
 PAPER = """Agnolucci, Galteri, Bertini and Del Bimbo, "ARNIQA: Learning Distortion Manifold for Image Quality
 Assessment", WACV 2024, arXiv 2310.14918. Public code and weights: miccunifi/ARNIQA (Apache-2.0)."""
@@ -67,16 +67,8 @@ REGRESSORS = {
 BACKBONES = {"encoder": "encoder"}
 # Parts that a run of jaxiqa pretrain can initialise, and the key of `out` with their pooled features.
 PRETRAINABLE = {"encoder": "pooled"}
-
-
-class Regressor(nn.Module):
-    """Linear layer with one output and a scalar bias, in fp32: (B, F) -> (B,)."""
-
-    @nn.compact
-    def __call__(self, x_BF):
-        init = uniform_fan_in(x_BF.shape[-1])
-        kernel = self.param("kernel", init, (x_BF.shape[-1], 1))
-        return (x_BF @ kernel)[:, 0] + self.param("bias", init, ())
+# Keys of `out` that jaxiqa calibrate reads.
+TAPS = ("embedding",)
 
 
 class Model(nn.Module):

@@ -13,6 +13,8 @@ PAPER = """Kang, Ye, Li and Doermann, "Convolutional Neural Networks for No-Refe
 MEAN = (0.0, 0.0, 0.0)
 STD = (1.0, 1.0, 1.0)
 TEST_CROPS = "whole"
+# Keys of `out` that jaxiqa calibrate reads.
+TAPS = ("pooled",)
 
 VARIANTS = {"patch32": dict(), "test": dict(hidden=200)}
 

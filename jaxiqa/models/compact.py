@@ -20,6 +20,8 @@ Bovik, "No-Reference Image Quality Assessment in the Spatial Domain", IEEE TIP 2
 MEAN = (0.0, 0.0, 0.0)
 STD = (1.0, 1.0, 1.0)
 TEST_CROPS = "grid"
+# Keys of `out` that jaxiqa calibrate reads.
+TAPS = ("pooled",)
 
 VARIANTS = {"s195": dict(), "test": dict(hidden=(16, 8), crop_size=64)}
 

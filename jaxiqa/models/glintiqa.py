@@ -16,6 +16,8 @@ backbones start from the AugReg ViT-S/16 (Apache-2.0) and the torchvision ResNet
 MEAN = (0.5, 0.5, 0.5)  # for both branches, as in the public code
 STD = (0.5, 0.5, 0.5)
 TEST_CROPS = "grid"
+# Keys of `out` that jaxiqa calibrate reads.
+TAPS = ("vgfe", "clfe", "fused4")
 
 VARIANTS = {
     "vit_s16_r50": dict(),

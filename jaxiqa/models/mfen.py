@@ -25,6 +25,8 @@ ASSUMED are ours. Its backbones start from the public VAN (Apache-2.0) and the t
 MEAN = (0.485, 0.456, 0.406)  # the three networks receive the same crop: ASSUMED
 STD = (0.229, 0.224, 0.225)
 TEST_CROPS = "grid"
+# Keys of `out` that jaxiqa calibrate reads.
+TAPS = ("pooled",)
 
 _STAGES = (1, 2, 3, 4)
 _VANS = ("van_b2", "van_b0", "van_b1", "van_b3")  # B2 as the default: ASSUMED

@@ -23,6 +23,8 @@ VARIANTS = {
 
 # Key of `out` that contrastive pretraining reads: the last stage, (B, H, W, D), averaged over H and W.
 POOLED = "stage4"
+# Keys of `out` that jaxiqa calibrate reads.
+TAPS = ("stage2", "stage3", "stage4")
 
 # torchvision's and timm's names -> ours. CONTRIQUE ("encoder.") and ARNIQA ("model.") number the trunk's layers.
 NAMES = {

@@ -15,6 +15,8 @@ timm), Apache-2.0."""
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.5, 0.5, 0.5)
 TEST_CROPS = "grid"
+# Keys of `out` that jaxiqa calibrate reads.
+TAPS = ("block5", "block8", "block11")
 
 VARIANTS = {
     "vit_small_patch16_224": dict(width=384, depth=12, heads=6, num_classes=1000),

@@ -102,7 +102,8 @@ class BatchScorer:
 
         Returns:
           the given columns and those of `columns`, as arrays (N,): float64, NaN if there is no value, or text.
-          score: 0 to 100, higher is better. native: on the scale of the training set. lo, hi: empty. status: "ok" or
+          score: 0 to 100, higher is better. native: on the scale of the training set. lo, hi: interval for the mean
+          opinion of people, if the checkpoint has one. status: "ok" or
           "refused". reason: why the image was refused. model: as the attribute. The others are those of `jaxiqa score`.
           An image never raises an error.
 
@@ -193,9 +194,9 @@ class BatchScorer:
         return np.frombuffer(tiles, np.uint8).reshape(-1, *self._cropper.shape)
 
     def _row(self, found: Score, more: Sequence) -> dict[str, Any]:
-        """The values of `columns` for one image. Until a card has an interval, lo and hi are NaN."""
+        """The values of `columns` for one image."""
         explanation = found.explanation or (math.nan,) * len(self.families)
-        values = (found.score, found.native, math.nan, math.nan, found.se, found.percentile)
+        values = (found.score, found.native, found.lo, found.hi, found.se, found.percentile)
         texts = ("refused" if found.reason else "ok", found.reason, self.model, self.card.crops, found.word)
         return dict(zip(self.columns, (*values, *texts, *explanation, *more), strict=False))
 

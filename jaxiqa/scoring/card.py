@@ -2,19 +2,23 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import expit
 
 from jaxiqa import plugins
 from jaxiqa.datasets.records import Scale
 from jaxiqa.errors import CheckpointError, ConfigError
+from jaxiqa.evaluation import conformal
+from jaxiqa.evaluation.calibration import apply_curve, check_curve, slope_of_curve
 from jaxiqa.models import create_model
 from jaxiqa.scoring.predict import Prediction
 
+_LATER = ("package", "reference", "curve", "interval")
 WORDS = ("bad", "poor", "fair", "good", "excellent")  # Absolute Category Rating of ITU-T P.910
 
 
@@ -29,6 +33,9 @@ class Score(NamedTuple):
     code: str = ""  # the code of the reason, from jaxiqa.errors.CODES
     percentile: float = math.nan  # percent of the card's reference images with a lower score; nan without a reference
     word: str = ""  # of WORDS: the fifth of 0..100 in which the score is; "" if there is none
+    # lo, hi: interval for people's mean opinion, on the scale of score; nan without one in the card
+    lo: float = math.nan
+    hi: float = math.nan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Card:
       package: the outside package that defines the model; "" for jaxiqa's own models.
       reference: the scores that percentiles refer to: {"of": the images in words, "quantiles": 101 scores, 0..1, below
         which 0, 1, ... 100 percent of them are}; {} for most models.
+      curve: turns an output into score01, in place of `labels` (evaluation/calibration.py); {} for most models.
+      interval: how far people's mean opinion is from the score (evaluation/conformal.py); {} if it is not known.
     """
 
     model: dict
@@ -60,6 +69,8 @@ class Card:
     note: str = ""
     package: str = ""
     reference: dict = dataclasses.field(default_factory=dict)
+    curve: dict = dataclasses.field(default_factory=dict)
+    interval: dict = dataclasses.field(default_factory=dict)
 
     def allow(self, path, allow: Iterable[str] = ()) -> None:
         """Refuses a model from outside jaxiqa that the user does not allow. Imports nothing.
@@ -72,7 +83,9 @@ class Card:
         Raises:
           CheckpointError: the model is from outside and is neither allowed nor registered.
         """
-        plugins.refuse_unnamed(self.model["name"], plugins.MODELS, allow, self._subject(path), self.package)
+        allow = tuple(allow)
+        for name in (self.model["name"], self.model.get("of", {}).get("name", "")):
+            plugins.refuse_unnamed(name, plugins.MODELS, allow, self._subject(path), self.package)
 
     def create_model(self, path, allow: Iterable[str] = ()) -> nn.Module:
         """Creates the model.
@@ -101,21 +114,36 @@ class Card:
     def scores(self, predictions: Iterable[Prediction]) -> Iterator[Score]:
         """The score of each prediction, in order, as soon as the prediction is known."""
         for p in predictions:
-            score01, native, span = p.output, math.nan, 1.0
-            if self.scale and self.labels == "native":
-                score01, native, span = self.scale.to_score01(p.output), p.output, self.scale.hi - self.scale.lo
-            elif self.scale:
-                native = self.scale.to_native(p.output)
+            score01, slope = self.score01(p.output), self._slope(p.output)
+            score, se = 100 * float(score01), 100 * p.error * slope
+            (lo,), (hi,) = conformal.ends(self.interval, [score], [se])
             yield Score(
-                100 * float(score01),
-                float(native),
-                100 * p.error / span,
+                score,
+                float(self.scale.to_native(score01)) if self.scale else math.nan,
+                se,
                 p.reason,
                 p.explanation,
                 p.code,
                 self._percentile(score01),
                 _word(score01),
+                float(lo),
+                float(hi),
             )
+
+    def score01(self, output, sigmoid: Callable = expit):
+        """The score of an output of the model, 0..1 and beyond. `sigmoid` is that of the output's library."""
+        if self.curve:
+            return apply_curve(self.curve, output, sigmoid)
+        if self.scale is None or self.labels == "score01":
+            return output
+        score01 = (output - self.scale.lo) / (self.scale.hi - self.scale.lo)
+        return score01 if self.scale.higher_is_better else 1.0 - score01
+
+    def _slope(self, output: float) -> float:
+        """The size of the slope of score01 at an output."""
+        if self.curve:
+            return slope_of_curve(self.curve, output)
+        return 1.0 / (self.scale.hi - self.scale.lo) if self.scale and self.labels == "native" else 1.0
 
     def _percentile(self, score01: float) -> float:
         if not self.reference:
@@ -123,9 +151,9 @@ class Card:
         return float(np.interp(score01, self.reference["quantiles"], np.arange(101)))
 
     def to_dict(self) -> dict:
-        """Plain values for JSON; `package` and `reference` only if they are set."""
+        """Plain values for JSON; fields that 0.1.0 does not know only if they are set."""
         values = dataclasses.asdict(self)
-        return {key: value for key, value in values.items() if value or key not in ("package", "reference")}
+        return {key: value for key, value in values.items() if value or key not in _LATER}
 
     @classmethod
     def from_dict(cls, values: dict, path) -> "Card":
@@ -153,6 +181,10 @@ class Card:
                 raise TypeError("native labels have no scale")
             if card.reference:
                 _check_reference(**card.reference)
+            if card.curve:
+                check_curve(card.curve)
+            if card.interval:
+                conformal.check_interval(card.interval)
             return card
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(

@@ -1,6 +1,7 @@
-"""The square crops that a model scores, by one of five policies.
+"""The square crops that a model scores, by one of six policies.
 
 grid      the fewest evenly spaced crops that cover every pixel
+overlap   those of grid and one between each two neighbours, so that most pixels are in four crops; for quality maps
 five      the centre and the four corners; what lies outside a smaller image is black
 auto:N    those of grid, if they are at most N; else at most N of equal spacing, from edge to edge
 random:N  N uniformly random crops, always the same ones for the same image
@@ -19,7 +20,7 @@ from jaxiqa.errors import ConfigError, nearest
 from jaxiqa.inputs.scales import cut, same_place, shrink
 from jaxiqa.models import scales_of
 
-_PLAIN = ("grid", "five", "whole")
+_PLAIN = ("grid", "overlap", "five", "whole")
 _COUNTED = ("auto", "random")  # policies with a number of crops
 
 
@@ -27,7 +28,7 @@ _COUNTED = ("auto", "random")  # policies with a number of crops
 class Policy:
     """How many crops are taken, and how they are placed; str() returns the text of parse_policy."""
 
-    kind: str  # "grid", "five", "auto", "random" or "whole"
+    kind: str  # "grid", "overlap", "five", "auto", "random" or "whole"
     count: int = 0  # crops per image of "random", at most as many of "auto"
 
     def __str__(self) -> str:
@@ -39,7 +40,7 @@ class Policy:
 
 
 def parse_policy(text: str) -> Policy:
-    """Parses a policy: "grid", "five", "auto:N" or "random:N" with N >= 1, or "whole".
+    """Parses a policy: "grid", "overlap", "five", "auto:N" or "random:N" with N >= 1, or "whole".
 
     Raises:
       ConfigError: any other text; the message names the nearest valid policy.
@@ -52,8 +53,8 @@ def parse_policy(text: str) -> Policy:
     near = nearest(word, [*_PLAIN, *_COUNTED], 0.5) or "grid"
     suggestion = Policy(near, int(digits or 25) if near in _COUNTED else 0)
     raise ConfigError(
-        f"{text!r} is not a crop policy (--crops, config.test_crops: grid, five, auto:N, random:N, whole); did you "
-        f"mean {str(suggestion)!r}?",
+        f"{text!r} is not a crop policy (--crops, config.test_crops: grid, overlap, five, auto:N, random:N, whole); "
+        f"did you mean {str(suggestion)!r}?",
         code="value",
         key="crops",
     )
@@ -128,6 +129,8 @@ def positions(policy: Policy, image_HWC: np.ndarray, crop: int, stride: int = 0)
         return np.stack(np.meshgrid(tops, lefts, indexing="ij"), -1).reshape(-1, 2).astype(np.int64)
     if policy.kind == "grid":
         return grid(height, width, crop)
+    if policy.kind == "overlap":
+        return _spread(height, width, crop, *overlap_shape(height, width, crop))
     if policy.kind == "five":
         return five(height, width, crop)
     if policy.kind == "auto":
@@ -143,6 +146,12 @@ def grid(height: int, width: int, crop: int) -> np.ndarray:
     """
     _check(height, width, crop)
     return _spread(height, width, crop, -(-height // crop), -(-width // crop))
+
+
+def overlap_shape(height: int, width: int, crop: int) -> tuple[int, int]:
+    """The numbers of rows and columns of "overlap": 2 n - 1, where "grid" has n. Raises ValueError as grid()."""
+    _check(height, width, crop)
+    return 2 * -(-height // crop) - 1, 2 * -(-width // crop) - 1
 
 
 def lattice(height: int, width: int, crop: int, n: int) -> np.ndarray:
@@ -189,15 +198,15 @@ def cut_crops(
     Args:
       policy, image_HWC, crop, stride: as for positions.
       scales: the integers by which the sides of the image are divided. Crops at other scales are at the same places in
-        proportion; those of "five" are the centre and the corners at each scale.
+        proportion; those of "five" are the centre and the corners at each scale. At scale 0, all are the whole image.
 
     Raises:
       ValueError: as for positions.
     """
     corners, columns = positions(policy, image_HWC, crop, stride), []
     for divisor in scales:
-        copy = shrink(image_HWC, divisor)
-        if policy.kind == "five":
+        copy = shrink(image_HWC, divisor, crop)
+        if policy.kind == "five" and divisor:
             places = five(copy.shape[0], copy.shape[1], crop)
         else:
             places = same_place(corners, image_HWC.shape, copy.shape, crop)

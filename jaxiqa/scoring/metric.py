@@ -1,8 +1,9 @@
 """Scores from Python: create_metric(...)(image)."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+import jax
 from etils import epath
 
 from jaxiqa import plugins
@@ -10,6 +11,8 @@ from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.inputs.python_images import several
 from jaxiqa.models import find_model, ready
 from jaxiqa.scoring.card import Score
+from jaxiqa.scoring.differentiable import make_apply
+from jaxiqa.scoring.maps import Maps, QualityMap
 from jaxiqa.scoring.scorer import Scorer
 
 _PART = 256  # images that are taken from a generator at a time
@@ -31,6 +34,11 @@ class Metric:
 
     def __init__(self, scorer: Scorer):
         self.scorer = scorer
+        self._apply: Callable | None = None
+        self._maps: Maps | None = None
+
+    def __reduce__(self):
+        return Metric, (self.scorer,)
 
     def __call__(self, images) -> float | list[float]:
         """Returns the score of one image, or a list of scores; 0..100, higher is better.
@@ -59,6 +67,46 @@ class Metric:
         images = list(many)
         return self._scores(images, 0, f" of {len(images)}")
 
+    def apply(self, images_BHWC: jax.Array) -> jax.Array:
+        """The scores of a batch as a pure function, for jax.jit, jax.vmap and jax.grad, also inside a training step.
+
+        Images are resized and cropped inside, as the card says. The score is that of a call, up to rounding: a call
+        rounds images, and their resized copies, to 8 bits. All crops of a batch are scored at once, so the memory grows
+        with the size of the images.
+
+        As a loss or a reward, the score is a target that can be deceived: gradient ascent also finds changes that
+        raise it and help nobody (the manual's page "Score images" shows how many). Keep the changes small, and judge
+        the result by another measure.
+
+        Args:
+          images_BHWC: (B, H, W, 3), RGB: floats from 0 to 1, or uint8, which has no gradient. Floats are not clipped.
+
+        Returns:
+          float32 (B,), 0..100, higher is better. The gradient of a model that rounds its input (cnniqa) is 0.
+
+        Raises:
+          ConfigError: the images have another shape or type, or the crop policy is "random:N".
+        """
+        if self._apply is None:
+            self._apply = make_apply(self.scorer)
+        return self._apply(images_BHWC)
+
+    def map(self, image) -> QualityMap:
+        """The quality of the parts of one image: the scores of overlapping crops.
+
+        It takes about four times as many crops as the policy "grid". Without a curve of jaxiqa calibrate, the mean of
+        the map is the score with the crop policy "overlap".
+
+        Args:
+          image: one image, as for a call.
+
+        Raises:
+          DataError: the image cannot be read.
+        """
+        if self._maps is None:
+            self._maps = Maps(self.scorer)
+        return self._maps(image)
+
     def _scores(self, images: list, first: int | None = None, of: str = "") -> list[float]:
         """The scores of images, of which the first has this index."""
         scores = []
@@ -70,7 +118,8 @@ class Metric:
         return scores
 
     def describe(self, image) -> Score:
-        """Returns the score of one image with its percentile, its word, its standard error and the native score.
+        """Returns the score of one image with its percentile, its word, its standard error over the crops, the native
+        score, and the interval for people's mean opinion (`lo`, `hi`; nan if the checkpoint has none).
 
         Args:
           image: one image, as for a call.

@@ -104,6 +104,14 @@ class Predictor:
           how: `threads` and `meter` of engine.stream_outputs.
         """
 
+        for outputs_NF in self.outputs(variables, images, read, are_crops=are_crops, **how):
+            yield END if outputs_NF is END else _predict(outputs_NF)
+
+    def outputs(
+        self, variables, images: Iterable, read: Callable | None = None, *, are_crops: bool = False, **how
+    ) -> Iterator[Any]:
+        """Yields the outputs (N, 1 + F) for the N crops of each image, or its DataError. Arguments as for stream()."""
+
         def forward(crops_BHWC, _):
             return self._forward(variables, jax.device_put(crops_BHWC, self._sharding))
 
@@ -111,8 +119,7 @@ class Predictor:
             crops = image if are_crops else self.cropper(image)
             return crops, crops[0].shape[:2], self._batch_sizes
 
-        for outputs_NF in stream_outputs(images, tiles_of, forward, read, **how):
-            yield END if outputs_NF is END else _predict(outputs_NF)
+        return stream_outputs(images, tiles_of, forward, read, **how)
 
 
 def _predict(outputs_NF: np.ndarray | DataError) -> Prediction:

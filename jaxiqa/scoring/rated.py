@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from jaxiqa.datasets.records import Dataset, Record
+from jaxiqa.evaluation import conformal
 from jaxiqa.evaluation import metrics as iqa_metrics
 from jaxiqa.scoring.card import Card
 from jaxiqa.scoring.predict import Prediction
@@ -23,6 +24,7 @@ class Results:
       score: (N,) 0..100, higher is better.
       native: (N,) on the scale and in the direction of the model's training set.
       se: (N,) standard error of score over the crops of an image; nan for a single crop.
+      lo, hi: (N,) interval for the opinion score, on the scale of score; nan if the card has none.
       metrics: {name: value} of metrics.METRICS and of the extra metrics of evaluate(). PLCC is without a fit. Metrics
         in units, such as RMSE, are on the dataset's native scale.
     """
@@ -32,6 +34,8 @@ class Results:
     score: np.ndarray
     native: np.ndarray
     se: np.ndarray
+    lo: np.ndarray
+    hi: np.ndarray
     metrics: dict[str, float]
 
     @property
@@ -43,6 +47,21 @@ class Results:
     def mos100(self) -> np.ndarray:
         """(N,) opinion scores on the scale of `score`."""
         return 100 * self.dataset.scale.to_score01(self.mos)
+
+    @property
+    def contents(self) -> list[str]:
+        """N names of the contents: references, or ids without one."""
+        return [r.reference or r.id for r in self.records]
+
+    def interval(self) -> dict:
+        """The interval for opinions that these validation images give (evaluation/conformal.py); {} if too few."""
+        of = f"the validation images of {self.dataset.name}"
+        return conformal.fit_interval(self.mos100 - self.score, self.contents, self.se, of)
+
+    def coverage(self) -> dict:
+        """{"coverage", "interval_width"} of the card's interval on these images; {} without an interval."""
+        found = conformal.coverage(self.lo, self.hi, self.mos100, self.contents)
+        return {"coverage": found["coverage"], "interval_width": found["width"]} if found else {}
 
 
 def evaluate(
@@ -61,8 +80,9 @@ def evaluate(
       card: card of the model.
       extra: more metrics, {name: function(pred, mos) -> float}, of two arrays (N,), 0..100, higher is better.
     """
-    score, native, se = np.array([found[:3] for found in card.scores(predictions)]).reshape(-1, 3).T
-    results = Results(records, dataset, score, native, se, {})
+    columns = [(found.score, found.native, found.se, found.lo, found.hi) for found in card.scores(predictions)]
+    score, native, se, lo, hi = np.array(columns).reshape(-1, 5).T
+    results = Results(records, dataset, score, native, se, lo, hi, {})
     same_scale = score, results.mos100
     in_units = dataset.scale.to_native(score / 100), results.mos
     for name, metric in iqa_metrics.METRICS.items():
@@ -98,12 +118,13 @@ def provenance(dataset: Dataset, part: str, split, card: Card) -> dict:
         "model": card.model["name"],
         "variant": card.model["variant"],
         "trained_on": card.dataset,
+        **({"interval_of": card.interval["of"]} if card.interval else {}),
         "jaxiqa": __version__,
     }
 
 
 def describe(summary: dict, extra: Iterable[str] = ()) -> str:
-    """Returns a summary in two lines of text. The 95 % interval is in brackets, if it is defined.
+    """Returns a summary in two or three lines of text. The 95 % interval is in brackets, if it is defined.
 
     Args:
       summary: from write_results.
@@ -120,8 +141,15 @@ def describe(summary: dict, extra: Iterable[str] = ()) -> str:
     low, high = summary[f"{iqa_metrics.BEST}_interval"] or (math.nan, math.nan)
     values[iqa_metrics.BEST] += "" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
     values["plcc"] += f" (after a fit: {fits})"
+    interval = ""
+    if "coverage" in summary:
+        share, width = summary["coverage"], summary["interval_width"]
+        interval = (
+            f"90 % interval: holds the opinion of {share:.1%} (mean over contents), mean width {width:.1f} of 100, "
+            f"calibrated on {summary['interval_of']}\n"
+        )
     return (
-        f"{summary['part']}: {'  '.join(values.values())}\n"
+        f"{summary['part']}: {'  '.join(values.values())}\n{interval}"
         f"on {summary['n']} images of {summary['dataset']} ({summary['split']}, {summary['split_fingerprint']}), "
         f"step {summary['step']} (selection {summary['selection']}), crops {summary['crops']}"
     )

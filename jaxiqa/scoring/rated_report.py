@@ -37,19 +37,12 @@ def write_results(folder: epath.Path, part: str, results: Results, summary: dict
       the content of report.json: the summary, the metrics, 95 % bootstrap intervals of SRCC and PLCC (None if
       undefined), and PLCC after fits of both logistic curves, each with its parameters and whether it converged.
     """
-    rows = [
-        {
-            "path": r.path,
-            "score": score,
-            "native": "" if np.isnan(native) else native,
-            "se": "" if np.isnan(se) else se,
-            "mos": r.mos,
-            "reference": r.reference,
-            "distortion": r.distortion,
-            "level": r.level,
-        }
-        for r, score, native, se in zip(results.records, results.score, results.native, results.se, strict=True)
-    ]
+    rows = []
+    for i, r in enumerate(results.records):
+        row = {"path": r.path, "score": results.score[i], "mos": r.mos, "reference": r.reference}
+        row |= {"distortion": r.distortion, "level": r.level}
+        optional = {name: getattr(results, name)[i] for name in ("native", "se", "lo", "hi")}
+        rows.append(row | {name: "" if np.isnan(value) else value for name, value in optional.items()})
     write_predictions(folder / f"predictions_{part}.csv", rows)
     fits = {kind: iqa_metrics.fit_logistic(results.score, results.mos, kind) for kind in iqa_metrics.KINDS}
     fitted = {
@@ -60,7 +53,7 @@ def write_results(folder: epath.Path, part: str, results: Results, summary: dict
         }
         for kind, fit in fits.items()
     }
-    summary = {**summary, "n": len(rows), **results.metrics, **intervals(results), **fitted}
+    summary = {**summary, "n": len(rows), **results.metrics, **intervals(results), **results.coverage(), **fitted}
     write_json(folder / "report.json", summary)
     where = "all" if part == "all" else f"the {part} part"
     title = f"{summary['model']} ({summary['variant']}) on {where} of {summary['dataset']}"
@@ -90,7 +83,7 @@ def intervals(results: Results) -> dict:
     The bootstrap draws whole contents (all images of one reference) if the dataset names them. An undefined
     interval is None.
     """
-    units = [r.reference or r.id for r in results.records]
+    units = results.contents
     whole = any(r.reference for r in results.records)
     drawn = f"{len(set(units))} contents" if whole else f"{len(units)} images"
     try:
@@ -123,6 +116,9 @@ def _write_page(folder: epath.Path, part: str, title: str, summary: dict, metric
         fit = summary[f"plcc_{kind}"]
         name = f"PLCC after {kind}" + ("" if fit["converged"] else " (not converged)")
         rows.append({"metric": name, "value": fit["plcc"], "95 % low": math.nan, "95 % high": math.nan})
+    for name, title in (("coverage", "Share of opinions in the 90 % interval"), ("interval_width", "its mean width")):
+        if name in summary:
+            rows.append({"metric": title, "value": summary[name], "95 % low": math.nan, "95 % high": math.nan})
     page.table(f"Metrics on {summary['n']:,} images", rows)
     figures = [(name, (folder / f"{name}_{part}.png").read_bytes()) for name in ("scatter", "residuals")]
     page.figures("Predicted and opinion scores", figures)

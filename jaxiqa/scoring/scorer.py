@@ -16,6 +16,7 @@ from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.scoring.card import Card, Score
 from jaxiqa.scoring.explain import Explainer
 from jaxiqa.scoring.predict import Predictor
+from jaxiqa.scoring.stored_interval import read_interval
 from jaxiqa.training import sharding
 from jaxiqa.training.state import scoring_variables
 
@@ -68,26 +69,25 @@ class Scorer:
             card,
             crops=card.crops if crops is None else crops,
             resize=card.resize if resize is None else resize,
+            interval=card.interval or read_interval(saved.workdir, saved.step),
         )
         allow = tuple(allow)
         self.model = self.card.create_model(saved.workdir, allow)
         if hasattr(self.model, "num_classes"):
             raise CheckpointError(
                 f"checkpoint {saved.workdir} holds the backbone {self.card.model['name']}, which gives no scores; "
-                "train a model from it by config.init",
+                "fit it to ratings by jaxiqa calibrate, or train a model from it by config.init",
                 code="mismatch",
                 key=saved.workdir,
             )
         self.arguments = (str(saved.workdir), saved.step, crops, batch_size, resize, explain, allow)
         self.variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), sharding.replicated(mesh)))
         self.digest = saved.digest()  # after the weights, which are refused if the digests are damaged
-        devices = jax.device_count()
-        batch_size = batch_size or max(64, _BATCH_PIXELS // self.model.crop_size**2 // 64 * 64)
-        sizes = {-(-max(1, batch_size // part) // devices) * devices for part in (1, 4, 16)}
         explainer = Explainer(self.workdir, self.card.model["name"]) if explain else None
         self.families = explainer.families if explainer else ()
         batches = sharding.batch_sharding(mesh)
-        self.predictor = Predictor(self.model, self.card.crops, batches, sorted(sizes), explainer)
+        sizes = batch_sizes(self.model.crop_size, batch_size)
+        self.predictor = Predictor(self.model, self.card.crops, batches, sizes, explainer)
 
     def __reduce__(self):
         return loaded, self.arguments
@@ -102,14 +102,22 @@ class Scorer:
           how: as for Predictor.stream.
         """
         sharding.local_devices()
-        return self.predictor.stream(self.variables, images, read or self._read, **how)
+        return self.predictor.stream(self.variables, images, read or self.read, **how)
 
     def scores(self, images: Iterable) -> Iterator[Score]:
         """Yields the scores of the predictions of stream()."""
         return self.card.scores(self.stream(images))
 
-    def _read(self, image) -> np.ndarray:
+    def read(self, image) -> np.ndarray:
+        """The pixels of an image as they are cropped: uint8 (H, W, 3). Raises DataError if it cannot be read."""
         return fit(pixels(image), self.predictor.min_side, self.card.resize)
+
+
+def batch_sizes(crop_size: int, full: int | None = None) -> list[int]:
+    """The numbers of crops of this size that are scored at a time; `full` is the largest of them."""
+    devices = jax.device_count()
+    full = full or max(64, _BATCH_PIXELS // crop_size**2 // 64 * 64)
+    return sorted({-(-max(1, full // part) // devices) * devices for part in (1, 4, 16)})
 
 
 @functools.lru_cache(maxsize=4)

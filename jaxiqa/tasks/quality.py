@@ -1,5 +1,6 @@
 """Training of a quality model on images with opinion scores."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import jax
@@ -28,6 +29,7 @@ from jaxiqa.scoring.predict import Predictor
 from jaxiqa.scoring.process_shares import predict_shares
 from jaxiqa.scoring.rated import Results, describe, evaluate, provenance
 from jaxiqa.scoring.rated_report import write_results
+from jaxiqa.scoring.stored_interval import write_interval
 from jaxiqa.tasks.data import TrainingData
 from jaxiqa.training import optim, sharding
 from jaxiqa.training.loop import Task
@@ -140,10 +142,10 @@ class Quality(Task):
     def rows(self, step):
         return self.data.rows(step)
 
-    def _results(self, variables, part: str) -> Results:
+    def _results(self, variables, part: str, card: Card | None = None) -> Results:
         images = self.data.images[part]
         predictions = predict_shares(self._predictor, variables, images, gather)
-        return evaluate(predictions, images.records, self.data.dataset, self.card)
+        return evaluate(predictions, images.records, self.data.dataset, card or self.card)
 
     def evaluate(self, variables, part="val"):
         return self._results(variables, part).metrics
@@ -152,12 +154,16 @@ class Quality(Task):
         return "val " + "  ".join(f"{name} {scores[name]:.4f}" for name in HEADLINES)
 
     def finish(self, run, variables, step):
-        """Test, and write the report, figures and predictions into the workdir. Returns the metrics."""
-        results, workdir = self._results(variables, "test"), run.workdir
+        """Test, and write the report, figures, predictions and the interval for opinions. Returns the metrics."""
+        card, workdir = self.card, run.workdir
+        if self.data.split.selection == "val":  # "legacy" validates on the test part
+            card = dataclasses.replace(card, interval=self._results(variables, "val").interval())
+        results = self._results(variables, "test", card)
         if not run.is_first:
             return results.metrics
         report.loss_curve(workdir / "loss_curve.png", *curve(workdir, f"val_{BEST}"))
-        summary = provenance(self.data.dataset, "test", self.data.split, self.card)
+        write_interval(workdir, step, card.interval)
+        summary = provenance(self.data.dataset, "test", self.data.split, card)
         summary |= {"step": step, "seed": self.config.seed}
         print(describe(write_results(workdir, "test", results, summary)))
         took = clock(run.timing.elapsed)

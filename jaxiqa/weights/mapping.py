@@ -172,7 +172,12 @@ def resize_position_embedding(embedding_1ND: np.ndarray, tokens: int) -> np.ndar
 
 
 def export_tensors(
-    name: str, variables: dict, variant: str, carried: Mapping[str, np.ndarray], coverage: Sequence[dict] = ()
+    name: str,
+    variables: dict,
+    variant: str,
+    carried: Mapping[str, np.ndarray],
+    coverage: Sequence[dict] = (),
+    options: Mapping | None = None,
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Converts a model's variables to tensors with PyTorch names; the inverse of import_tensors.
 
@@ -181,6 +186,7 @@ def export_tensors(
       variables: of the model, arrays of any kind.
       carried, coverage: of the import; they give the file's order, types and unchanged tensors. A model that was
         trained here has none: its carried tensors become zeros, so that PyTorch loads the file with strict=True.
+      options: further arguments of create_model, for a model whose names depend on them.
 
     Returns:
       ({PyTorch name: array}, names of the carried tensors that were filled with zeros).
@@ -188,7 +194,9 @@ def export_tensors(
     Raises:
       CheckpointError: tensors of the coverage are neither in the variables nor carried. The message lists all of them.
     """
-    rules, tensors = names.rules(find_model(name).NAMES), {}
+    module = find_model(name)
+    table = module.names(options["of"]) if options and "of" in options else module.NAMES
+    rules, tensors = names.rules(table), {}
     flat = traverse_util.flatten_dict({k: v for k, v in variables.items() if v}, sep="/")
     for path, array in flat.items():
         rule, foreign = next((r, f) for r in rules if (f := r.to_foreign(path)) is not None)

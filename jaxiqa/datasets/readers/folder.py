@@ -189,15 +189,27 @@ def _refuse_unclear(
         )
 
 
+def contents_column(data_dir: str | os.PathLike, csv: str, path_column: str, label_column: str) -> str:
+    """The column of the CSV that seems to name the content of each image; "" if there is none. Arguments of load()."""
+    reading = checks.Reading("folder", data_dir, HOW_TO_GET, remedy="")
+    rows = _read(reading.path(csv), (path_column, label_column), checks.Faults("folder", data_dir))
+    return next(iter(_contents_columns([row for _, row in rows])), "")
+
+
+def _contents_columns(rows: Sequence[dict[str, str]]) -> list[str]:
+    values = {c: {row[c] for row in rows} for c in rows[0] if c.lower() in _CONTENTS}
+    return [c for c, found in values.items() if found != {""} and len(found) < len(rows)]
+
+
 def look(dataset: Dataset, folder: str, options: dict) -> Iterator[Finding]:
     """Checks for an unused column of contents, practice images, the direction of labels, and images without a row."""
     path = os.path.join(folder, options["csv"])
     named = (options["path_column"], options["label_column"])
     rows = [row for _, row in _read(path, named, checks.Faults("folder", folder))]
     if not options["group_column"]:
-        values = {c: {row[c] for row in rows} for c in rows[0] if c.lower() in _CONTENTS}
-        for column in [c for c, found in values.items() if found != {""} and len(found) < len(rows)][:1]:
-            what = f"column {column!r} names {len(values[column]):,} contents of {len(rows):,} images and is not used"
+        for column in _contents_columns(rows)[:1]:
+            contents = len({row[column] for row in rows})
+            what = f"column {column!r} names {contents:,} contents of {len(rows):,} images and is not used"
             fix = f"set group_column={column}; otherwise images of one content are both in training and in test"
             yield Finding("contents", "fault", what, fix=fix)
     there = {os.path.basename(r.id).lower() for r in dataset.records}

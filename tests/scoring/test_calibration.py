@@ -1,0 +1,140 @@
+"""Calibrated checkpoints: what they are fitted to is what they score, and they are used as any other checkpoint."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from refused import refused
+from small_checkpoint import write_source
+
+import jaxiqa
+from jaxiqa import datasets
+from jaxiqa.datasets.leakage import seen_references
+from jaxiqa.errors import DataError
+from jaxiqa.runs.checkpoint import Saved
+from jaxiqa.scoring import calibration
+from jaxiqa.scoring.scorer import Scorer
+
+CONTENTS = 10
+
+
+@pytest.fixture(scope="module")
+def rated(tmp_path_factory):
+    """Three versions of ten contents with noise; labels are differences (DMOS, 0 to 100) that rise with the noise."""
+    folder, rng = tmp_path_factory.mktemp("rated"), np.random.default_rng(0)
+    with open(folder / "ratings.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "mos", "content"])
+        for content in range(CONTENTS):
+            small = Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
+            clean = np.asarray(small.resize((112, 96), Image.Resampling.BICUBIC), np.float32)
+            for strength in (2, 20, 60):
+                image = np.clip(clean + strength * rng.standard_normal(clean.shape), 0, 255).astype(np.uint8)
+                Image.fromarray(image).save(folder / f"{content}_{strength}.png")
+                rows.writerow([f"{content}_{strength}.png", 20 + strength + 2 * rng.standard_normal(), f"c{content}"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(rated):
+    return datasets.load(
+        "folder", rated, csv="ratings.csv", group_column="content", score_range=(0, 100), higher_is_better=False
+    )
+
+
+@pytest.fixture(scope="module", params=["compact", "resnet"])
+def calibrated(request, dataset, tmp_path_factory):
+    """Source, choice, features, predictions and folder of a calibrated checkpoint: of a system, and of a backbone."""
+    folder = tmp_path_factory.mktemp(request.param)
+    checkpoint = write_source(folder / "source", request.param)
+    source = calibration.open_source(checkpoint, None, None, None, ())
+    predictions, features = calibration.predict(source, dataset, None)
+    choice = calibration.fit(source, dataset, predictions, features)
+    calibration.write(source, dataset, predictions, choice, folder / "new")
+    return source, choice, features, predictions, folder / "new"
+
+
+def test_the_checkpoint_scores_as_it_was_fitted(calibrated, dataset):
+    source, choice, features, _, folder = calibrated
+    assert choice.kind == "ridge"
+    paths = [r.path for r in dataset.records]
+    scorer = Scorer(folder)
+    found = list(scorer.scores(paths))
+    np.testing.assert_allclose([s.score for s in found], 100 * choice.ridge(features), atol=2e-3)
+    np.testing.assert_allclose([s.native for s in found], [100 - s.score for s in found], atol=1e-9)
+    assert scorer.card.interval["contents"] == CONTENTS and scorer.card.interval["images"] == 3 * CONTENTS
+    assert all(0 <= s.lo <= s.hi <= 100 for s in found)
+    mos100 = 100 * dataset.scale.to_score01([r.mos for r in dataset.records])
+    assert np.mean([s.lo <= mos <= s.hi for s, mos in zip(found, mos100, strict=True)]) >= 0.9
+    is_backbone = not source.gives_scores
+    assert (scorer.card.crops, tuple(scorer.model.scales)) == (("auto:1", (0, 1)) if is_backbone else ("auto:4", (1,)))
+    assert all(np.isnan(s.se) == is_backbone for s in found)
+    metric = jaxiqa.create_metric("calibrated", checkpoint=folder)
+    assert metric.describe(paths[0]).lo == pytest.approx(found[0].lo, abs=1e-3)
+
+
+def test_where_it_comes_from_is_stored(calibrated, dataset):
+    source, *_, folder = calibrated
+    saved = Saved(folder)
+    assert saved.meta.source["sha256"] == source.saved.digest() != ""
+    assert (saved.meta.source["ratings"], saved.meta.source["contents"]) == (3 * CONTENTS, CONTENTS)
+    assert {row["kind"] for row in saved.meta.source["errors"]} >= {"constant", "ridge", "chosen"}
+    assert (saved.meta.card["scale"]["higher_is_better"], saved.meta.card["dataset"]) == (False, "folder")
+    split = json.loads((folder / "split.json").read_text())
+    assert split["train"] == [r.id for r in dataset.records] and split["val"] == split["test"] == []
+    assert not seen_references(saved.meta.transferred, dataset, dataset.records)
+
+
+def test_errors_have_intervals_and_units(calibrated, dataset):
+    _, choice, *_ = calibrated
+    rows = {row["kind"]: row for row in calibration.errors(dataset, choice)}
+    assert all(row["low"] <= row["rmse"] <= row["high"] for row in rows.values())
+    assert rows["constant"]["rmse"] > 20 and rows["chosen"]["rmse"] < 0.8 * rows["constant"]["rmse"]
+    assert rows["ridge"]["srcc"] > 0.6
+
+
+def test_calibrated_anew_it_is_the_same(calibrated, dataset):
+    _, _, features, _, folder = calibrated
+    again = calibration.open_source(folder, None, None, None, ())
+    _, same = calibration.predict(again, dataset, None)
+    np.testing.assert_allclose(same, features, rtol=1e-5, atol=1e-5)
+
+
+def test_too_few_ratings_or_contents_and_noise_are_refused(calibrated, dataset):
+    source, _, features, predictions, _ = calibrated
+    few = dataclasses.replace(dataset, records=dataset.records[:19])
+    with refused(DataError, "empty", "folder", "19 ratings"):
+        calibration.fit(source, few, predictions[:19], features[:19])
+    narrow = dataclasses.replace(
+        dataset, records=[dataclasses.replace(r, reference=f"c{i % 4}") for i, r in enumerate(dataset.records)]
+    )
+    with refused(DataError, "empty", "folder", "4 contents"):
+        calibration.fit(source, narrow, predictions, features)
+    chance = [dataclasses.replace(r, mos=20 + 60 * (i // 3 % 2)) for i, r in enumerate(dataset.records)]  # by content
+    with refused(DataError, "mismatch", "folder"):
+        calibration.fit(source, dataclasses.replace(dataset, records=chance), predictions, features)
+
+
+def test_a_curve_keeps_the_model_and_the_order(dataset, tmp_path):
+    """Labels that are a curve of the scores: a lower output is better on the scale of the source."""
+    scale = {"lo": -9.0, "hi": 9.0, "higher_is_better": False}
+    checkpoint = write_source(tmp_path / "source", "compact", labels="native", scale=datasets.records.Scale(**scale))
+    source = calibration.open_source(checkpoint, None, None, None, ())
+    predictions, _ = calibration.predict(source, dataset, None)
+    output = np.array([found.output for found in predictions])
+    ranks = np.argsort(np.argsort(output)) / len(output)
+    records = [dataclasses.replace(r, mos=20 + 60 * rank) for r, rank in zip(dataset.records, ranks, strict=True)]
+    dataset = dataclasses.replace(dataset, records=records)
+    choice = calibration.fit(source, dataset, predictions, None)
+    assert choice.kind in ("line", "logistic")
+    card = calibration.write(source, dataset, predictions, choice, tmp_path / "new")
+    assert card.model == {"name": "compact", "variant": "test"} and card.curve == choice.curve
+    old, new = Scorer(checkpoint), Scorer(tmp_path / "new")
+    paths = [r.path for r in dataset.records]
+    before, after = list(old.scores(paths)), list(new.scores(paths))
+    assert (np.argsort([s.score for s in before]) == np.argsort([s.score for s in after])).all()
+    assert np.corrcoef([s.native for s in after], [r.mos for r in records])[0, 1] > 0.95
+    assert all(s.se > 0 and s.lo < s.score < s.hi for s in after)

@@ -1,5 +1,6 @@
 """Calibrated checkpoints: what they are fitted to is what they score, and they are used as any other checkpoint."""
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -14,6 +15,7 @@ import jaxiqa
 from jaxiqa import datasets
 from jaxiqa.datasets.leakage import seen_references
 from jaxiqa.errors import DataError
+from jaxiqa.evaluation.calibration import Choice
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.scoring import calibration
 from jaxiqa.scoring.scorer import Scorer
@@ -103,7 +105,7 @@ def test_calibrated_anew_it_is_the_same(calibrated, dataset):
     np.testing.assert_allclose(same, features, rtol=1e-5, atol=1e-5)
 
 
-def test_too_few_ratings_or_contents_and_noise_are_refused(calibrated, dataset):
+def test_too_few_ratings_or_contents_are_refused(calibrated, dataset):
     source, _, features, predictions, _ = calibrated
     few = dataclasses.replace(dataset, records=dataset.records[:19])
     with refused(DataError, "empty", "folder", "19 ratings"):
@@ -113,9 +115,20 @@ def test_too_few_ratings_or_contents_and_noise_are_refused(calibrated, dataset):
     )
     with refused(DataError, "empty", "folder", "4 contents"):
         calibration.fit(source, narrow, predictions, features)
-    chance = [dataclasses.replace(r, mos=20 + 60 * (i // 3 % 2)) for i, r in enumerate(dataset.records)]  # by content
-    with refused(DataError, "mismatch", "folder"):
-        calibration.fit(source, dataclasses.replace(dataset, records=chance), predictions, features)
+
+
+@pytest.mark.parametrize(
+    ("kind", "share", "accepted"), [("line", 0.94, True), ("line", 0.96, False), ("constant", 0.5, False)]
+)
+def test_a_map_that_is_hardly_better_than_the_mean_is_refused(calibrated, dataset, monkeypatch, kind, share, accepted):
+    source, _, features, predictions, _ = calibrated
+    mos01 = dataset.scale.to_score01([r.mos for r in dataset.records])
+    constant = np.full(len(mos01), mos01.mean())
+    made = Choice(kind, {}, None, {"constant": constant}, mos01 + share * (constant - mos01))
+    monkeypatch.setattr(calibration, "choose", lambda ratings: made)
+    expected = contextlib.nullcontext() if accepted else refused(DataError, "mismatch", "folder")
+    with expected:
+        assert calibration.fit(source, dataset, predictions, features) is made
 
 
 def test_a_curve_keeps_the_model_and_the_order(dataset, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -132,8 +133,9 @@ def predict(source: Source, dataset: Dataset, batch_size: int | None) -> tuple[l
     """
     features = (lambda out: out["embedding"]) if source.has_features else None
     predictor = _predictor(source.model, source.card, batch_size, features)
-    images = Images(dataset.records, predictor.min_side, source.card.resize)
-    predictions, rows = [], []
+    images: Any = Images(dataset.records, predictor.min_side, source.card.resize)
+    predictions: list[Prediction] = []
+    rows: list[np.ndarray] = []
     stream = predictor.stream(source.variables, images)
     for found in tqdm(stream, "features", len(images), unit=" images", mininterval=1, disable=None):
         if found.reason:
@@ -166,7 +168,7 @@ def fit(source: Source, dataset: Dataset, predictions: Sequence[Prediction], fea
                 key=dataset.name,
             )
     output = np.array([found.output for found in predictions]) if source.gives_scores else None
-    as_is = None if output is None else source.card.score01(output)
+    as_is: Any = None if output is None else source.card.score01(output)
     ratings = Ratings(
         mos01=dataset.scale.to_score01([r.mos for r in dataset.records]),
         groups=groups,
@@ -247,7 +249,7 @@ def write(
     if choice.ridge is not None:  # its spread over the crops is not that of the old scores
         predictor = _predictor(model, card, batch_size)
         if _several_crops(predictions):
-            images = Images(dataset.records, predictor.min_side, card.resize)
+            images: Any = Images(dataset.records, predictor.min_side, card.resize)
             stream = predictor.stream(variables, images)
             predictions = list(tqdm(stream, "spread", len(images), unit=" images", mininterval=1, disable=None))
         else:

@@ -192,7 +192,7 @@ def _refuse_unclear(
 def contents_column(data_dir: str | os.PathLike, csv: str, path_column: str, label_column: str) -> str:
     """The column of the CSV that seems to name the content of each image; "" if there is none. Arguments of load()."""
     reading = checks.Reading("folder", data_dir, HOW_TO_GET, remedy="")
-    rows = _read(reading.path(csv), (path_column, label_column), checks.Faults("folder", data_dir))
+    rows = _read(reading.path(csv), (path_column, label_column), checks.Faults("folder", os.fspath(data_dir)))
     return next(iter(_contents_columns([row for _, row in rows])), "")
 
 

@@ -29,6 +29,7 @@ from etils import epath
 
 from jaxiqa import datasets, program, shared_flags
 from jaxiqa.datasets.options import parse_options
+from jaxiqa.datasets.readers import folder
 from jaxiqa.errors import ConfigError
 
 _FLAGS = flags.FlagValues()
@@ -99,20 +100,20 @@ _KINDS = {
 
 def _ratings(path: str):
     """The dataset of a CSV. If the flags name no column of contents, it is the one that the CSV seems to have."""
-    folder, name = os.path.split(os.path.abspath(path))
-    options = {**datasets.default_options("folder"), "csv": name, **parse_options(_OPTION.value)}
+    home, name = os.path.split(os.path.abspath(path))
+    options = {**datasets.default_options(folder.KEY), "csv": name, **parse_options(_OPTION.value)}
     if not os.path.isfile(path):
         raise ConfigError(f"{path} does not exist; name a CSV of ratings", code="not_found", key=path)
     if not options["group_column"]:
         columns = {key: options[key] for key in ("csv", "path_column", "label_column")}
-        options["group_column"] = datasets.reader("folder").contents_column(folder, **columns)
+        options["group_column"] = folder.contents_column(home, **columns)
         if options["group_column"]:
             print(f"note: the column {options['group_column']!r} names the contents")
         else:
             print(
                 "note: no column names the contents, so each image counts as one; name it by --option group_column=NAME"
             )
-    return datasets.load("folder", folder, **options)
+    return datasets.load(folder.KEY, home, **options)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxiqa.datasets import load
 from jaxiqa.datasets.options import parse_options
+from jaxiqa.datasets.readers import folder
 from jaxiqa.errors import ConfigError
 from jaxiqa.evaluation.metrics import srcc
 from jaxiqa.inputs.image_paths import images_in
@@ -41,7 +42,7 @@ def run(
     compile_cache.enable()
     mos = None
     if data_dir:
-        dataset = load("folder", data_dir, **parse_options(option))
+        dataset = load(folder.KEY, data_dir, **parse_options(option))
         paths = [str(record.path) for record in dataset.records]
         mos = np.array([record.mos for record in dataset.records]) * (1 if dataset.higher_is_better else -1)
     else:

@@ -265,7 +265,7 @@ PACKAGE = pathlib.Path(datasets.__file__).parent.parent
 
 
 def test_only_readers_name_a_dataset():
-    """Docstrings and longer messages may, as examples."""
+    """Docstrings and longer messages may, as examples. The word folder counts if a function of datasets gets it."""
     found = []
     for path in PACKAGE.rglob("*.py"):
         if path.parent.name == "readers" or path == PACKAGE / "models" / "arniqa.py":  # regressors of eight datasets
@@ -274,8 +274,16 @@ def test_only_readers_name_a_dataset():
         # the first argument of a finding is the check, not a dataset: Finding("folder", ...)
         calls = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.args]
         checked = [call.args[0] for call in calls if call.func.id == "Finding"]
+        takers = ("load", "reader", "default_options", "find", "fact")
+        named = [
+            n.args[0] for n in nodes if isinstance(n, ast.Call) and n.args and ast.unparse(n.func).endswith(takers)
+        ]
         texts = [n for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str) and n not in checked]
-        found += [f"{path.name}:{n.lineno} {n.value!r}" for n in texts if n.value.lower() in NAMES]
+        found += [
+            f"{path.name}:{n.lineno} {n.value!r}"
+            for n in texts
+            if n.value.lower() in NAMES and (n.value != "folder" or n in named)
+        ]
     assert not found
 
 

@@ -11,6 +11,7 @@ from jaxiqa.datasets.readers.kadid10k import TYPES
 from jaxiqa.datasets.records import Dataset
 from jaxiqa.errors import ConfigError, DataError, nearest
 
+KEY = "folder"  # for programs that read rated images of anyone
 CITATION = "none: your own data"
 LICENSE = "yours"
 SCORE_RANGE = (1.0, 5.0)  # of the default, absolute category rating

@@ -301,7 +301,7 @@ def _into_file(output: epath.Path | None, head: dict, scorer, shards, known, met
         if output:
             with program.writes_output(output):
                 write = stack.enter_context(writing_rows(output, head, stored))
-        show = _table(known, scorer.families) if sys.stdout.isatty() else csv_writer(sys.stdout, columns).writerow
+        show = _table(known, scorer) if sys.stdout.isatty() else csv_writer(sys.stdout, columns).writerow
         scored = score_shards(scorer, enumerate(shards), _COLUMN.value, meter)
         for row in _progress((row for _, row in scored if row is not None), len(known), scorer, meter, count):
             texts = {name: "" if value != value else value for name, value in row.items()}  # NaN is not itself
@@ -359,24 +359,34 @@ def _limits(scorer, meter) -> str:
     return f", {scorer.scorer.predictor.compiled_shapes} compiled shape(s); {meter.rates(scorer.readers)}"
 
 
-def _table(paths: Sequence[str], families):
+# Columns of the table on a terminal: name, heading, width, decimals.
+_NUMBERS = (
+    ("score", "score", 8, 2), ("lo", "90 % from", 11, 2), ("hi", "to", 8, 2), ("se", "crop se", 9, 2),
+    ("native", "native", 9, 3), ("percentile", "percentile", 12, 0),
+)  # fmt: skip
+
+
+def _table(paths: Sequence[str], scorer):
     """Returns show(row) for a terminal: end of the path, score, interval, native score, meaning, distortions.
 
-    `paths` are those of all images, if they are known.
+    `paths` are those of all images, if they are known. Columns that the checkpoint leaves empty are not shown.
     """
+    card = scorer.card
+    shown = {"lo": card.interval, "hi": card.interval, "native": card.scale, "percentile": card.reference}
+    numbers = [column for column in _NUMBERS if shown.get(column[0], True)]
     longest = max(map(len, map(printable, paths)), default=_WIDTH)
-    width = min(longest, max(20, os.get_terminal_size().columns - 80))
-    print(f"{'image':{width}}   score  90 % from       to  crop se    native  percentile  word")
-    numbers = (("score", 7, 2), ("lo", 10, 2), ("hi", 8, 2), ("se", 8, 2), ("native", 9, 3), ("percentile", 11, 0))
+    others = sum(wide for *_, wide, _ in numbers) + len("  excellent")
+    width = min(longest, max(20, os.get_terminal_size().columns - others))
+    print(f"{'image':{width}}{''.join(f'{heading:>{wide}}' for _, heading, wide, _ in numbers)}  word")
 
     def show(row):
         path = printable(row["path"])
         path = path if len(path) <= width else "…" + path[1 - width :]
         if row["status"] == "ok":
-            shown = (" " * n if row[name] == "" else f"{row[name]:{n}.{digits}f}" for name, n, digits in numbers)
-            seen = sorted((name for name in families if row[name] >= 0.1), key=lambda name: -row[name])
+            values = ("".rjust(wide) if row[name] == "" else f"{row[name]:{wide}.{d}f}" for name, _, wide, d in numbers)
+            seen = sorted((name for name in scorer.families if row[name] >= 0.1), key=lambda name: -row[name])
             why = "".join(f"  {name} {100 * row[name]:.0f} %" for name in seen)
-            tqdm.write(f"{path:{width}} {' '.join(shown)}  {row['word']}{why}")
+            tqdm.write(f"{path:{width}}{''.join(values)}  {row['word']}{why}")
         else:
             tqdm.write(f"{path:{width}} refused: {printable(row['reason'])}")
 

@@ -150,7 +150,7 @@ def test_predictions_survive_a_round_trip(tmp_path):
     rows.append({"path": "no label.png", "score": 5.0, "native": 1.2})
     write_predictions(tmp_path / "p.csv", rows)
     with open(tmp_path / "p.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        assert file.readline() == "path,score,native,se,mos,reference,distortion,level\n"
+        assert file.readline() == "path,score,native,se,mos,reference,distortion,level,lo,hi\n"
         file.seek(0)
         back = list(csv.DictReader(file))
     assert [row["path"] for row in back] == [*names, "no label.png"]

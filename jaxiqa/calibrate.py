@@ -1,4 +1,4 @@
-"""Fit a checkpoint to your own ratings: scores on your scale, with an interval for people's opinion.
+"""Fit a checkpoint to your own ratings, with an interval.
 
   jaxiqa calibrate RATINGS.csv --output calibrated/mine
   jaxiqa calibrate RATINGS.csv --checkpoint workdir/mine --output calibrated/mine

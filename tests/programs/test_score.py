@@ -12,7 +12,7 @@ from tiny_run import check_refusals, run_program
 
 import jaxiqa
 
-COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason", "percentile", "word")
+COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason", "percentile", "word", "lo", "hi")
 
 
 @pytest.fixture(scope="module")

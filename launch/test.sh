@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Creates .venv, installs jaxiqa with the extra [dev], and runs the tests.
 #   bash launch/test.sh           the fast tests
-#   bash launch/test.sh --all     all tests, as CI does (20 minutes on 2 cores with a warm compile cache, 30 with a cold one)
+#   bash launch/test.sh --all     all tests, as CI does (about 25 minutes on 2 cores)
 #   bash launch/test.sh -k NAME   other options go to pytest, which then runs in one process
 # Tests on real images use the folder named by JAXIQA_TEST_DATA and are skipped without it.
 set -euo pipefail

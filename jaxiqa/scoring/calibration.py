@@ -87,7 +87,7 @@ def open_source(
     device = sharding.replicated(sharding.make_mesh())
     variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), device))
     options = dict(card.model)
-    if options["name"] == "calibrated":  # it is fitted anew
+    if options["name"] == "calibrated":  # only its other model is used: the regression is fitted again
         options = {name: options[name] for name in ("of", "taps", "views") if name in options}
         is_backbone = bool(options.get("views"))
         variables = {part: tree.get("base", {}) for part, tree in variables.items()}

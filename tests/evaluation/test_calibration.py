@@ -1,4 +1,4 @@
-"""The choice of a map: each kind where it is right, and its honest error."""
+"""Calibration chooses the kind of map that made the data, and estimates its error on left-out contents."""
 
 import numpy as np
 import pytest

@@ -6,10 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_run import check_refusals, filled, run_program
+from etils import epath
+from tiny_run import check_refusals, filled, run_program, trained_config
 
 from jaxiqa.evaluation import metrics
 from jaxiqa.models import ready
+from jaxiqa.train import train
 
 
 def test_the_test_part_again(trained, tmp_path):
@@ -110,17 +112,16 @@ def test_images_that_were_trained_on_are_refused_without_part(trained, pictures)
     assert done.returncode == 3 and "12 of 15 images" in done.stderr and "--part all" in done.stderr
 
 
-def test_a_dataset_that_moved(trained, pictures, tmp_path):
+def test_a_dataset_that_moved(pictures, tmp_path):
     """Its fingerprint says that it is the dataset of the training, whose images are not tested."""
-    moved = tmp_path / "moved"
-    pictures.rename(moved)
-    try:
-        lost = run_program("evaluate", "--checkpoint", trained[0])
-        ungrouped = ["--dataset", "folder", "--data_dir", moved, "--option", "group_column="]
-        leak = run_program("evaluate", "--checkpoint", trained[0], *ungrouped)
-    finally:
-        moved.rename(pictures)
-    assert lost.returncode == 3 and "--data_dir" in lost.stderr and str(pictures) in lost.stderr
+    own, moved, workdir = tmp_path / "own", tmp_path / "moved", epath.Path(tmp_path / "run")
+    shutil.copytree(pictures, own)  # other processes read the shared folder
+    train(trained_config(own), workdir)
+    own.rename(moved)
+    lost = run_program("evaluate", "--checkpoint", workdir)
+    ungrouped = ["--dataset", "folder", "--data_dir", moved, "--option", "group_column="]
+    leak = run_program("evaluate", "--checkpoint", workdir, *ungrouped)
+    assert lost.returncode == 3 and "--data_dir" in lost.stderr and str(own) in lost.stderr
     assert leak.returncode == 3 and "12 of 15 images" in leak.stderr
 
 

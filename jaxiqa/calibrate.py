@@ -71,7 +71,7 @@ def main(paths: list[str]) -> None:
     source = calibration.open_source(checkpoint, _STEP.value, _CROPS.value, _RESIZE.value, _ALLOW.value)
     predictions, features = calibration.predict(source, dataset, _BATCH_SIZE.value)
     choice = calibration.fit(source, dataset, predictions, features)
-    contents = len({r.reference or r.id for r in dataset.records})
+    contents = len({r.content for r in dataset.records})
     print(f"{len(dataset):,} ratings of {contents:,} contents, each predicted with its content left out:")
     rows = calibration.errors(dataset, choice)
     print(f"  {'':66}  RMSE   95 % interval     SRCC")

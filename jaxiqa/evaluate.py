@@ -156,11 +156,14 @@ def main() -> None:
 
 def _add_interval(scorer: "Scorer", dataset: Dataset, data_dir: str, split: Split) -> None:
     """Gives a run that has no interval for opinions, e.g. of an older version, that of its validation images."""
+    from jaxiqa.evaluation import conformal
     from jaxiqa.inputs.image_source import Images
     from jaxiqa.inputs.render import render
     from jaxiqa.scoring.rated import evaluate
     from jaxiqa.scoring.stored_interval import write_interval
 
+    if not conformal.enough([dataset.records[i].content for i in split.val]):
+        return
     dataset = render(dataset, data_dir, split.val)
     records = [dataset.records[i] for i in split.val]
     images = Images(records, scorer.predictor.min_side, scorer.card.resize)

@@ -37,6 +37,11 @@ class Record:
     std: float | None = None
     histogram: tuple[float, ...] = ()
 
+    @property
+    def content(self) -> str:
+        """Name of its content: `reference`, or its id if it has its own."""
+        return self.reference or self.id
+
 
 @dataclasses.dataclass(frozen=True)
 class Scale:

@@ -107,7 +107,7 @@ def _units(dataset: Dataset, indices: Iterable[int]) -> dict[str, list[int]]:
     for i in indices:
         record = dataset.records[i]
         if record.reference not in dataset.train_only:
-            units.setdefault(record.reference or record.id, []).append(i)
+            units.setdefault(record.content, []).append(i)
     return units
 
 

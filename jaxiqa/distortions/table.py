@@ -35,6 +35,7 @@ class Distortion:
       random: whether the result depends on a key.
       function: function(image_HWC, parameter[, key if random]) on the device; pure, the parameter may be traced.
       codec: codec(image_uint8_HWC, parameter) on the host; None if the function is exact.
+      chains: indices 0..4 of the levels from weak to strong; one chain for each sign that the change has.
     """
 
     id: int
@@ -44,6 +45,7 @@ class Distortion:
     random: bool
     function: Callable
     codec: Callable | None = None
+    chains: tuple[tuple[int, ...], ...] = ((0, 1, 2, 3, 4),)
 
 
 DISTORTIONS = (
@@ -64,14 +66,25 @@ DISTORTIONS = (
     Distortion(15, "denoise", "noise", (0.01, 0.03, 0.05, 0.1, 0.15), True, denoise),
     Distortion(16, "brighten", "brightness", (0.1, 0.2, 0.4, 0.7, 1.1), False, brighten),
     Distortion(17, "darken", "brightness", (0.05, 0.1, 0.2, 0.4, 0.8), False, darken),
-    Distortion(18, "mean_shift", "brightness", (0.15, 0.08, 0, -0.08, -0.15), False, mean_shift),
+    Distortion(
+        18, "mean_shift", "brightness", (0.15, 0.08, 0, -0.08, -0.15), False, mean_shift, chains=((2, 1, 0), (2, 3, 4))
+    ),
     Distortion(19, "jitter", "spatial", (0.05, 0.1, 0.2, 0.5, 1), True, jitter),
     Distortion(20, "non_eccentricity_patch", "spatial", (20, 40, 60, 80, 100), True, non_eccentricity_patch),
     Distortion(21, "pixelate", "spatial", (0.01, 0.05, 0.1, 0.2, 0.5), False, pixelate),
     Distortion(22, "quantisation", "spatial", (20, 16, 13, 10, 7), False, quantisation),
     Distortion(23, "colour_block", "spatial", (2, 4, 6, 8, 10), True, colour_block),
     Distortion(24, "high_sharpen", "sharpness", (1, 2, 3, 6, 12), False, high_sharpen),
-    Distortion(25, "contrast_change", "sharpness", (0.3, 0.15, 0, -0.4, -0.6), False, contrast_change),
+    # -0.2 would be no change.
+    Distortion(
+        25,
+        "contrast_change",
+        "sharpness",
+        (0.3, 0.15, 0, -0.4, -0.6),
+        False,
+        contrast_change,
+        chains=((2, 1, 0), (3, 4)),
+    ),
 )
 
 

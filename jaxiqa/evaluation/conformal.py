@@ -39,7 +39,7 @@ def fit_interval(residual, groups: Sequence, spread, of: str) -> dict:
     """
     size, spread = np.abs(np.asarray(residual, np.float64)), np.asarray(spread, np.float64)
     names, unit = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < MIN_CONTENTS or not np.isfinite(size).all():
+    if not enough(groups) or not np.isfinite(size).all():
         return {}
     known = spread[np.isfinite(spread)]
     median = float(np.median(known)) if known.size else 0.0
@@ -58,6 +58,11 @@ def fit_interval(residual, groups: Sequence, spread, of: str) -> dict:
         "images": int(size.size),
         "of": of,
     }
+
+
+def enough(groups: Sequence) -> bool:
+    """Whether images of these contents can give an interval."""
+    return len({*groups}) >= MIN_CONTENTS
 
 
 def ends(interval: Mapping, score, spread) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from jaxiqa.figures.drawing import BLUE, INK, ORANGE, blank, head, save, style
 
 
 def draw(path, found: Mapping, title: str) -> None:
-    """Draws the result of scoring.robustness as PNG.
+    """Draws the result of scoring.robustness as PNG. Numbers at the right are the changes of score at level 5.
 
     Args:
       path: the file to write.
@@ -31,7 +31,8 @@ def draw(path, found: Mapping, title: str) -> None:
     for row, of in zip(rows, found["types"], strict=True):
         right.text(101, row, f"{-of['fall']:+.0f}", va="center", fontsize=8, color=INK)
     right.set_yticks(rows, [row["type"].replace("_", " ") for row in found["types"]], fontsize=8)
-    right.set(xlim=(0, 108), xlabel=f"% of {found['images']} images whose score never rises; right: change at level 5")
+    right.text(101, len(rows), "level 5", va="center", fontsize=8, color=INK)
+    right.set(xlim=(0, 110), xlabel=f"% of {found['images']} images whose score never rises from weak to strong")
     style(right, "x")
     head(right, "Five levels of 25 distortions", 40)
     save(path, figure)

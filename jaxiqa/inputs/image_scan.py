@@ -84,7 +84,7 @@ def _duplicates(dataset: Dataset, contents: dict[str, Content]) -> Iterator[Find
         if len(same) > 1:
             labels = ", ".join(f"{r.mos:.4g}" for r in same)
             text = " = ".join(r.id for r in same) + (f" (labels {labels})" if dataset.rated else "")
-            (separable if len({r.reference or r.id for r in same}) > 1 else together).append(text)
+            (separable if len({r.content for r in same}) > 1 else together).append(text)
     if separable:
         fix = "keep one of each, or give them the same reference; else the same image may train and test"
         yield Finding(

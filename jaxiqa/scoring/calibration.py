@@ -157,7 +157,7 @@ def fit(source: Source, dataset: Dataset, predictions: Sequence[Prediction], fea
     Raises:
       DataError: there are too few ratings or contents, or no kind is better than the mean opinion.
     """
-    contents = [r.reference or r.id for r in dataset.records]
+    contents = [r.content for r in dataset.records]
     groups = np.unique(contents, return_inverse=True)[1]
     for number, least, what in ((len(contents), MIN_RATINGS, "ratings"), (groups.max() + 1, MIN_CONTENTS, "contents")):
         if number < least:
@@ -198,7 +198,7 @@ def errors(dataset: Dataset, choice: Choice) -> list[dict]:
       [{"what", "kind", "rmse", "low", "high" (95 % interval of rmse, bootstrap over contents), "srcc"}].
     """
     mos = np.array([r.mos for r in dataset.records])
-    contents = [r.reference or r.id for r in dataset.records]
+    contents = [r.content for r in dataset.records]
     rows = []
     for kind, values in (*choice.left_out.items(), ("chosen", choice.chosen)):
         native = dataset.scale.to_native(values)
@@ -233,7 +233,7 @@ def write(
     elif choice.kind == "none":
         start, end = (float(source.card.score01(x)) for x in (0.0, 1.0))
         curve = {"kind": "line", "parameters": [end - start, start]}
-    contents = [r.reference or r.id for r in dataset.records]
+    contents = [r.content for r in dataset.records]
     what = f"{len(dataset):,} own ratings of {len(set(contents)):,} contents"
     of = source.card.model.get("of", source.card.model)["name"]
     card = dataclasses.replace(

@@ -51,7 +51,7 @@ class Results:
     @property
     def contents(self) -> list[str]:
         """N names of the contents: references, or ids without one."""
-        return [r.reference or r.id for r in self.records]
+        return [r.content for r in self.records]
 
     def interval(self) -> dict:
         """The interval for opinions that these validation images give (evaluation/conformal.py); {} if too few."""

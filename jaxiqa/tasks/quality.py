@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from jaxiqa import plugins
 from jaxiqa.config import check, complete
 from jaxiqa.errors import ConfigError
+from jaxiqa.evaluation import conformal
 from jaxiqa.evaluation.metrics import BEST, HEADLINES
 from jaxiqa.figures import report
 from jaxiqa.files import write_json
@@ -156,7 +157,8 @@ class Quality(Task):
     def finish(self, run, variables, step):
         """Test, and write the report, figures, predictions and the interval for opinions. Returns the metrics."""
         card, workdir = self.card, run.workdir
-        if self.data.split.selection == "val":  # "legacy" validates on the test part
+        contents = [r.content for r in self.data.images["val"].records]
+        if self.data.split.selection == "val" and conformal.enough(contents):  # "legacy" validates on the test part
             card = dataclasses.replace(card, interval=self._results(variables, "val").interval())
         results = self._results(variables, "test", card)
         if not run.is_first:

@@ -24,15 +24,7 @@ _WEIGHT_OF_CLEAN = 10.0  # of the clean cell in the fit; every other cell has 1
 # Columns of `damage` that are dissimilarities of at least 0; the others are signed changes.
 _DISSIMILAR = (0, 1, 2, 4, 5, 6, 8, 9, 10, 12)
 _SIGNED = (3, 7, 11, 13, 14, 15)
-# Indices of the levels from weak to strong, for types whose parameter changes its sign. The mean is shifted by 0.15,
-# 0.08, 0, -0.08 and -0.15. Contrast changes by 0.3, 0.15, 0, -0.4 and -0.6; -0.2 would be no change.
-_TWO_SIGNS = {18: ((2, 1, 0), (2, 3, 4)), 25: ((2, 1, 0), (3, 4))}
 _YCBCR = ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))
-
-
-def chains(type_: int) -> tuple[tuple[int, ...], ...]:
-    """Indices 0 to 4 of the levels of one of KADID-10k's types from weak to strong, for each sign of its parameter."""
-    return _TWO_SIGNS.get(type_, (tuple(range(5)),))
 
 
 def _blur(x_HW):

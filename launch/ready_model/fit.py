@@ -15,11 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from damage import chains
 from PIL import Image
 from tqdm import tqdm
 
-from jaxiqa.datasets.readers.kadid10k import DISTORTIONS
+from jaxiqa.distortions import DISTORTIONS
 from jaxiqa.evaluation.metrics import srcc
 from jaxiqa.files import writing
 from jaxiqa.models.compact import statistics
@@ -61,9 +60,9 @@ def triples(rows: list[dict]) -> np.ndarray:
         view = row["path"].rsplit("_", 2)[0]
         views.setdefault(view, {}).setdefault((row["distortion"], row["level"]), []).append(i)
     for cells in views.values():
-        for type_, name in enumerate(DISTORTIONS, 1):
-            for chain in chains(type_):
-                levels = [cells[name, str(k + 1)] for k in chain if (name, str(k + 1)) in cells]
+        for row in DISTORTIONS:
+            for chain in row.chains:
+                levels = [cells[row.name, str(k + 1)] for k in chain if (row.name, str(k + 1)) in cells]
                 found += [(cells["", ""], *pair) for pair in itertools.pairwise(levels)]
     return np.array(found)
 

@@ -6,8 +6,8 @@ Without CHECKPOINT: the weights that come with jaxiqa. MOS holds folders with im
 mos): avt_hevc (enlarged bicubically to 1024 x 1024, centre of 448 x 448), tub_acr and agiqa3k (as stored). A peer is a
 checkpoint that is scored beside them. The mean of |Laplacian| of the luminance is the row `sharpness`. With the
 photographs (render.py), each of those of the part `test` is distorted by the 25 types at five levels; a series of
-levels is in order if no level scores higher by more than 0.5 of 100 than the next weaker one (damage.chains). The
-figure shows two photographs of scikit-image, undistorted and distorted, in the order of their scores.
+levels is in order if no level scores higher by more than 0.5 of 100 than the next weaker one. The figure shows two
+photographs of scikit-image, undistorted and distorted, in the order of their scores.
 """
 
 import argparse
@@ -16,19 +16,16 @@ import importlib.resources
 import pathlib
 
 import numpy as np
-from damage import chains
 from PIL import Image
 from render import find_photographs, opened, seeded, window
 from tqdm import tqdm
 
-from jaxiqa.datasets.readers.kadid10k import DISTORTIONS
-from jaxiqa.distortions import distort_exact
+from jaxiqa.distortions import DISTORTIONS, distort_exact
 from jaxiqa.evaluation.metrics import plcc, srcc
 from jaxiqa.figures import drawing
 from jaxiqa.inputs.decode import read_image
+from jaxiqa.scoring.robustness import in_order
 from jaxiqa.scoring.scorer import Scorer
-
-TOLERANCE = 0.5  # of 100: differences that mean nothing
 
 
 def as_stored(image_HWC: np.ndarray) -> np.ndarray:
@@ -80,23 +77,19 @@ def main() -> None:
 def print_order(scorer: Scorer, name: str, folder: pathlib.Path) -> None:
     """Prints the share of series of levels in order, over the photographs that no training has seen."""
     rows = [row for row in find_photographs(folder) if row["split"] == "test"]
-    numbered, strength = (np.zeros((len(rows), len(DISTORTIONS)), bool) for _ in range(2))
+    scores = np.empty((len(rows), len(DISTORTIONS), 5))
     for i, row in enumerate(tqdm(rows, "order by level", disable=None)):
         source = window(opened(row), seeded(row, 0))
         series = [distort_exact(source, t, lv, i, stretch=False) for t in range(1, 26) for lv in range(1, 6)]
-        scores = np.array([s.score for s in scorer.scores(series)]).reshape(len(DISTORTIONS), 5)
-        numbered[i] = [in_order(scores[t], (range(5),)) for t in range(25)]
-        strength[i] = [in_order(scores[t], chains(t + 1)) for t in range(25)]
-    print(
-        f"{name}: {strength.mean():.1%} of {strength.size} series in order of strength, {numbered.mean():.1%} by number"
+        scores[i] = np.reshape([s.score for s in scorer.scores(series)], scores.shape[1:])
+    strength, numbered = (
+        {type_.name: in_order(scores[:, t], chains or type_.chains).mean() for t, type_ in enumerate(DISTORTIONS)}
+        for chains in ((), (range(5),))
     )
-    by_type = strength.mean(0)
-    print("below 95 %: " + ", ".join(f"{DISTORTIONS[t]} {by_type[t]:.0%}" for t in range(25) if by_type[t] < 0.95))
-
-
-def in_order(scores_5, chains_of_type) -> bool:
-    """Whether no level scores higher by more than TOLERANCE than the next weaker one."""
-    return all((np.diff(scores_5[list(chain)]) <= TOLERANCE).all() for chain in chains_of_type)
+    of_strength, of_number = (np.mean([*found.values()]) for found in (strength, numbered))
+    count = scores.shape[0] * scores.shape[1]
+    print(f"{name}: {of_strength:.1%} of {count} series in order of strength, {of_number:.1%} by number")
+    print("below 95 %: " + ", ".join(f"{type_} {share:.0%}" for type_, share in strength.items() if share < 0.95))
 
 
 def draw(path: pathlib.Path, scorer: Scorer) -> None:
@@ -108,7 +101,7 @@ def draw(path: pathlib.Path, scorer: Scorer) -> None:
             source = np.asarray(Image.open(file).convert("RGB"))[:300, :450]
         for cell in done:
             images.append(distort_exact(source, *cell, 1, stretch=False) if cell else source)
-            names.append(f"{DISTORTIONS[cell[0] - 1]} {cell[1]}" if cell else "undistorted")
+            names.append(f"{DISTORTIONS[cell[0] - 1].name} {cell[1]}" if cell else "undistorted")
     scores = [found.score for found in scorer.scores(images)]
     figure = drawing.blank(9, 4.9, layout="constrained")
     for axes, i in zip(figure.subplots(4, 6).flat, np.argsort(scores)[::-1], strict=True):

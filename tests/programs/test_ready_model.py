@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from jaxiqa.datasets.readers.sample import KADID_MEANS
-from jaxiqa.distortions import distort_exact
 from jaxiqa.models import create_model
 
 HERE = pathlib.Path(__file__).resolve().parents[2] / "launch" / "ready_model"
@@ -117,19 +115,6 @@ def test_scores_without_a_cell_follow_the_strength(parts):
     assert (found[-20:] == damage.CLEAN).all() and found[0] == 4.61
     blurred = found[100:200].reshape(5, 20)
     assert np.ptp(blurred, axis=1).max() < 1e-9 and (np.diff(blurred[:, 0]) < 0).all()
-
-
-def test_the_order_of_levels(parts):
-    """Two types change their sign: KADID-10k's own means are in order by strength, not by number."""
-    for type_ in (18, 25):
-        means = 25 * (np.array(KADID_MEANS[type_ - 1]) - 1)
-        assert parts.measure.in_order(means, parts.damage.chains(type_))
-        assert not parts.measure.in_order(means, (range(5),))
-    assert parts.damage.chains(1) == ((0, 1, 2, 3, 4),)
-    source = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    for type_ in (18, 25):
-        change = [np.abs(distort_exact(source, type_, k + 1, 0, stretch=False) - 1.0 * source).mean() for k in range(5)]
-        assert all((np.diff(np.array(change)[list(chain)]) > 0).all() for chain in parts.damage.chains(type_))
 
 
 def test_the_crops_of_a_view_that_are_compared(parts):

@@ -43,7 +43,7 @@ HARMLESS: dict[str, Callable] = {
     "1 % smaller": _resize,
     f"grey border of {_BORDER} pixels": _border,
 }
-TYPES = tuple(row.name for row in DISTORTIONS)
+TYPES = {row.name: row.chains for row in DISTORTIONS}  # name: its levels from weak to strong
 LEVELS = (1, 2, 3, 4, 5)
 
 

@@ -6,10 +6,9 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from jaxiqa.distortions import DISTORTIONS
 from jaxiqa.figures.robustness import draw
 from jaxiqa.files import write_json
-from jaxiqa.inputs.changes import COUNT, HARMLESS, LEVELS, versions
+from jaxiqa.inputs.changes import COUNT, HARMLESS, LEVELS, TYPES, versions
 from jaxiqa.inputs.decode import read_image
 from jaxiqa.inputs.transforms import whole
 from jaxiqa.scoring.scorer import Scorer
@@ -51,14 +50,14 @@ def summarise(scores_NV: np.ndarray) -> dict:
         }
         for name, c in zip(HARMLESS, change.T, strict=True)
     ]
-    series = scores_NV[:, 1 + len(HARMLESS) :].reshape(len(scores_NV), len(DISTORTIONS), len(LEVELS))
+    series = scores_NV[:, 1 + len(HARMLESS) :].reshape(len(scores_NV), len(TYPES), len(LEVELS))
     types = []
-    for row, scores_N5 in zip(DISTORTIONS, series.swapaxes(0, 1), strict=True):
-        falls = in_order(scores_N5, row.chains)
-        for weakest, *_ in row.chains:
+    for (name, chains), scores_N5 in zip(TYPES.items(), series.swapaxes(0, 1), strict=True):
+        falls = in_order(scores_N5, chains)
+        for weakest, *_ in chains:
             falls &= scores_N5[:, weakest] - clean[:, 0] <= _TOLERANCE
         fall = float((clean[:, 0] - scores_N5[:, -1]).mean())
-        types.append({"type": row.name, "in_order": float(falls.mean()), "fall": fall})
+        types.append({"type": name, "in_order": float(falls.mean()), "fall": fall})
     return {"images": len(scores_NV), "changes": changes, "types": types}
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxiqa.datasets.readers.sample import KADID_MEANS
-from jaxiqa.distortions import DISTORTIONS, distort_exact, get_distortion
+from jaxiqa.distortions import distort_exact, get_distortion
 from jaxiqa.inputs.changes import COUNT, HARMLESS, LEVELS, TYPES
 from jaxiqa.scoring import robustness
 
@@ -16,8 +16,8 @@ def scores(change=0.0, rise=0.0):
     The levels of each type are those of its first chain, from weak to strong; others are 55.
     """
     falling = np.full((len(TYPES), len(LEVELS)), 55.0)
-    for row, of_type in zip(falling, DISTORTIONS, strict=True):
-        row[list(of_type.chains[0])] = 80 - 5.0 * np.arange(1, 1 + len(of_type.chains[0]))
+    for row, (first, *_) in zip(falling, TYPES.values(), strict=True):
+        row[list(first)] = 80 - 5.0 * np.arange(1, 1 + len(first))
     one = np.concatenate([[80.0], np.full(len(HARMLESS), 80 + change), falling.ravel()])
     found = np.stack([one, one])
     found[0, 1 + len(HARMLESS) + 2] += 5 + rise  # the third level of the first type
@@ -46,7 +46,7 @@ def test_levels_that_change_their_sign_are_compared_with_those_of_their_sign(nam
 
 def test_files(tmp_path):
     text = robustness.write(tmp_path, robustness.summarise(scores(1.5, 3.0)), "a model")
-    assert all(name in text for name in HARMLESS) and TYPES[0] in text
+    assert all(name in text for name in HARMLESS) and next(iter(TYPES)) in text
     with Image.open(tmp_path / "robustness.png") as figure:
         assert figure.size[0] > 1000
     assert (tmp_path / "robustness.json").stat().st_size > 1000

@@ -16,6 +16,7 @@ from jaxiqa.evaluation.ridge import Ridge, fit_ridge
 
 KINDS = ("none", "line", "logistic", "ridge")  # in the order of their numbers of parameters
 FOLDS = 10
+FEW = 20  # contents below which ridge is not tried if there is a score: its error is then too uncertain
 _MARGIN = 1.02
 _INNER = 5  # folds inside of a fold, for curves
 
@@ -43,10 +44,10 @@ class Ratings:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The KINDS that can be fitted."""
-        lacking = {"ridge"} if self.features is None else set()
-        lacking |= {"none", "line", "logistic"} if self.output is None else set()
-        return tuple(kind for kind in KINDS if kind not in lacking)
+        """The KINDS that are tried."""
+        if self.output is None:
+            return ("ridge",)
+        return KINDS if self.features is not None and len({*self.groups.tolist()}) >= FEW else KINDS[:-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,8 @@ def _best(squares: Mapping[str, np.ndarray], groups: np.ndarray) -> str:
     """The kind with the fewest parameters whose error is close to the smallest; "constant" has the fewest.
 
     It is close if the mean squared error is at most one standard error higher (of the difference, over contents), or if
-    the root is at most 2 % higher.
+    the root is at most 2 % higher. "none" must be the best itself: with few contents, much counts as close, and the
+    scale of the ratings would not be learned.
 
     Args:
       squares: {kind: (M,) squared errors of left-out contents}, with "constant".
@@ -103,7 +105,8 @@ def _best(squares: Mapping[str, np.ndarray], groups: np.ndarray) -> str:
 
     def is_close(kind):
         worse = by_content[kind] - best
-        return worse.mean() <= max(worse.std(ddof=1) / np.sqrt(len(worse)), (_MARGIN**2 - 1) * best.mean())
+        error = worse.std(ddof=1) / np.sqrt(len(worse))
+        return worse.mean() <= (0.0 if kind == "none" else max(error, (_MARGIN**2 - 1) * best.mean()))
 
     return next(kind for kind in ("constant", *KINDS) if kind in squares and is_close(kind))
 

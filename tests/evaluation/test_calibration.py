@@ -37,6 +37,13 @@ CASES = {
 }
 
 
+def test_with_few_contents_the_order_of_the_scores_stays():
+    few = made(lambda o, rng: 0.5 + 0.1 * o, contents=19, features=informative)
+    assert few.kinds == ("none", "line", "logistic") and choose(few).kind == "line"
+    without_scores = Ratings(few.mos01, few.groups, few.features)
+    assert choose(without_scores).kind == "ridge"  # there is nothing else
+
+
 @pytest.mark.parametrize("kind", CASES)
 def test_the_kind_that_is_right_is_chosen(kind):
     ratings = CASES[kind]

@@ -20,12 +20,12 @@ from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.scoring import calibration
 from jaxiqa.scoring.scorer import Scorer
 
-CONTENTS = 10
+CONTENTS = 20
 
 
 @pytest.fixture(scope="module")
 def rated(tmp_path_factory):
-    """Three versions of ten contents with noise; labels are differences (DMOS, 0 to 100) that rise with the noise."""
+    """Three versions of twenty contents with noise; labels are differences (DMOS, 0 to 100) that rise with it."""
     folder, rng = tmp_path_factory.mktemp("rated"), np.random.default_rng(0)
     with open(folder / "ratings.csv", "w", newline="") as file:
         rows = csv.writer(file)

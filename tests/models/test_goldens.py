@@ -20,7 +20,8 @@ from jaxiqa.weights import load_torch
 from jaxiqa.weights.files import read_tensors, write_tensors
 from jaxiqa.weights.verify import verify
 
-VANS = ["van_b0", "van_b1", "van_b2", "van_b3"]
+NAMES = ["glintiqa", "vit_small_patch16_224", "resnet50", "van_b1"]
+MORE = ["vit_base_patch16_224", "van_b0", "van_b2", "van_b3"]
 FROZEN = (
     r"^vgfe/backbone/(patch_embed|block[0-4])/",
     r"^clfe/backbone/(conv1|bn1|layer[12]_\d+)/",
@@ -50,7 +51,7 @@ FILES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["glintiqa", "vit_small_patch16_224", "vit_base_patch16_224", "resnet50", *VANS])
+@pytest.mark.parametrize("name", [*NAMES, *(pytest.param(name, marks=pytest.mark.release) for name in MORE)])
 def test_forward(name, goldens, tmp_path, capsys):
     """All taps agree, with weights from files of each format: written opcode by opcode, by our writer and by NumPy."""
     golden, seed = goldens.models["models"][name], goldens.models["seed"]

@@ -255,7 +255,7 @@ def _train(model, variables, x, steps):
     return losses, traverse_util.flatten_dict(grads[0], sep="/"), {"params": params, "batch_stats": rest}
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("switches", [row[0] for row in SWITCHES], ids=named)
 def test_every_switch_trains(switches, train):
     """All parameters have a gradient, except those that identity_start blocks in the first step; the loss falls."""

@@ -54,6 +54,12 @@ def test_without_a_group_every_picture_is_its_own(tmp_path):
     ]
 
 
+def test_a_csv_in_place_of_its_folder(tmp_path):
+    file = write(tmp_path, "path,mos\na.png,2\n") / "index.csv"
+    with refused(DataError, "format", str(file), str(tmp_path), "--option csv=index.csv"):
+        load("folder", file)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -73,9 +73,17 @@ def load(
 
     Raises:
       ConfigError: score_range is not a range, or histogram_columns and categories do not match.
-      DataError: the CSV or a column is missing, or rows are bad; the message lists all of them.
+      DataError: data_dir is not a folder, the CSV or a column is missing, or rows are bad; the message lists all of
+        them.
     """
     limits = checks.limits("folder", score_range)
+    if os.path.isfile(given := os.path.expanduser(os.fspath(data_dir))):
+        where, name = os.path.split(given)
+        raise DataError(
+            f"folder: {given} is a file; name its folder, {where or '.'}, and add {checks.option(csv=name)}",
+            code="format",
+            key=given,
+        )
     reading = checks.Reading("folder", data_dir, HOW_TO_GET, remedy="")
     if not reading.has(csv) and len(others := glob.glob("*.[ct]sv", root_dir=reading.folder)) == 1:
         raise DataError(

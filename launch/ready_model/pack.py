@@ -1,9 +1,9 @@
-"""Trains the model that ships for several seeds, and packs the one with the highest SRCC on validation photographs.
+"""Trains the model that ships for several seeds, and packs the one with the most validation series in order of level.
 
   python launch/ready_model/pack.py POOL [--seeds 0 1 2] [--output jaxiqa/models/ready]
 
 POOL is the folder that render.py wrote. OUTPUT receives compact/ (the checkpoint) and CARD.md, and POOL/seedN the
-checkpoint of each seed. The reference of the percentiles are the scores of all crops of POOL.
+checkpoint of each seed. The reference of the percentiles are the scores of all crops of POOL that have a score.
 """
 
 import argparse
@@ -64,15 +64,16 @@ def main() -> None:
     model = create_model(ready.MODEL, eval_bn=("normalise",))  # the moments are those of all training crops
     rows = read_index(args.pool)
     values = read_statistics(args.pool, rows, model.crop_size)
+    rated = [row["mos"] != "" for row in rows]
     card, best = Card(MODEL, "float32", "score01", DATASET, None, CROPS, note=NOTE), -1.0
     for seed in args.seeds:
-        state, metric = fit(model, values, rows, seed)
-        quantiles = np.percentile(scores_of(model, state, values), np.arange(101))
+        state, agreement, falls = fit(model, values, rows, seed)
+        quantiles = np.percentile(scores_of(model, state, values[rated]), np.arange(101))
         described = dataclasses.replace(card, reference={"of": OF, "quantiles": np.round(quantiles, 4).tolist()})
         write(args.pool / f"seed{seed}", state, described)
-        print(f"seed {seed}: validation srcc {metric:.4f}", flush=True)
-        if metric > best:
-            best, chosen = metric, seed
+        print(f"seed {seed}: validation srcc {agreement:.4f}, {falls:.4f} of the series in order", flush=True)
+        if falls > best:
+            best, chosen = falls, seed
             write(folder := args.output / ready.MODEL, state, described)
     with open(pathlib.Path(__file__).with_name("photographs.csv"), newline="", encoding="utf-8") as file:
         authors = sorted({row["author"] for row in csv.DictReader(file) if row["licence"].startswith("CC-BY")})

@@ -3,22 +3,25 @@
   python launch/ready_model/render.py PHOTOGRAPHS OUT [--only 0/2]
 
 PHOTOGRAPHS is a folder that holds the files listed in photographs.csv, anywhere below it; each is checked by its
-SHA-256. OUT receives images/*.png, crops of 112 x 112 pixels, and index.csv with the columns path, mos (1 to 5),
-content (the photograph), distortion, level and split (train or val). --only K/N does every N-th job
-from the K-th on, so that N processes share the work; the last one that ends writes index.csv.
+SHA-256. OUT receives images/*.png, crops of 112 x 112 pixels (96 x 96 of series), and index.csv with the columns path,
+mos (1 to 5, empty for series), content (the photograph), distortion, level and split (train, val, train_series or
+val_series). --only K/N does every N-th job from the K-th on, so that N processes share the work; the last one that ends
+writes index.csv.
 
 A view is a window of a photograph, reduced by a random factor to 512 x 384 pixels, KADID-10k's size. It is distorted as
-a whole. Three kinds of views are rendered (JOBS):
+a whole. Four kinds of views are rendered (JOBS):
   full   12 of KADID-10k's types at two levels, ten chains of reducing, coding and enlarging, four of coding (once or
          twice), five of two distortions, and the view itself; five crops of each
   light  three chains, two of coding, a blur, a noise, and the view itself; three crops of each
   clean  the view itself; eight crops. Without them, a model takes every smooth sky for a blurred one.
+  series all of KADID-10k's types at all levels, and the view itself; the same eight crops of each, only to be compared
 """
 
 import argparse
 import csv
 import hashlib
 import io
+import itertools
 import json
 import pathlib
 import sys
@@ -35,12 +38,13 @@ from jaxiqa.files import write_bytes, writing
 from jaxiqa.inputs.render import write_png
 
 HEIGHT, WIDTH, CROP = 384, 512, 112
+SERIES_CROPS, SERIES_CROP, SERIES_TYPES = 8, 96, range(1, 26)
 HERE = pathlib.Path(__file__).resolve().parent
 _PAIRABLE = (1, 2, 3, 4, 6, 8, 9, 10, 11, 12, 13, 16, 17, 19, 24, 25)  # types that may meet another one
 _R = Image.Resampling
 JOBS = {  # part of the split: (kind of views, first view, number of views)
-    "train": (("full", 0, 4), ("light", 200, 12), ("clean", 100, 20)),
-    "val": (("full", 0, 1), ("clean", 100, 20)),
+    "train": (("full", 0, 4), ("light", 200, 12), ("clean", 100, 20), ("series", 300, 2)),
+    "val": (("full", 0, 1), ("clean", 100, 20), ("series", 300, 1)),
 }
 
 
@@ -179,9 +183,9 @@ def opened(row: dict) -> Image.Image:
     return photograph.convert("RGB")
 
 
-def corners(rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
+def corners(rng: np.random.Generator, count: int, crop: int = CROP) -> list[tuple[int, int]]:
     """(top, left) of random crops of a view."""
-    return [tuple(int(rng.integers(0, side - CROP + 1)) for side in (HEIGHT, WIDTH)) for _ in range(count)]
+    return [tuple(int(rng.integers(0, side - crop + 1)) for side in (HEIGHT, WIDTH)) for _ in range(count)]
 
 
 def seeded(row: dict, view: int) -> np.random.Generator:
@@ -190,6 +194,8 @@ def seeded(row: dict, view: int) -> np.random.Generator:
 
 def render(row: dict, kind: str, first: int, number: int, out: pathlib.Path) -> list[dict]:
     """Writes the crops of all views of one kind; returns a row for each crop."""
+    if kind == "series":
+        return [found for view in range(first, first + number) for found in render_series(row, view, out)]
     photograph, (versions, count), rows = opened(row), VIEWS[kind], []
     for view in range(first, first + number):
         rng = seeded(row, view)
@@ -207,19 +213,38 @@ def render(row: dict, kind: str, first: int, number: int, out: pathlib.Path) -> 
     return rows
 
 
+def render_series(row: dict, view: int, out: pathlib.Path) -> list[dict]:
+    """Writes the same crops of a view undistorted and at all levels of all types; returns a row for each crop."""
+    rng, rows = seeded(row, view), []
+    source = window(opened(row), rng)
+    places = corners(rng, SERIES_CROPS, SERIES_CROP)
+    seeds = rng.integers(2**31, size=25)  # the levels of a type have the same random numbers
+    cells = [(), *itertools.product(("cell",), SERIES_TYPES, range(1, 6))]
+    for i, done in enumerate(cells):
+        image = distort_exact(source, *done[1:], int(seeds[done[1] - 1]), stretch=False) if done else source
+        for k, (top, left) in enumerate(places):
+            path = f"images/{pathlib.Path(row['name']).stem}_{view}_{i:03d}_{k}.png"
+            write_png(image[top : top + SERIES_CROP, left : left + SERIES_CROP], out / path)
+            rows.append({"path": path, "content": row["name"], "split": f"{row['split']}_series", "done": done})
+    return rows
+
+
 def write_index(out: pathlib.Path, rows: list[dict]) -> None:
-    """Writes index.csv."""
+    """Writes index.csv. The crops of series have no score."""
+    rows = sorted(rows, key=lambda row: "series" in row["split"])
+    rated = [row for row in rows if "series" not in row["split"]]
     kinds = [tuple(row["done"]) for row in rows]
-    images = [row["path"].rpartition("_")[0] for row in rows]
+    images = [row["path"].rpartition("_")[0] for row in rated]
     _, image_N = np.unique(images, return_inverse=True)
-    mos = scores(np.array([row["damage"] for row in rows]), kinds, image_N)
+    found = scores(np.array([row["damage"] for row in rated]), kinds[: len(rated)], image_N)
+    mos = [f"{score:.4f}" for score in found] + [""] * (len(rows) - len(rated))
     with writing(out / "index.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("path", "mos", "content", "distortion", "level", "split"))
         for row, kind, score in zip(rows, kinds, mos, strict=True):
             is_cell = kind[:1] == ("cell",)
             name, level = (DISTORTIONS[kind[1] - 1], kind[2]) if is_cell else (kind[0] if kind else "", "")
-            table.writerow((row["path"], f"{score:.4f}", row["content"], name, level, row["split"]))
+            table.writerow((row["path"], score, row["content"], name, level, row["split"]))
 
 
 def main() -> None:

@@ -66,8 +66,11 @@ def test_render(parts, tmp_path, monkeypatch):
             yield render.degrade(source, 1, level, rng), ("cell", 1, level)
 
     monkeypatch.setattr(render, "HERE", tmp_path)
+    monkeypatch.setattr(render, "SERIES_TYPES", (1, 16))
     monkeypatch.setattr(render, "VIEWS", render.VIEWS | {"full": (few, 5)})
-    monkeypatch.setattr(render, "JOBS", {"train": (("full", 0, 1), ("light", 200, 1)), "val": (("clean", 100, 2),)})
+    monkeypatch.setattr(
+        render, "JOBS", {"train": (("full", 0, 1), ("light", 200, 1), ("series", 300, 1)), "val": (("clean", 100, 2),)}
+    )
     for part in ("0/2", "1/2"):
         monkeypatch.setattr(
             sys, "argv", ["render", str(tmp_path / "photographs"), str(tmp_path / "pool"), "--only", part]
@@ -75,13 +78,18 @@ def test_render(parts, tmp_path, monkeypatch):
         render.main()
     with open(tmp_path / "pool" / "index.csv", newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
-    kept = {"coffee.png": 3 * 5 + 8 * 3, "rocket.jpg": 2 * 8}
-    assert collections.Counter(row["content"] for row in found) == kept
-    assert {(row["content"], row["split"]) for row in found} == {("coffee.png", "train"), ("rocket.jpg", "val")}
+    assert collections.Counter((row["content"], row["split"]) for row in found) == {
+        ("coffee.png", "train"): 3 * 5 + 8 * 3,
+        ("coffee.png", "train_series"): (1 + 2 * 5) * 8,
+        ("rocket.jpg", "val"): 2 * 8,
+    }
     assert all((tmp_path / "pool" / row["path"]).exists() for row in found)
     mos = collections.defaultdict(set)
     for row in found:
-        mos[row["distortion"], row["level"]].add(float(row["mos"]))
+        if row["split"] == "train_series":
+            assert row["mos"] == "" and row["distortion"] in ("", "gaussian_blur", "brighten")
+        else:
+            mos[row["distortion"], row["level"]].add(float(row["mos"]))
     assert mos["", ""] == {4.7}
     assert mos["gaussian_blur", "1"] == {4.61} and mos["gaussian_blur", "5"] == {1.30}  # KADID-10k's means
     assert {name for name, _ in mos} == {"", "gaussian_blur", "codec", "blur", "noise"}
@@ -125,19 +133,20 @@ def test_the_crops_of_a_view_that_are_compared(parts):
         for k in range(5)
     ]
     rows.append({"path": "images/a_b_1_00_0.png", "distortion": "", "level": ""})
-    found = parts.fit.triples(rows)
-    assert (found[..., 0] // 5).tolist() == [[0, 4, 5], [0, 2, 3]]  # not 2 and 4 of mean_shift
-    assert (np.diff(found, axis=2) == 1).all()
+    found = parts.fit.series(rows)
+    assert (found[..., 0] // 5).tolist() == [[0, 4, 5, 5, 5, 5], [0, 2, 3, 3, 3, 3]]  # not 2 and 4 of mean_shift
+    assert (found - found[..., :1] == [0, 1, 2, 3, 4, 0, 1, 2]).all()
 
 
 def test_fit_learns_the_order(parts, monkeypatch):
     """A perceptron on one statistic that is the damage, with labels that say nothing."""
     monkeypatch.setattr(parts.fit, "STEPS", 60)
+    split = (*["train"] * 7, "val", "val_series")
     rows = [
         {
             "path": f"images/{v}_0_{lv:02d}_{k}.png",
             "mos": f"{1 + (v * 7 + lv * 3 + k) % 4}",
-            "split": "val" if v > 6 else "train",
+            "split": split[v],
         }
         | {"distortion": "jpeg" if lv else "", "level": str(lv or "")}
         for v in range(9)
@@ -148,6 +157,6 @@ def test_fit_learns_the_order(parts, monkeypatch):
     values = np.random.default_rng(0).standard_normal((len(rows), 4)).astype(np.float32)
     values[:, 0] = level
     model = create_model("compact", hidden=(16, 8), eval_bn=("normalise",))
-    state, metric = parts.fit.fit(model, values, rows, 0)
-    assert -1 <= metric <= 1
+    state, agreement, falls = parts.fit.fit(model, values, rows, 0)
+    assert -1 <= agreement <= 1 and falls == 1.0
     assert spearmanr(parts.fit.scores_of(model, state, values), level).statistic < -0.8

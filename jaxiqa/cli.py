@@ -12,7 +12,7 @@ GROUPS = {
     "Score and explain": ("score",),
     "Train": ("train", "pretrain", "transfer", "configs"),
     "Data": ("doctor", "prepare", "distort"),
-    "Weights": ("calibrate", "convert"),
+    "Weights": ("calibrate", "convert", "probe"),
     "Results and statistics": ("evaluate", "protocol", "compare", "compete"),
     "Run and measure": ("aot", "benchmark"),
 }

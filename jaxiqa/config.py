@@ -143,6 +143,13 @@ KEYS = {
     ),
     "pictures": Key("", _TEXT, MOVED, CONTRASTIVE, "folder of pristine images, searched with all its subfolders"),
     "probe_pictures": Key(60, _INTEGER, NEVER, CONTRASTIVE, "number of images held out for the linear probe"),
+    "probe_photographs": Key(
+        "",
+        _TEXT,
+        FREE,
+        QUALITY,
+        "folder of undistorted photographs, 4 or more, for a probe at the end (score --explain); empty: none",
+    ),
     "bank": Key("", _TEXT, NEVER, CONTRASTIVE, "module that defines the distortions, e.g. mylab.bank; empty: ARNIQA's"),
     "label_mode": Key(
         "type_level",

@@ -99,6 +99,7 @@ def main() -> None:
     from jaxiqa.models import ready
     from jaxiqa.runs import compile_cache
     from jaxiqa.scoring import robustness
+    from jaxiqa.scoring.look import Look
     from jaxiqa.scoring.rated import describe, evaluate, provenance
     from jaxiqa.scoring.rated_report import write_results
     from jaxiqa.scoring.scorer import Scorer
@@ -144,7 +145,7 @@ def main() -> None:
         summary |= {"step": scorer.step, "checkpoint": str(scorer.workdir), "data_dir": data_dir}
         if not scorer.meta.config:
             summary["selection"] = "not known"  # for converted weights
-        print(describe(write_results(folder, part, results, summary), metrics))
+        print(describe(write_results(folder, part, results, summary, Look(scorer)), metrics))
         if not is_own:
             _note_interval(scorer, dataset)
         if _ROBUSTNESS.value:

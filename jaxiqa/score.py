@@ -36,8 +36,9 @@ Columns:
               like those that it was calibrated on. Empty if the checkpoint has none (jaxiqa calibrate makes one)
   model       the model and its weights; only in Parquet files and FILE.jsonl
 A file that does not exist has a row too, unless none exists.
---explain adds a column for each family of distortions (pristine, blur, colour, ...). The column holds the
-probability of the family, averaged over the crops.
+--explain adds reasons: a column for each family of distortions (pristine, blur, colour, ...) with its probability, and
+as the last column `severity`, from 0 (none) to 5 (the strongest level); all are means over the crops. They come from a
+linear probe of the model's features, which the model that ships has. jaxiqa probe makes one for another checkpoint.
 --maps DIR writes a quality map of each image: an overlay with boxes around the worst parts (PNG), and the scores of the
 overlapping crops, rows by columns (NPY).
 
@@ -78,7 +79,7 @@ _STRICT = flags.DEFINE_bool(
 _EXPLAIN = flags.DEFINE_bool(
     "explain",
     False,
-    "Add the probabilities of distortion families (for MFEN with a pretrained DAN).",
+    "Add the probabilities of distortion families, and a severity from 0 to 5 (jaxiqa probe).",
     flag_values=_FLAGS,
 )
 _MAPS = flags.DEFINE_string(
@@ -137,7 +138,7 @@ _GROUP_BY = flags.DEFINE_enum(
 
 _WIDTH = 60  # letters of a path in the table, if the images are too many to look at all paths first
 COLUMNS = ("path", "score", "native", "se", "crops", "status", "reason", "percentile", "word")
-INTERVAL = ("lo", "hi")  # the last columns
+INTERVAL = ("lo", "hi")  # after the families of --explain
 
 
 def main(words: list[str]) -> None:
@@ -186,8 +187,10 @@ def main(words: list[str]) -> None:
     from jaxiqa.models import ready
     from jaxiqa.runs import compile_cache
     from jaxiqa.scoring.batch_scorer import BatchScorer
+    from jaxiqa.scoring.explain import describe_probe
     from jaxiqa.scoring.jobs.answers import Answers
     from jaxiqa.scoring.jobs.set_report import write_report
+    from jaxiqa.scoring.look import Look
     from jaxiqa.scoring.meter import Meter
 
     if _ENGINE.value == "ray":
@@ -221,9 +224,12 @@ def main(words: list[str]) -> None:
     written += answers.collect(map(count.add, rows))
     took = time.monotonic() - began
     if _REPORT.value:
+        look = Look(scorer.scorer)
         with program.writes_output(_REPORT.value, "--report"):
             facts = {"model": scorer.model, "crops": scorer.card.crops, "command": shlex.join(sys.argv)}
-            write_report(_REPORT.value, answers.summary, answers.shown, facts, scorer.card.note)
+            if words_of := describe_probe(look.about):
+                facts["reasons"] = words_of
+            write_report(_REPORT.value, answers.summary, answers.shown, facts, scorer.card.note, look)
         written.append(_REPORT.value)
     print(
         f"scored {count.rows - count.refused}, refused {count.refused} in {took:.1f} s "
@@ -271,6 +277,8 @@ def _with_maps(rows: Iterator[dict], scorer) -> Iterator[dict]:
 
 def _describe(scorer) -> dict:
     """Prints what the scores mean. Returns it for the head of a file."""
+    from jaxiqa.scoring.explain import describe_probe
+
     card, loaded = scorer.card, scorer.scorer
     scale = "nobody rated its images, so there is no native scale"
     if card.scale:
@@ -280,11 +288,13 @@ def _describe(scorer) -> dict:
         f"{card.model['name']} {card.model['variant']}, step {loaded.step} of {loaded.workdir}, crops {card.crops}\n"
         f"trained on {card.dataset or 'an unknown dataset'}; {scale}",
         *([f"percentiles are of {card.reference['of']}"] if card.reference else []),
+        *filter(None, [describe_probe(loaded.reasons)]),
         *([f"note: {card.note}"] if card.note else []),
         sep="\n",
         file=sys.stderr,
     )
-    return {"checkpoint": str(loaded.workdir), "step": loaded.step, **card.to_dict()}
+    explained = {"reasons": loaded.reasons} if loaded.reasons else {}
+    return {"checkpoint": str(loaded.workdir), "step": loaded.step, **card.to_dict(), **explained}
 
 
 def _into_file(output: epath.Path | None, head: dict, scorer, shards, known, meter, count) -> Iterator[dict]:
@@ -292,9 +302,10 @@ def _into_file(output: epath.Path | None, head: dict, scorer, shards, known, met
 
     `known` are the paths of all images, if they are few.
     """
+    from jaxiqa.scoring.columns import SEVERITY
     from jaxiqa.scoring.jobs.local import score_shards
 
-    columns = (*COLUMNS, *scorer.families, *INTERVAL)
+    columns = (*COLUMNS, *scorer.families, *INTERVAL, *([SEVERITY] if scorer.families else []))
     stored = ("path", *scorer.columns) if output and output.suffix == ".jsonl" else columns
     with contextlib.ExitStack() as stack:
         write = lambda row: None  # noqa: E731
@@ -371,7 +382,10 @@ def _table(paths: Sequence[str], scorer):
 
     `paths` are those of all images, if they are known. Columns that the checkpoint leaves empty are not shown.
     """
-    card = scorer.card
+    from jaxiqa.scoring.columns import SEVERITY
+    from jaxiqa.scoring.explain import in_words
+
+    card, explained = scorer.card, (*scorer.families, SEVERITY) if scorer.families else ()
     shown = {"lo": card.interval, "hi": card.interval, "native": card.scale, "percentile": card.reference}
     numbers = [column for column in _NUMBERS if shown.get(column[0], True)]
     longest = max(map(len, map(printable, paths)), default=_WIDTH)
@@ -384,9 +398,8 @@ def _table(paths: Sequence[str], scorer):
         path = path if len(path) <= width else "…" + path[1 - width :]
         if row["status"] == "ok":
             values = ("".rjust(wide) if row[name] == "" else f"{row[name]:{wide}.{d}f}" for name, _, wide, d in numbers)
-            seen = sorted((name for name in scorer.families if row[name] >= 0.1), key=lambda name: -row[name])
-            why = "".join(f"  {name} {100 * row[name]:.0f} %" for name in seen)
-            tqdm.write(f"{path:{width}}{''.join(values)}  {row['word']}{why}")
+            why = in_words(scorer.families, [row[name] for name in explained])
+            tqdm.write(f"{path:{width}}{''.join(values)}  {row['word']:9}  {why}".rstrip())
         else:
             tqdm.write(f"{path:{width}} refused: {printable(row['reason'])}")
 

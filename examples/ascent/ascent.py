@@ -5,8 +5,10 @@
 
 `restore` blurs the centre of a photograph and raises the score of the result. The ascent changes only the amounts of
 three unsharp masks, which are bounded: with more freedom, it makes patterns that the score likes. `count` takes the
-centres of clean photographs and changes their pixels, within a norm, so that the score rises. No change makes a clean
-photograph better, so each rise deceives the score.
+clean photographs, reduced, and changes the pixels of squares of them, within a norm, so that the score rises. No change
+makes a clean photograph better, so each rise deceives the score. It also counts how many the reasons of the score
+notice (jaxiqa score --explain): the most likely family is then no longer "pristine". Run it again when the weights
+change.
 """
 
 import argparse
@@ -31,6 +33,23 @@ def centre(path) -> np.ndarray:
     image = np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
     top, left = ((side - SIDE) // 2 for side in image.shape[:2])
     return image[top : top + SIDE, left : left + SIDE]
+
+
+def squares(paths, number: int) -> np.ndarray:
+    """uint8 (number, SIDE, SIDE, 3): the centres of photographs of shorter side 2 SIDE, then their four corners."""
+    found = []
+    for part in range(5):
+        for path in paths[: number - len(found)]:
+            image = Image.open(path).convert("RGB")
+            scale = 2 * SIDE / min(image.size)
+            image = np.asarray(image.resize([round(scale * side) for side in image.size], Image.Resampling.LANCZOS))
+            height, width = image.shape[:2]
+            if part == 0:
+                top, left = (height - SIDE) // 2, (width - SIDE) // 2
+            else:
+                top, left = (height - SIDE) * ((part - 1) // 2), (width - SIDE) * ((part - 1) % 2)
+            found.append(image[top : top + SIDE, left : left + SIDE])
+    return np.stack(found)
 
 
 def blur(image_HWC, sigma: float):
@@ -120,8 +139,13 @@ def main() -> None:
             f"score {found[1]:.1f} -> {found[2]:.1f} (original {found[0]:.1f}), PSNR {psnr[0]:.2f} -> {psnr[1]:.2f} dB"
         )
         return
+    count(metric, args)
+
+
+def count(metric, args) -> None:
+    """Ascends from many images, prints how many scores rise and how many rises are noticed, and draws some."""
     paths = sorted(path for path in pathlib.Path(args.source).iterdir() if path.suffix in (".jpg", ".png"))
-    images = np.stack([centre(path) for path in paths[: args.images]])
+    images = squares(paths, args.images) / np.float32(255)
     found, before, after = [], [], []
     for start in range(0, len(images), 10):
         one = ascend(metric, jnp.asarray(images[start : start + 10]), args.norm / 255)
@@ -129,14 +153,33 @@ def main() -> None:
             kept.append(np.asarray(new))
     found, before, after = (np.concatenate(parts) for parts in (found, before, after))
     rise = after - before
+    risen = rise > 1
     print(
-        f"{np.sum(rise > 1)} of {len(rise)} ascents of at most {args.norm:g} of 255 (root mean square) raise the score "
+        f"{risen.sum()} of {len(rise)} ascents of at most {args.norm:g} of 255 (root mean square) raise the score "
         f"by more than 1, the median by {np.median(rise):.1f}, the largest by {rise.max():.1f}"
     )
-    worst = np.argsort(-rise)[:3]
-    columns = [[images[i], found[i], 0.5 + 10 * (found[i] - images[i])] for i in worst]
-    titles = [[f"score {before[i]:.0f}", f"after the ascent: {after[i]:.0f}", "difference, 10 times"] for i in worst]
-    draw(args.figure, columns, titles)
+    scorer = jaxiqa.BatchScorer(args.checkpoint, explain=True)
+    eight_bits = [np.round(255 * part).astype(np.uint8) for part in (images, found)]
+    columns = [scorer({"image": list(part)}) for part in eight_bits]
+    tables = [np.stack([column[name] for name in scorer.families], 1) for column in columns]
+    families = [[scorer.families[k] for k in table.argmax(1)] for table in tables]
+    was, now = (np.array([family != "pristine" for family in part]) for part in families)
+    print(
+        f"the reasons call {np.sum(now & risen)} of these {risen.sum()} not pristine, {np.sum(was & risen)} of them "
+        f"already before the ascent; {np.sum(risen & ~was & now)} of {np.sum(risen & ~was)} that were pristine are "
+        f"noticed. Severity {columns[0]['severity'].mean():.1f} before, {columns[1]['severity'].mean():.1f} after"
+    )
+    missed = np.argsort(np.where(now, np.inf, -rise))[:3]  # the largest rises that are not noticed, then others
+    shown = [[images[i], found[i], 0.5 + 10 * (found[i] - images[i])] for i in missed]
+    titles = [
+        [
+            f"score {before[i]:.0f}, {families[0][i]}",
+            f"after the ascent: {after[i]:.0f}, {families[1][i]}",
+            "difference, 10 times",
+        ]
+        for i in missed
+    ]
+    draw(args.figure, shown, titles)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,16 @@ class Distortion:
     codec: Callable | None = None
     chains: tuple[tuple[int, ...], ...] = ((0, 1, 2, 3, 4),)
 
+    def severity(self, level: int) -> float:
+        """How strong level 1..5 is, 0 to 5: its place in its chain; 0 if it does not change an 8-bit image."""
+        if (self.name, level) in UNCHANGED:
+            return 0.0
+        chain = max((chain for chain in self.chains if level - 1 in chain), key=len)
+        return 5 * (chain.index(level - 1) + 1) / len(chain)
+
+
+# (type, level) of DISTORTIONS that do not change an 8-bit image.
+UNCHANGED = (("gaussian_blur", 1), ("motion_blur", 1), ("colour_saturation_lab", 1), ("mean_shift", 3))
 
 DISTORTIONS = (
     Distortion(1, "gaussian_blur", "blur", (0.1, 0.5, 1, 2, 5), False, gaussian_blur),

@@ -15,7 +15,8 @@ from jaxiqa.files import write_bytes
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1f2933; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid #dde3ea; }
-table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
+table { border-collapse: collapse; } td { overflow-wrap: anywhere; } td img { max-width: none; }
+td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 img { max-width: 100%; } .figures { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
 .figures img { max-width: 34rem; } .gallery { display: flex; flex-wrap: wrap; gap: .8rem; }
@@ -35,7 +36,10 @@ class Page:
             self._body.append(f'<p class="note">{html.escape(note)}</p>')
 
     def table(self, heading: str, rows: Sequence[Mapping]) -> None:
-        """Adds a table of rows with the same keys, which become its header; floats get four decimals."""
+        """Adds a table of rows with the same keys, which become its header.
+
+        Floats get four decimals. An array, uint8 (H, W, 3), is shown as a small image; None is an empty cell.
+        """
         if not rows:
             return
         head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
@@ -56,10 +60,8 @@ class Page:
         """Adds small versions of uint8 (H, W, 3) images with their captions."""
         cells = []
         for image, caption in images:
-            file = io.BytesIO()
-            Image.fromarray(thumbnail(image, _THUMBNAIL)).save(file, "PNG")
             text = html.escape(_printable(caption))
-            cells.append(f"<figure>{_image(caption, file.getvalue())}<figcaption>{text}</figcaption></figure>")
+            cells.append(f"<figure>{_image(caption, _small(image))}<figcaption>{text}</figcaption></figure>")
         self._section(heading, f'<div class="gallery">{"".join(cells)}</div>')
 
     def write(self, path) -> None:
@@ -74,10 +76,18 @@ class Page:
         self._body.append(f"<h2>{html.escape(heading)}</h2>\n{inside}")
 
 
+def _small(image_HWC: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(thumbnail(image_HWC, _THUMBNAIL)).save(file, "PNG")
+    return file.getvalue()
+
+
 def _cell(value) -> str:
+    if isinstance(value, np.ndarray):
+        return f"<td>{_image('', _small(value))}</td>"
     if isinstance(value, float):
         return f'<td class="number">{"" if math.isnan(value) else f"{value:.4f}"}</td>'
-    return f"<td>{html.escape(_printable(str(value)))}</td>"
+    return f"<td>{html.escape(_printable('' if value is None else str(value)))}</td>"
 
 
 def _image(text: str, png: bytes) -> str:

@@ -10,6 +10,18 @@ _LONGEST = 900  # pixels of the longer side that are drawn
 _SPAN = 20.0  # the least range of the legend, so that an even image is not shown as uneven
 
 
+def overlay(image_HWC: np.ndarray, score_HW: np.ndarray) -> np.ndarray:
+    """The image in grey below the colours of the scores: red (0), yellow (50), blue (100). uint8 (H, W, 3)."""
+    from matplotlib import colormaps
+
+    colour_HWC = colormaps["RdYlBu"](np.clip(score_HW / 100, 0, 1))[..., :3] * 255
+    return (0.55 * _grey(image_HWC)[..., None] + 0.45 * colour_HWC).astype(np.uint8)
+
+
+def _grey(image_HWC: np.ndarray) -> np.ndarray:
+    return image_HWC.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+
+
 def draw(
     path,
     image_HWC: np.ndarray,
@@ -34,7 +46,7 @@ def draw(
     step = max(1, -(-max(height, width) // _LONGEST))
     figure = blank(8.5, 1.2 + 7 * height / width, layout="constrained")
     axes = figure.subplots()
-    grey = image_HWC.astype(np.float32)[::step, ::step] @ np.float32([0.299, 0.587, 0.114])
+    grey = _grey(image_HWC[::step, ::step])
     extent = (0, width, height, 0)
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=extent)
     middle, half = (score_HW.max() + score_HW.min()) / 2, max(_SPAN, np.ptp(score_HW)) / 2

@@ -153,27 +153,31 @@ def residuals(path, groups: Mapping[str, ArrayLike], title: str):
     save(path, figure)
 
 
-def draw_confusion(path, counts: np.ndarray, names: Sequence[str], title: str):
+def draw_confusion(path, counts: np.ndarray, names: Sequence[str], title: str, predicted: Sequence[str] | None = None):
     """Draws a confusion matrix, each row in percent of its samples; zeros are left blank.
 
     Args:
-      counts: (n, n), row = true class, column = predicted class.
-      names: names of the n classes.
+      counts: (n, m), row = true class, column = predicted class.
+      names: names of the n true classes.
       title: the heading.
+      predicted: names of the m predicted classes, if they are others.
     """
+    margin = 0.0 if predicted is None else 0.07 * max(map(len, names))  # of a narrow figure, in inches
+    predicted = names if predicted is None else predicted
     values = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    size = 2.6 + 0.36 * len(names)
-    figure, axes = new_figure(size + 0.4, size)
+    height, width = (2.6 + 0.36 * len(labels) for labels in (names, predicted))
+    width += margin
+    figure, axes = new_figure(width + 0.4, height)
     axes.grid(visible=False)
     axes.imshow(values, cmap="Blues", vmin=0)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    axes.set_xticks(range(len(predicted)), predicted, rotation=90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set(xlabel="predicted class", ylabel="true class (percent of each row)")
     for (row, column), value in np.ndenumerate(np.rint(values).astype(int)):
         if value:
             colour = "white" if value > 0.6 * values.max() else INK
             axes.text(column, row, value, ha="center", va="center", fontsize=7, color=colour)
-    head(axes, title, round(9 * size))
+    head(axes, title, round(9 * width))
     save(path, figure)
 
 

@@ -22,6 +22,8 @@ IEEE TPAMI 44, 2022, arXiv 2004.07728, use both to compare textures."""
 MEAN = resnet.MEAN
 STD = resnet.STD
 TEST_CROPS = "grid"
+# Keys of `out` that jaxiqa probe reads.
+TAPS = ("embedding",)
 
 VARIANTS = {
     "linear": dict(of={"name": "resnet50", "variant": "resnet50_trunk"}, taps=resnet.TAPS, views=(0, 1)),

@@ -16,7 +16,7 @@ from jaxiqa.inputs.python_images import pixels
 from jaxiqa.inputs.transforms import fit
 from jaxiqa.models import ready
 from jaxiqa.scoring.card import Card, Score
-from jaxiqa.scoring.columns import IMAGES, NUMBERS, REASON, TEXTS, TILES
+from jaxiqa.scoring.columns import IMAGES, NUMBERS, REASON, SEVERITY, TEXTS, TILES
 from jaxiqa.scoring.crops import Cropper
 from jaxiqa.scoring.engine import END, readers_by_default
 from jaxiqa.scoring.meter import Meter
@@ -41,7 +41,7 @@ class BatchScorer:
       step: the step to load, instead of the best one.
       batch_size: crops in a full batch; default: 64, more if crops are small.
       readers: number of reading threads of a call; default: one for each core.
-      explain: whether to add a column for each family of distortions, as `jaxiqa score --explain` does.
+      explain: whether to add a column for each family of distortions, and `severity`, as `jaxiqa score --explain` does.
       fingerprints: whether to add the columns of inputs.fingerprint.Fingerprint, which tell near-duplicates.
       allow: packages outside jaxiqa from which the checkpoint may import its model.
 
@@ -79,7 +79,9 @@ class BatchScorer:
         named = self.card.model
         self.model = f"{named['name']} {named['variant']}, step {scorer.step}, {self.digest[:12] or 'no digest'}"
         self.families = tuple(scorer.families)
-        self.columns = (*NUMBERS, *TEXTS, *self.families, *(Fingerprint._fields if fingerprints else ()))
+        self._explained = (*self.families, SEVERITY) if explain else ()
+        prints = Fingerprint._fields if fingerprints else ()
+        self.columns = (*NUMBERS, *TEXTS, *self.families, *prints, *self._explained[-1:])  # new ones are the last
 
     def copy(self, readers: int) -> "BatchScorer":
         """The same scorer with another number of readers."""
@@ -195,10 +197,11 @@ class BatchScorer:
 
     def _row(self, found: Score, more: Sequence) -> dict[str, Any]:
         """The values of `columns` for one image."""
-        explanation = found.explanation or (math.nan,) * len(self.families)
         values = (found.score, found.native, found.lo, found.hi, found.se, found.percentile)
         texts = ("refused" if found.reason else "ok", found.reason, self.model, self.card.crops, found.word)
-        return dict(zip(self.columns, (*values, *texts, *explanation, *more), strict=False))
+        explanation = found.explanation or (math.nan,) * len(self._explained)
+        names = (*NUMBERS, *TEXTS, *self._explained, *Fingerprint._fields)
+        return dict(zip(names, (*values, *texts, *explanation, *more), strict=False))
 
     def _joined(self, columns: Mapping[str, Any], rows: Iterable[dict]) -> dict[str, Any]:
         found = list(rows)

@@ -4,6 +4,7 @@ import math
 import platform
 import shlex
 import sys
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -16,12 +17,25 @@ from jaxiqa.figures import report
 from jaxiqa.figures.page import Page
 from jaxiqa.files import write_json
 from jaxiqa.inputs.decode import read_image
+from jaxiqa.scoring.look import MOST, Seen
 from jaxiqa.scoring.rated import Results
 
 _SHEET = 8  # number of best images on the contact sheet, and of worst images
+_LEGEND = {
+    "map": "where the model sees low quality: red parts score low (0), yellow ones 50, blue ones high (100)",
+    "predicted": "the model's score, 0 to 100; higher is better",
+    "opinion": "people's mean opinion score, on the same scale",
+    "interval": "where the opinion of 90 % of images like those of the calibration is",
+    "reasons": (
+        "which kinds of distortion the model's features look like, with their probability (pristine: none), and how "
+        "strong they are, from 0 (none) to 5. The kind is often wrong if the severity is low"
+    ),
+}
 
 
-def write_results(folder: epath.Path, part: str, results: Results, summary: dict) -> dict:
+def write_results(
+    folder: epath.Path, part: str, results: Results, summary: dict, look: Callable[..., Seen] | None = None
+) -> dict:
     """Writes the files of an evaluation into `folder`.
 
     The files are predictions_PART.csv, report.json, scatter_PART.png, residuals_PART.png, contact_sheet_PART.png, and
@@ -32,6 +46,7 @@ def write_results(folder: epath.Path, part: str, results: Results, summary: dict
       part: part of the dataset, for the file names.
       results: from evaluate.
       summary: facts for report.json; "model", "variant" and "dataset" also appear in the titles of the figures.
+      look: scoring.look.Look, for reasons and quality maps of the shown images; None for a page without them.
 
     Returns:
       the content of report.json: the summary, the metrics, 95 % bootstrap intervals of SRCC and PLCC (None if
@@ -73,8 +88,24 @@ def write_results(folder: epath.Path, part: str, results: Results, summary: dict
         _SHEET,
     )
     report.residuals(folder / f"residuals_{part}.png", _residuals(results), title)
-    _write_page(folder, part, title, summary, results.metrics, list(zip(images, captions, strict=True)))
+    rows = [_row(results, i, image, look, i in shown[-MOST:]) for i, image in zip(shown, images, strict=True)]
+    _write_page(folder, part, title, summary, results.metrics, rows)
     return summary
+
+
+def _row(results: Results, i: int, image: np.ndarray, look: Callable[..., Seen] | None, with_map: bool) -> dict:
+    """Of the tables of images; None for what is not known."""
+    record, seen = results.records[i], look(results.records[i].path, with_map) if look else None
+    interval = f"{results.lo[i]:.0f} to {results.hi[i]:.0f}" if np.isfinite(results.lo[i]) else None
+    return {
+        "image": image,
+        "map": seen.overlay if seen else None,
+        "predicted": f"{results.score[i]:.1f}",
+        "opinion": f"{results.mos100[i]:.1f}",
+        "interval": interval,
+        "reasons": (seen.reasons or None) if seen else None,
+        "name": record.id,
+    }
 
 
 def intervals(results: Results) -> dict:
@@ -108,7 +139,7 @@ def _residuals(results: Results) -> dict[str, np.ndarray]:
 
 def _write_page(folder: epath.Path, part: str, title: str, summary: dict, metrics: dict, shown: list) -> None:
     page = Page(title, summary["note"])
-    rows = []
+    rows: list[dict] = []
     for metric, value in metrics.items():
         low, high = summary.get(f"{metric}_interval") or (math.nan, math.nan)
         rows.append({"metric": metric.upper(), "value": value, "95 % low": low, "95 % high": high})
@@ -122,10 +153,12 @@ def _write_page(folder: epath.Path, part: str, title: str, summary: dict, metric
     page.table(f"Metrics on {summary['n']:,} images", rows)
     figures = [(name, (folder / f"{name}_{part}.png").read_bytes()) for name in ("scatter", "residuals")]
     page.figures("Predicted and opinion scores", figures)
+    used = [key for key in shown[0] if any(row[key] is not None for row in shown)] if shown else []
+    page.facts("How to read the images below", {key: _LEGEND[key] for key in used if key in _LEGEND})
     half = len(shown) // 2 if len(shown) > _SHEET else len(shown)
-    page.gallery("Best predictions (predicted and opinion score, 0 to 100)", shown[:half])
-    if shown[half:]:
-        page.gallery("Worst predictions", shown[half:])
+    for heading, rows in (("Best predictions", shown[:half]), ("Worst predictions", shown[half:])):
+        known = [key for key in used if any(row[key] is not None for row in rows)]
+        page.table(heading, [{key: row[key] for key in known} for row in rows])
     facts = {
         key: value for key, value in summary.items() if isinstance(value, str | int) and value != "" and key != "n"
     }

@@ -34,7 +34,7 @@ class Scorer:
       crops: crop policy, e.g. "grid", "auto:25" or "random:25"; default: the checkpoint's own.
       batch_size: crops in a full batch; default: 64, more if crops are small. The last batch may be smaller.
       resize: shorter side in pixels to which images are resized; default: the checkpoint's own.
-      explain: whether each prediction has an explanation: probabilities of the kinds of distortion.
+      explain: whether each prediction has an explanation: probabilities of the kinds of distortion, and a severity.
       allow: packages outside jaxiqa from which the checkpoint may import its model.
 
     Attributes:
@@ -43,7 +43,8 @@ class Scorer:
       arguments: what `loaded` takes to load the same step again.
       digest: SHA-256 of the weights (runs.checkpoint.Saved.digest); "" for checkpoints of 0.1.0.
       model, predictor, variables: the model; its variables are on the devices.
-      families: names of the values of a prediction's explanation.
+      families: names of the probabilities in a prediction's explanation; the value after them is the severity.
+      reasons: what the probe of the explanations was fitted on and how good it is (scoring/reasons.py); {} without one.
 
     Raises:
       CheckpointError: the checkpoint cannot be read, its model is from outside and not installed or not allowed, or it
@@ -83,8 +84,8 @@ class Scorer:
         self.arguments = (str(saved.workdir), saved.step, crops, batch_size, resize, explain, allow)
         self.variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), sharding.replicated(mesh)))
         self.digest = saved.digest()  # after the weights, which are refused if the digests are damaged
-        explainer = Explainer(self.workdir, self.card.model["name"]) if explain else None
-        self.families = explainer.families if explainer else ()
+        explainer = Explainer(self.workdir, self.card.model["name"], self.digest) if explain else None
+        self.families, self.reasons = (explainer.families, explainer.about) if explainer else ((), {})
         batches = sharding.batch_sharding(mesh)
         sizes = batch_sizes(self.model.crop_size, batch_size)
         self.predictor = Predictor(self.model, self.card.crops, batches, sizes, explainer)

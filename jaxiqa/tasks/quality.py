@@ -17,15 +17,17 @@ from jaxiqa.evaluation import conformal
 from jaxiqa.evaluation.metrics import BEST, HEADLINES
 from jaxiqa.figures import report
 from jaxiqa.files import write_json
+from jaxiqa.inputs.image_paths import find_images
 from jaxiqa.inputs.transforms import images_of
 from jaxiqa.models import create_model, frozen_options, pretrainable, scales_of
 from jaxiqa.models.blocks.projector import encoder_variables
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.runs.log import clock, curve
 from jaxiqa.runs.processes import gather
+from jaxiqa.scoring import reasons
 from jaxiqa.scoring.card import Card
 from jaxiqa.scoring.crops import parse_policy
-from jaxiqa.scoring.explain import keep_probe
+from jaxiqa.scoring.explain import FILE, describe_probe, keep_probe
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.scoring.process_shares import predict_shares
 from jaxiqa.scoring.rated import Results, describe, evaluate, provenance
@@ -78,6 +80,8 @@ class Quality(Task):
 
     def open(self):
         sharding.check_batches(self.config, self.mesh.size)
+        if self.config.probe_photographs:  # before hours of training
+            find_images([self.config.probe_photographs])
         return self.data.open()
 
     def render(self):
@@ -168,6 +172,11 @@ class Quality(Task):
         summary = provenance(self.data.dataset, "test", self.data.split, card)
         summary |= {"step": step, "seed": self.config.seed}
         print(describe(write_results(workdir, "test", results, summary)))
+        if folder := self.config.probe_photographs:
+            weights = Saved(workdir, step).digest()
+            probe = reasons.fit_folders(self.model, card, variables, [folder], weights)
+            probe.save(workdir / FILE)
+            print(describe_probe(probe.about))
         took = clock(run.timing.elapsed)
         print(f"report.html, loss curve, scatter plot, contact sheet and predictions are in {workdir} (took {took})")
         return results.metrics

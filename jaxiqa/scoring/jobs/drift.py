@@ -11,12 +11,12 @@ import numpy as np
 
 from jaxiqa.errors import DataError
 from jaxiqa.scoring.card import WORDS
-from jaxiqa.scoring.columns import NUMBERS, TEXTS
+from jaxiqa.scoring.columns import NUMBERS, SEVERITY, TEXTS
 from jaxiqa.scoring.jobs.names import folder_of
 
 WORSE = 5.0  # points of score by which an image counts as worse, or as better
 _SHOWN = 10
-_OURS = {"path", "dhash", "taken", *NUMBERS, *TEXTS}  # columns that are no families of distortions
+_OURS = {"path", "dhash", "taken", *NUMBERS, *TEXTS, SEVERITY}  # columns that are no families of distortions
 
 
 class _Side:

@@ -1,7 +1,7 @@
 """--report: one page about a set of images."""
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,12 +10,34 @@ from jaxiqa.figures.page import Page
 from jaxiqa.figures.report import histogram
 from jaxiqa.inputs.decode import read_image
 from jaxiqa.scoring.jobs.summary import Summary
+from jaxiqa.scoring.look import MOST, Seen
 
 _FOLDERS = 30  # of the table
 _GROUPS = 12  # of near-duplicates
 
 
-def write_report(path, summary: Summary, groups: Sequence[Sequence[Mapping]], facts: Mapping, note: str = "") -> None:
+# What the columns of the worst and the best images mean.
+LEGEND = {
+    "map": "where the image is bad: red parts score low (0), yellow ones 50, blue ones high (100)",
+    "score": "quality from 0 to 100 as the model predicts it; higher is better",
+    "word": "the fifth of 0 to 100 in which the score is: bad, poor, fair, good or excellent",
+    "interval": "people's mean opinion is between these scores for 90 % of images like those it was calibrated on",
+    "percentile": "the percentage of the model's reference images that have a lower score",
+    "reasons": (
+        "which kinds of distortion the model's features look like, with their probability (pristine: none), and how "
+        "strong they are, from 0 (none) to 5. The kind is often wrong if the severity is low"
+    ),
+}
+
+
+def write_report(
+    path,
+    summary: Summary,
+    groups: Sequence[Sequence[Mapping]],
+    facts: Mapping,
+    note: str = "",
+    look: Callable[..., Seen] | None = None,
+) -> None:
     """Writes the page.
 
     Args:
@@ -24,6 +46,7 @@ def write_report(path, summary: Summary, groups: Sequence[Sequence[Mapping]], fa
       groups: of near-duplicates (groups.find_groups); the first ones are shown.
       facts: how the scores were made, for the last table.
       note: a warning at the top.
+      look: scoring.look.Look, for reasons and quality maps; None for a report without them.
     """
     page = Page(f"Quality of {summary.images:,} images", note)
     page.facts(
@@ -43,8 +66,16 @@ def write_report(path, summary: Summary, groups: Sequence[Sequence[Mapping]], fa
             {"percent of the images": p, "have a score below": f"{v:.1f}"} for p, v in summary.percentiles().items()
         ]
         page.table("Percentiles", rows)
-    for heading, found in (("Worst", summary.worst()), ("Best", summary.best())):
-        _images(page, heading, [(name, f"{score:.1f}") for name, score in found])
+    tables = {
+        heading: [_described(row, look, heading == "Worst" and i < MOST) for i, row in enumerate(found)]
+        for heading, found in (("Worst", summary.worst()), ("Best", summary.best()))
+    }
+    used = [key for key in LEGEND if any(row[key] is not None for rows in tables.values() for row in rows)]
+    if used:
+        page.facts("How to read the images below", {key: LEGEND[key] for key in used})
+    for heading, rows in tables.items():
+        columns = [key for key in _COLUMNS if any(row[key] is not None for row in rows)]
+        page.table(heading, [{key: row[key] for key in columns} for row in rows])
     page.table(*_by_folder(summary))
     reasons = [{"reason": reason, "images": f"{count:,}"} for reason, count in summary.reasons.most_common(20)]
     page.table("Refused images", reasons)
@@ -53,6 +84,30 @@ def write_report(path, summary: Summary, groups: Sequence[Sequence[Mapping]], fa
         _images(page, f"Near-duplicates: group {number} of {len(groups)}", shown)
     page.facts("How", facts)
     page.write(path)
+
+
+_COLUMNS = ("image", "map", "score", "word", "interval", "percentile", "reasons", "name")
+
+
+def _described(row: Mapping, look: Callable[..., Seen] | None, with_map: bool) -> dict:
+    """A row of the tables; None for what is not known, e.g. the pixels of an image of a table of images."""
+    found = dict.fromkeys(_COLUMNS) | {"score": f"{row['score']:.1f}", "word": row["word"], "name": row["path"]}
+    if known(row.get("lo")):
+        found["interval"] = f"{row['lo']:.0f} to {row['hi']:.0f}"
+    if known(row.get("percentile")):
+        found["percentile"] = f"{row['percentile']:.0f} %"
+    with contextlib.suppress(DataError):
+        if look:
+            seen = look(row["path"], with_map)
+            found |= {"image": seen.image, "map": seen.overlay, "reasons": seen.reasons or None}
+        else:
+            found["image"] = read_image(row["path"])
+    return found
+
+
+def known(value) -> bool:
+    """Whether a number of a row is there."""
+    return isinstance(value, float) and value == value
 
 
 def _by_folder(summary: Summary) -> tuple[str, list[dict]]:

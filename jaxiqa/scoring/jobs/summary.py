@@ -46,12 +46,12 @@ class Summary:
         self.reasons: collections.Counter[str] = collections.Counter()
         self.words: collections.Counter[str] = collections.Counter()
         self._bins = np.zeros(round((HIGHEST - LOWEST) / STEP), np.int64)
-        self._worst: list[tuple[float, int, str]] = []
-        self._best: list[tuple[float, int, str]] = []
+        self._worst: list[tuple[float, int, Mapping]] = []
+        self._best: list[tuple[float, int, Mapping]] = []
         self._total = 0.0
 
     def add(self, row: Mapping) -> None:
-        """Adds an image, by the columns path, score, status, reason and word."""
+        """Adds an image, by the columns path, score, status, reason and word. The worst and the best rows are kept."""
         self.images += 1
         name = folder_of(row["path"])
         if name not in self.folders and len(self.folders) >= _FOLDERS:
@@ -69,7 +69,7 @@ class Summary:
         self.folders[name] = Folder(old.images + 1, old.refused, old.total + score, min(old.worst, score))
         order = -self.images  # of equal scores, the first is kept
         for heap, key in ((self._worst, -score), (self._best, score)):
-            heapq.heappush(heap, (key, order, row["path"]))
+            heapq.heappush(heap, (key, order, row))
             if len(heap) > SHOWN:
                 heapq.heappop(heap)
 
@@ -99,13 +99,13 @@ class Summary:
         low, high = (used[0], used[-1] + 1) if used.size else (0, 1)
         return counts[low:high], LOWEST + width * np.arange(low, high + 1)
 
-    def worst(self) -> list[tuple[str, float]]:
-        """(name, score) of the worst images, the worst first."""
-        return [(name, -key) for key, _, name in sorted(self._worst, reverse=True)]
+    def worst(self) -> list[Mapping]:
+        """Rows of the worst images, the worst first."""
+        return [row for _, _, row in sorted(self._worst, key=lambda one: one[:2], reverse=True)]
 
-    def best(self) -> list[tuple[str, float]]:
-        """(name, score) of the best images, the best first."""
-        return [(name, key) for key, _, name in sorted(self._best, reverse=True)]
+    def best(self) -> list[Mapping]:
+        """Rows of the best images, the best first."""
+        return [row for _, _, row in sorted(self._best, key=lambda one: one[:2], reverse=True)]
 
 
 def _kind(reason: str) -> str:

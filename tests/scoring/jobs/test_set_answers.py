@@ -44,8 +44,8 @@ def test_summary_is_that_of_all_scores():
         assert value == pytest.approx(np.percentile(scores, percent), abs=0.3)
     counts, edges = found.histogram()
     assert counts.sum() == 5000 and edges[0] <= scores.min() and edges[-1] >= scores.max()
-    assert [name for name, _ in found.worst()] == [f"{i % 3}/{i}.jpg" for i in np.argsort(scores)[:12]]
-    assert [name for name, _ in found.best()] == [f"{i % 3}/{i}.jpg" for i in np.argsort(-scores)[:12]]
+    assert [one["path"] for one in found.worst()] == [f"{i % 3}/{i}.jpg" for i in np.argsort(scores)[:12]]
+    assert [one["path"] for one in found.best()] == [f"{i % 3}/{i}.jpg" for i in np.argsort(-scores)[:12]]
     assert found.folders["1"].mean == pytest.approx(scores[1::3].mean()) and found.folders["0"].refused == 1
     assert dict(found.reasons) == {"gone": 1}
 

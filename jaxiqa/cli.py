@@ -9,7 +9,7 @@ from jaxiqa.errors import suggest
 from jaxiqa.version import __version__
 
 GROUPS = {
-    "Score and explain": ("score",),
+    "Score and explain": ("score", "serve"),
     "Train": ("train", "pretrain", "transfer", "configs"),
     "Data": ("doctor", "prepare", "distort"),
     "Weights": ("calibrate", "convert", "probe"),

@@ -1,10 +1,11 @@
-"""Convert PyTorch weights to checkpoints, and back.
+"""Convert PyTorch weights to checkpoints, and back; push to a hub.
 
   jaxiqa convert --inspect FILE
   jaxiqa convert --model resnet50 --source resnet50-19c8e357.pth --output converted/resnet50
   jaxiqa convert --model glintiqa --source glintiqa-kadid.pth --output converted/glintiqa --dataset kadid10k
   jaxiqa convert --model arniqa --source ARNIQA.pth --regressor regressor_koniq10k.pth --output converted/arniqa
   jaxiqa convert --source converted/glintiqa --target glintiqa.safetensors
+  jaxiqa convert --source workdir/mine --push owner/name --licence Apache-2.0
 
 train, evaluate and score read the checkpoints. FILE is a .pth, .pt, .ckpt, .bin, .safetensors or .npz file, or the
 index (.json) of a checkpoint in several files. PyTorch is not needed. Nothing in a file is executed: what is beside the
@@ -18,6 +19,11 @@ The output folder holds the checkpoint, manifest.json (source, SHA-256, licence,
 carried.safetensors (tensors that jaxiqa's model does not use, kept for export). --target writes a file with the
 original names, which PyTorch loads with strict=True. It also exports the workdir of a training run.
 
+--push puts a checkpoint on a hub of Hugging Face, by the extra [hub] and the token of `hf auth login`: its weights as
+model.safetensors, its card and the SHA-256 of each array as jaxiqa.json, and README.md, a page for readers. If there is
+no such repository, a private one is created. hf://owner/name or hf://owner/name@REVISION then names the checkpoint
+wherever a checkpoint is named. The config of the run, which names folders of this machine, is left out.
+
 --dataset names the labels that a quality model was trained on, so that `jaxiqa score` knows their scale. The name of a
 --regressor file tells it too (regressor_koniq10k.pth). Without it, scores are the raw output. --verify compares outputs
 with a golden JSON file (form: jaxiqa/weights/verify.py).
@@ -25,8 +31,11 @@ with a golden JSON file (form: jaxiqa/weights/verify.py).
 Exit codes: 0 done, 2 usage, 4 unusable weights, or outputs that differ by more than 1e-4, 75 disk full.
 """
 
+import dataclasses
+import json
 import pathlib
 import re
+import tempfile
 
 from absl import flags
 from etils import epath
@@ -49,7 +58,10 @@ _MODEL = flags.DEFINE_string(
 )
 _VARIANT = flags.DEFINE_string("variant", None, "Variant of --model; default: the first one.", flag_values=_FLAGS)
 _SOURCE = flags.DEFINE_string(
-    "source", None, "Weight file to convert; with --target, folder of a checkpoint to export.", flag_values=_FLAGS
+    "source",
+    None,
+    "Weight file to convert; with --target or --push, folder of a checkpoint.",
+    flag_values=_FLAGS,
 )
 _REGRESSOR = flags.DEFINE_string(
     "regressor",
@@ -59,6 +71,9 @@ _REGRESSOR = flags.DEFINE_string(
 )
 _OUTPUT = shared_flags.output_folder(_FLAGS, "Folder of the new checkpoint")
 _TARGET = flags.DEFINE_string("target", None, "Weight file to write: FILE.safetensors or FILE.pth.", flag_values=_FLAGS)
+_PUSH = flags.DEFINE_string(
+    "push", None, "Repository on a hub, OWNER/NAME, that the checkpoint --source is put into.", flag_values=_FLAGS
+)
 _INSPECT = flags.DEFINE_string(
     "inspect", None, "Weight file whose tensors are listed; nothing is converted.", flag_values=_FLAGS
 )
@@ -70,7 +85,7 @@ _IGNORE = flags.DEFINE_multi_string(
 )
 _SHA256 = flags.DEFINE_string("expect_sha256", None, "SHA-256 that --source must have.", flag_values=_FLAGS)
 _LICENCE = flags.DEFINE_string(
-    "licence", "", "Licence of the weights, to be noted in manifest.json.", flag_values=_FLAGS
+    "licence", "", "Licence of the weights, for manifest.json or for the hub.", flag_values=_FLAGS
 )
 _DATASET = shared_flags.dataset(_FLAGS, "whose labels, in their native scale, the model was trained on")
 _VERIFY = flags.DEFINE_string(
@@ -251,6 +266,52 @@ def export(folder: str, target: epath.Path) -> None:
         print(f"note: {len(made_up)} of them are zeros, because the model has no such parameters ({', '.join(stems)})")
 
 
+def push(folder: str, repo: str) -> None:
+    """Puts a checkpoint on a hub."""
+    import jax
+
+    from jaxiqa.runs import digests, hub, portable
+    from jaxiqa.runs.checkpoint import Saved
+    from jaxiqa.scoring.card import Card
+    from jaxiqa.scoring.model_card import model_card
+    from jaxiqa.scoring.stored_interval import read_interval
+    from jaxiqa.training.state import scoring_variables
+    from jaxiqa.weights.mapping import read_manifest
+
+    saved = Saved(folder, _STEP.value)
+    card = Card.from_dict(saved.meta.card, saved.workdir)
+    card = dataclasses.replace(card, interval=card.interval or read_interval(saved.workdir, saved.step))
+    licence = _LICENCE.value or read_manifest(saved.workdir).get("licence", "")
+    if not licence:
+        raise ConfigError(
+            f"--licence is missing: {saved.workdir} names none; say which licence the weights have, e.g. Apache-2.0",
+            code="missing",
+            key="--licence",
+        )
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    state = jax.device_get(scoring_variables(**saved.load(("params", "batch_stats", "ema"), device)))
+    source = saved.meta.source  # a calibrated checkpoint names the folder of the one that it was made from
+    source = source | {key: pathlib.PurePath(source[key]).name for key in ("checkpoint",) if key in source}
+    meta = dataclasses.replace(saved.meta, card=card.to_dict(), config={}, source=source)
+    with tempfile.TemporaryDirectory(prefix="jaxiqa-push-") as name:
+        target = epath.Path(name)
+        portable.write(target, state, meta, saved.step)
+        digest = digests.of_json(portable.read_about(target)[2])
+        text = model_card(repo, card, saved.step, digest, licence, _report(saved.workdir, saved.step))
+        (target / portable.README).write_text(text)
+        where = hub.upload(name, repo)
+    print(f"{card.model['name']} {card.model['variant']}, step {saved.step}, is at {where} (SHA-256 {digest})")
+
+
+def _report(workdir: epath.Path, step: int) -> dict:
+    """The result of the test of a run, if it is of this step; else {}."""
+    try:
+        found = json.loads((workdir / "report.json").read_text())
+        return found if found["step"] == step else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def _check_ignore() -> None:
     for pattern in _IGNORE.value:
         try:
@@ -289,13 +350,16 @@ def main() -> None:
             code="missing",
             key="--source",
         )
+    elif _PUSH.value:
+        push(_SOURCE.value, _PUSH.value)
     elif _TARGET.value:
         export(_SOURCE.value, epath.Path(_TARGET.value))
     elif _OUTPUT.value:
         convert(_SOURCE.value, epath.Path(_OUTPUT.value))
     else:
         raise ConfigError(
-            "--output or --target is missing; give --output for a new checkpoint, or --target for a new weight file",
+            "--output, --target or --push is missing; give --output for a new checkpoint, --target for a new weight "
+            "file, or --push for a hub",
             code="missing",
             key="--output",
         )

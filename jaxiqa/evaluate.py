@@ -69,7 +69,8 @@ _PART = flags.DEFINE_enum(
 )
 _OUTPUT = shared_flags.output_folder(
     _FLAGS,
-    "Folder to write to; default: evaluation/DATASET_PART in the folder of the checkpoint, of ready in the current one",
+    "Folder to write to; default: evaluation/DATASET_PART in the folder of the checkpoint; for ready and hf://..., in "
+    "the current one",
 )
 _ALLOW = shared_flags.allow(_FLAGS)
 _METRIC = flags.DEFINE_multi_string(
@@ -97,7 +98,7 @@ def main() -> None:
     from jaxiqa.inputs.image_source import Images
     from jaxiqa.inputs.render import render
     from jaxiqa.models import ready
-    from jaxiqa.runs import compile_cache
+    from jaxiqa.runs import compile_cache, portable
     from jaxiqa.scoring import robustness
     from jaxiqa.scoring.look import Look
     from jaxiqa.scoring.rated import describe, evaluate, provenance
@@ -137,7 +138,8 @@ def main() -> None:
     stream = scorer.predictor.stream(scorer.variables, images)
     bar = tqdm(stream, "scoring", len(records), unit=" images", mininterval=1, disable=None)
     results = evaluate(bar, records, dataset, scorer.card, metrics)
-    home = epath.Path() if scorer.workdir == epath.Path(ready.FOLDER) else scorer.workdir  # nothing is written there
+    not_ours = scorer.workdir == epath.Path(ready.FOLDER) or portable.is_one(scorer.workdir)  # nothing is written there
+    home = epath.Path() if not_ours else scorer.workdir
     folder = epath.Path(_OUTPUT.value or home / "evaluation" / f"{dataset.name}_{part}")
     with program.writes_output(folder):
         folder.mkdir(parents=True, exist_ok=True)

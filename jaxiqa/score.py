@@ -96,13 +96,7 @@ _COLUMN = flags.DEFINE_string(
     "Column of Parquet and Arrow files with the images, as bytes or paths; default: the only one of bytes, or path.",
     flag_values=_FLAGS,
 )
-_READERS = flags.DEFINE_integer(
-    "readers",
-    None,
-    "Number of threads that read images; default: one for each core.",
-    lower_bound=1,
-    flag_values=_FLAGS,
-)
+_READERS = shared_flags.readers(_FLAGS)
 _SHARD_SIZE = flags.DEFINE_integer(
     "shard_size", 5000, "Number of images in a Parquet file of --output FOLDER.", lower_bound=1, flag_values=_FLAGS
 )

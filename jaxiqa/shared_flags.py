@@ -36,7 +36,8 @@ def checkpoint(to: flags.FlagValues) -> flags.FlagHolder[str | None]:
     return _define_path(
         to,
         "checkpoint",
-        "Workdir of a training run, or folder of a converted checkpoint; default: ready, the weights of jaxiqa.",
+        "Workdir of a training run, folder of a converted checkpoint, or hf://OWNER/NAME[@REVISION] on a hub; default: "
+        "ready, the weights of jaxiqa.",
     )
 
 
@@ -65,6 +66,12 @@ def batch_size(to: flags.FlagValues) -> flags.FlagHolder[int | None]:
         lower_bound=1,
         flag_values=to,
     )
+
+
+def readers(to: flags.FlagValues) -> flags.FlagHolder[int | None]:
+    """--readers."""
+    text = "Number of threads that read images; default: one for each core."
+    return flags.DEFINE_integer("readers", None, text, lower_bound=1, flag_values=to)
 
 
 def resize(to: flags.FlagValues) -> flags.FlagHolder[int | None]:

@@ -64,7 +64,7 @@ def _quick_compiler(quick: bool):
         set_to(before)
 
 
-_QUICK_ROOMS = ("faults", "jobs", "load", "programs", "tasks", "weights")
+_QUICK_ROOMS = ("faults", "jobs", "load", "programs", "serving", "tasks", "weights")
 _QUICK_MODULES = ("test_batch", "test_documents", "test_mfen", "test_models_contract", "test_van")
 
 

@@ -28,12 +28,13 @@ ALLOWED = {
     "scoring": (
         (
             *("models", "inputs", "datasets", "weights", "evaluation", "figures", "training"),
-            *("runs.checkpoint", "runs.checkpoint_meta"),
+            *("runs.checkpoint", "runs.checkpoint_meta", "runs.hub"),
         ),
         None,
     ),
     "saqt": (("datasets", "inputs", "models", "scoring", "runs", "training", "weights", "figures"), None),
     "competition": (("scoring", "evaluation", "figures", "datasets", "inputs"), None),
+    "serving": (("scoring", "inputs", "runs.signals"), None),
     "tasks": ((*LIBRARY, "figures", "saqt"), None),
     "benchmarks": ((*LIBRARY, "figures", "saqt", "tasks", "cli"), None),  # the table of programs, to start them
 }

@@ -13,7 +13,7 @@ from orbax.checkpoint import v1 as ocp
 from jaxiqa.errors import CheckpointError, DiskFull
 from jaxiqa.files import expanded
 from jaxiqa.models import ready
-from jaxiqa.runs import digests
+from jaxiqa.runs import digests, hub, portable
 from jaxiqa.runs.bucket import FOLDER, QUARANTINE, files_of
 from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 from jaxiqa.runs.library_errors import Listener, cause_of, is_damage, quiet
@@ -330,6 +330,7 @@ class Saved:
     Args:
       path: a workdir, or the folder of one step in WORKDIR/checkpoints. Of a workdir the best step is read, or the
         latest one if there are no evaluations. "ready" is the one that comes with jaxiqa (jaxiqa.models.ready).
+        hf://OWNER/NAME[@REVISION] is on a hub (runs.hub); a folder as runs.portable writes it is read too.
       step: read this step of the workdir instead.
 
     Attributes:
@@ -343,10 +344,14 @@ class Saved:
 
     def __init__(self, path: epath.PathLike, step: int | None = None):
         local_devices()  # Orbax asks for them, and its errors count as damage
-        path = files_of(expanded(ready.find(path))).workdir
+        path = files_of(expanded(hub.find(ready.find(path)))).workdir
+        self._arrays: dict[str, dict] | None = None  # of a checkpoint in plain files, their digests
         if path.parent.name == FOLDER and path.name.isdigit() and step is None:
             path, step = path.parent.parent, int(path.name)
         if not (path / FOLDER).is_dir():
+            if portable.is_one(path):
+                self._open_plain(path, step)
+                return
             if path.is_file():
                 raise CheckpointError(
                     f"checkpoint {path} is a file; convert it first: jaxiqa convert --model NAME --source "
@@ -390,9 +395,17 @@ class Saved:
             self._refuse(step, cause_of(error), error)
         self.meta = CheckpointMeta.from_dict(described.custom_metadata or {}, self._path)
 
+    def _open_plain(self, path: epath.Path, step: int | None) -> None:
+        self.workdir = self._path = path
+        self.meta, self.step, self._arrays = portable.read_about(path)
+        if step not in (None, self.step):
+            raise CheckpointError(
+                f"checkpoint {path} has no step {step}; it holds step {self.step}", code="not_found", key=path
+            )
+
     def digest(self) -> str:
         """SHA-256 of the names, types, shapes and values of all arrays; "" if the step was saved without digests."""
-        stored = digests.read(self._path)
+        stored = digests.read(self._path) if self._arrays is None else self._arrays
         return digests.of_json(stored) if stored else ""
 
     def load(self, parts: tuple[str, ...], sharding) -> dict[str, Any]:
@@ -403,6 +416,9 @@ class Saved:
         Raises:
           CheckpointError: the step cannot be read or is damaged.
         """
+        if self._arrays is not None:
+            state = jax.device_put(portable.read_arrays(self._path, self._arrays, parts), sharding)
+            return {part: {} for part in parts} | state
         wanted = {part: self._shapes[part] for part in parts if self._shapes.get(part)}
         wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), wanted)
         state, reason = _restore(self._path, wanted, whole=False)

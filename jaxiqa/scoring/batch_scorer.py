@@ -15,6 +15,7 @@ from jaxiqa.inputs.fingerprint import Fingerprint, fingerprint
 from jaxiqa.inputs.python_images import pixels
 from jaxiqa.inputs.transforms import fit
 from jaxiqa.models import ready
+from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.scoring.card import Card, Score
 from jaxiqa.scoring.columns import IMAGES, NUMBERS, REASON, SEVERITY, TEXTS, TILES
 from jaxiqa.scoring.crops import Cropper
@@ -35,8 +36,8 @@ class BatchScorer:
     The devices see at most three shapes of batches. Each is compiled at its first use.
 
     Args:
-      checkpoint: a workdir, a converted checkpoint, or one step's folder; default: "ready", the weights that come with
-        jaxiqa, which a line on standard error then says.
+      checkpoint: a workdir, a converted checkpoint, one step's folder, or hf://OWNER/NAME[@REVISION] on a hub; default:
+        "ready", the weights that come with jaxiqa, which a line on standard error then says.
       crops: crop policy, e.g. "grid", "auto:4" or "random:25"; default: the checkpoint's own.
       step: the step to load, instead of the best one.
       batch_size: crops in a full batch; default: 64, more if crops are small.
@@ -68,10 +69,11 @@ class BatchScorer:
         fingerprints: bool = False,
         allow: str | Iterable[str] = (),
     ):
-        checkpoint = ready.by_default(checkpoint, "checkpoint=")
+        saved = Saved(ready.by_default(checkpoint, "checkpoint="), step)
         allow = (allow,) if isinstance(allow, str) else tuple(allow)
-        scorer = loaded(str(checkpoint), step, crops, batch_size, None, explain, allow)
-        self._arguments = scorer.arguments  # with the folder and the step that were found
+        # With the folder and the step that were found, so that copies in this process share the weights.
+        self._arguments = (str(saved.workdir), saved.step, crops, batch_size, None, explain, allow)
+        scorer = self.scorer
         self._cropper: Cropper = scorer.predictor.cropper
         self.card: Card = scorer.card
         self.digest, self.fingerprints = scorer.digest, fingerprints
@@ -142,6 +144,16 @@ class BatchScorer:
         stages = zip(columns[TILES], columns[REASON], strict=True)
         found = self.scorer.stream(stages, self._tiles, are_crops=True, threads=1)
         return self._joined(kept, (self._row(next(self.card.scores([one])), ()) for one in found))
+
+    @property
+    def batch_bytes(self) -> int:
+        """The bytes of the crops of a full batch, in the column "tiles"."""
+        return self.scorer.predictor.batch_sizes[-1] * math.prod(self._cropper.shape)
+
+    def warm_up(self) -> None:
+        """Compiles every shape of batch that a call may use, on black crops."""
+        for size in self.scorer.predictor.batch_sizes:
+            self.score({TILES: [bytes(size * math.prod(self._cropper.shape))], REASON: [""]})
 
     def rows(self, images: Iterable, meter: Meter | None = None) -> Iterator[Any]:
         """Yields the values of `columns` of each image as a dict, in order, each as soon as they are known.

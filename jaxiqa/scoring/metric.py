@@ -10,6 +10,7 @@ from jaxiqa import plugins
 from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.inputs.python_images import several
 from jaxiqa.models import find_model, ready
+from jaxiqa.runs import hub
 from jaxiqa.scoring.card import Score
 from jaxiqa.scoring.differentiable import make_apply
 from jaxiqa.scoring.maps import Maps, QualityMap
@@ -148,9 +149,11 @@ def create_metric(
       metric = jaxiqa.create_metric("glintiqa", checkpoint="workdir/mine")
 
     Args:
-      name: name of the model; if it is not empty, the checkpoint must hold this model.
+      name: name of the model; if it is not empty, the checkpoint must hold this model. A name on a hub,
+        hf://OWNER/NAME[@REVISION], is that of a checkpoint.
       checkpoint: the workdir of a training run (its best step, else its latest), a converted checkpoint, or one step's
-        folder in it. Default: "ready", the weights that come with jaxiqa, which a line on standard error then says.
+        folder in it, or hf://OWNER/NAME[@REVISION] on a hub. Default: "ready", the weights that come with jaxiqa, which
+        a line on standard error then says.
       step: the step to load, instead of the best one.
       crops: crop policy, "grid" (covers every pixel), "five", "auto:N" or "random:N"; default: the checkpoint's own.
       allow: packages outside jaxiqa, e.g. "mylab", from which the checkpoint may import its model. A module path in
@@ -160,6 +163,8 @@ def create_metric(
       ConfigError: the checkpoint holds another model than `name`, or none is given and jaxiqa has no weights of `name`.
       CheckpointError: the checkpoint cannot be read.
     """
+    if name.startswith(hub.SCHEME) and not checkpoint:
+        name, checkpoint = "", name
     if name:
         find_model(name)
     if not checkpoint and name not in ("", ready.MODEL):

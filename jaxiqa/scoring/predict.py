@@ -62,6 +62,7 @@ class Predictor:
     Attributes:
       cropper: cuts the crops of an image.
       min_side: the sides that images must have at least, in pixels.
+      batch_sizes: as given, ascending.
 
     Raises:
       ConfigError: policy is not a policy, or does not fit the model.
@@ -77,7 +78,7 @@ class Predictor:
     ):
         self.cropper = Cropper.of(model, policy)
         self.min_side = self.cropper.min_side
-        self._sharding, self._batch_sizes = sharding, sorted(batch_sizes)
+        self._sharding, self.batch_sizes = sharding, sorted(batch_sizes)
         self._forward = jit_scores(model, explain)
 
     @property
@@ -117,7 +118,7 @@ class Predictor:
 
         def tiles_of(image):
             crops = image if are_crops else self.cropper(image)
-            return crops, crops[0].shape[:2], self._batch_sizes
+            return crops, crops[0].shape[:2], self.batch_sizes
 
         return stream_outputs(images, tiles_of, forward, read, **how)
 

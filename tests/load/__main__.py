@@ -1,6 +1,8 @@
 """20,000 images, killed twice and resumed: python -m tests.load --long [IMAGES]
 
-Without --long the short form runs, as in CI: pytest tests/load. The long form takes about 15 minutes on two cores.
+1,000 requests to a server: python -m tests.load --serve [REQUESTS]
+
+Otherwise the short forms run, as in CI: pytest tests/load. --long takes about 15 minutes on two cores, --serve 2.
 """
 
 import os
@@ -16,16 +18,20 @@ TOLERANCE = 0.10  # of the memory
 
 def main() -> int:
     """Exit code 1 if a bar is missed."""
-    if "--long" not in sys.argv:
+    if not {"--long", "--serve"} & {*sys.argv}:
         return subprocess.run([sys.executable, "-m", "pytest", "tests/load"], cwd=ROOT).returncode
     sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
     os.environ["JAX_PLATFORMS"] = "cpu"
     from absl import flags
 
     flags.FLAGS.mark_as_parsed()  # Grain reads flags
+    from tests.load import serve
     from tests.load.job import rows, score, write_checkpoint, write_images
 
-    count = int(next((word for word in sys.argv[1:] if word.isdigit()), 20_000))
+    count = int(next((word for word in sys.argv[1:] if word.isdigit()), 0))
+    if "--serve" in sys.argv:
+        return serve.main(count or 1000)
+    count = count or 20_000
     size = f"--shard_size={SHARD}"
     with tempfile.TemporaryDirectory(prefix="jaxiqa-load-") as name:
         folder = pathlib.Path(name)

@@ -11,6 +11,7 @@ score         images/s of decoding, of the model and of both together, and what 
               (--checkpoint, --crops, --images)
 crops         rank correlation of auto:N with the full grid and with ratings, and images/s, for N = 1, 4, 9, 25
               (--checkpoint, --data_dir and --option for rated images, or --images, --count)
+export        crops/s of an exported ONNX file in ONNX Runtime, compared with JAX, on the CPU (--checkpoint)
 startup       start times of the package and of every program's --help, compared with that of Python
 
 Exit codes: 0 done, 1 a measurement missed its limit, 2 usage.
@@ -35,7 +36,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("count", 100, "Number of images to score.", lower_bound=2, flag_values=_FLAGS)
 
-SUBJECTS = ("crops", "distortions", "lka", "score", "startup")  # files in benchmarks/ with run()
+SUBJECTS = ("crops", "distortions", "export", "lka", "score", "startup")  # files in benchmarks/ with run()
 
 
 def main(subjects: list[str]) -> None:

@@ -12,7 +12,7 @@ GROUPS = {
     "Score and explain": ("score", "serve"),
     "Train": ("train", "pretrain", "transfer", "configs"),
     "Data": ("doctor", "prepare", "distort"),
-    "Weights": ("calibrate", "convert", "probe"),
+    "Weights": ("calibrate", "convert", "export", "probe"),
     "Results and statistics": ("evaluate", "protocol", "compare", "compete"),
     "Run and measure": ("aot", "benchmark"),
 }

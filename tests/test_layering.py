@@ -32,11 +32,15 @@ ALLOWED = {
         ),
         None,
     ),
+    "exporting": (("models", "inputs", "datasets", "scoring"), None),
     "saqt": (("datasets", "inputs", "models", "scoring", "runs", "training", "weights", "figures"), None),
     "competition": (("scoring", "evaluation", "figures", "datasets", "inputs"), None),
     "serving": (("scoring", "inputs", "runs.signals"), None),
     "tasks": ((*LIBRARY, "figures", "saqt"), None),
-    "benchmarks": ((*LIBRARY, "figures", "saqt", "tasks", "cli"), None),  # the table of programs, to start them
+    "benchmarks": (
+        (*LIBRARY, "figures", "saqt", "tasks", "exporting", "cli"),
+        None,
+    ),  # the table of programs, to start them
 }
 
 

@@ -6,7 +6,7 @@ from jaxiqa.benchmark import SUBJECTS
 from jaxiqa.benchmarks import startup
 
 REFUSED = [
-    ([], 2, "crops, distortions, lka, score, startup"),
+    ([], 2, "crops, distortions, export, lka, score, startup"),
     (["distortion"], 2, '"distortions"'),
     (["reference_distortions"], 2, '"distortions"'),  # a file of the room without run()
     (["distortions", "lka"], 2, "SUBJECT"),

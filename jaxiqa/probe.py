@@ -1,4 +1,4 @@
-"""Make a checkpoint explain its scores: by which kinds of distortion, and how strong.
+"""Make a checkpoint explain its scores by kinds of distortion.
 
   jaxiqa probe --checkpoint workdir/mine photographs/
   jaxiqa score --checkpoint workdir/mine photo.jpg --explain

@@ -161,6 +161,13 @@ KEYS = {
     "resize": Key(
         0, _SIZE, NEVER, QUALITY, "size that images are resized to: shorter side in pixels, or (height, width); 0: off"
     ),
+    "crops_per_image": Key(
+        1,
+        _COUNT,
+        NEVER,
+        QUALITY,
+        "number of crops of each image in a batch; more save decoding and distorting, but a batch has fewer images",
+    ),
     "crop": Key("random", _one_of("random", "centre"), NEVER, BOTH, "position of a training crop in its image"),
     "flip_horizontal": Key(True, _BOOL, NEVER, BOTH, "mirror training crops left-right, with probability 1/2"),
     "flip_vertical": Key(True, _BOOL, NEVER, BOTH, "mirror training crops top-down, with probability 1/2"),

@@ -1,20 +1,18 @@
 """Speed of several forms of large-kernel attention's depthwise convolutions, against XLA's grouped convolution."""
 
 import functools
-import statistics
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxiqa.benchmarks import measure
 from jaxiqa.models.blocks import lka
 from jaxiqa.runs import compile_cache
 
 # (H = W, C, K, dilation) in the stages of VAN-B2 at 224 pixels
 SHAPES = ((56, 64, 7, 3), (28, 128, 7, 3), (14, 320, 7, 3), (56, 64, 5, 1))
 FORWARD, BOTH = 8.0, 3.0  # bars on a CPU: speed over that of the grouped convolution
-REPEATS = 7
 
 
 def polyphase(x_BHWC, kernel_KK1C, dilation: int):
@@ -74,45 +72,38 @@ def compiled(form, dilation: int, values) -> tuple:
     return functools.partial(forward, *values[:2]), functools.partial(jax.jit(both), *values)
 
 
-def race(calls: dict) -> dict[str, float]:
-    """Median seconds of each call. The calls take turns, so that a busy machine slows all of them."""
-    times = {name: [] for name in calls}
-    for turn in range(REPEATS + 1):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            jax.block_until_ready(call())
-            if turn:  # the first turn compiles
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(t) for name, t in times.items()}
-
-
-def run() -> int:
+def run(tiny: bool = False, output: str | None = None, compare: str | None = None) -> int:
     """Prints the table; returns 1 if the chosen form is below the bars on a CPU.
 
-    The ratios of the last line are the lowest over all shapes.
+    The ratios of the last line are the lowest over all shapes. Arguments as for forward.run.
     """
     compile_cache.enable()
-    device = jax.devices()[0]
-    on_cpu = device.platform == "cpu"
-    batch = 4 if on_cpu else 128
-    print(f"{device.device_kind} ({device.platform}), fp32, batch {batch}; milliseconds, and speed over grouped")
+    ledger = measure.Ledger("lka", output, compare)
+    on_cpu = jax.default_backend() == "cpu"
+    batch = 1 if tiny else 4 if on_cpu else 128
+    ceiling = measure.ceilings(tiny=tiny)
     rng, lowest = np.random.default_rng(0), [np.inf, np.inf]
-    for side, C, K, dilation in SHAPES:
+    for side, C, K, dilation in ((8, 8, 7, 3),) if tiny else SHAPES:
         maps, taps = (batch, side, side, C), (K, K, 1, C)
         values = [jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in (maps, taps, maps)]
         forms = {name: f for name, f in FORMS.items() if C <= 64 or name != "dense"}
         forms = {name: f for name, f in forms.items() if dilation > 1 or name != "polyphase"}
         calls = {name: compiled(f, dilation, values) for name, f in forms.items()}
-        seconds = [race({name: pair[i] for name, pair in calls.items()}) for i in (0, 1)]
-        print(f"{side} x {side} x {C}, {K} x {K}, dilation {dilation}  {'forward':>12} {'forward+backward':>25}")
-        for name in forms:
-            ratios = [s["grouped"] / s[name] for s in seconds]
-            cells = [f"{1e3 * s[name]:9.3f} ms {r:6.2f}x" for s, r in zip(seconds, ratios, strict=True)]
-            print(f"  {name:23} {'   '.join(cells)}", flush=True)
-            if name == "chosen":
-                lowest = [min(pair) for pair in zip(lowest, ratios, strict=True)]
-    short = on_cpu and (lowest[0] < FORWARD or lowest[1] < BOTH)
+        both = [
+            measure.race({name: pair[i] for name, pair in calls.items()}, 2 if tiny else measure.ROUNDS) for i in (0, 1)
+        ]
+        for moved, passes, found in zip((2, 5), ("forward", "forward+backward"), both, strict=True):
+            for name, one in found.items():
+                # A map in and out is the least that moves; with gradients, two more in and one more out.
+                share = ceiling.seconds(0.0, moved * values[0].nbytes) / one.least
+                speed = found["grouped"].least / one.least
+                case = f"{side} x {side} x {C}, {K} x {K}, dilation {dilation}, {passes}, {name}"
+                ledger.add(case, one, over_grouped=speed, of_ceiling=share)
+        ratios = [found["grouped"].median / found["chosen"].median for found in both]
+        lowest = [min(pair) for pair in zip(lowest, ratios, strict=True)]
+    short = on_cpu and not tiny and (lowest[0] < FORWARD or lowest[1] < BOTH)
     note = ": short" if short else "" if on_cpu else "; the bars are for a CPU"
     bars = f"forward {lowest[0]:.1f}x (bar {FORWARD:g}x), forward+backward {lowest[1]:.1f}x (bar {BOTH:g}x)"
     print(f"depthwise against the grouped convolution: {bars}{note}")
+    ledger.close()
     return int(short)

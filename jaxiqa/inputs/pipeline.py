@@ -35,23 +35,27 @@ def train_batches(
     start: int = 0,
     threads: int = 2,
     augment: Augment = DEFAULT_AUGMENT,
-    draw: Callable[[dict, np.random.Generator, int, Augment], dict] | None = None,
+    draw: Callable[[dict, np.random.Generator, int, Augment, int], dict] | None = None,
     more: Mapping[str, np.ndarray] | None = None,
     scales: Sequence[int] = (1,),
+    crops_per_image: int = 1,
 ) -> grain.DatasetIterator:
     """Returns this host's share of an endless stream of shuffled, augmented batches, from batch `start` on.
 
     Args:
       images, labels: N images of the training part and their labels.
-      crop: side of the crops in pixels; each image gives one crop in an epoch.
-      batch_size: global batch size; a multiple of the number of hosts.
+      crop: side of the crops in pixels; each image gives `crops_per_image` crops in an epoch.
+      batch_size: number of images in a batch of all hosts; a multiple of the number of hosts.
       seed: of order and augmentation.
       start: number of the first batch.
       threads: number of decoding threads.
       augment: how a crop is drawn.
-      draw: draw(example, rng, crop, augment) -> example, in place of the crop and its augmentation.
+      draw: draw(example, rng, crop, augment, crops_per_image) -> example, in place of the crops and their
+        augmentation.
       more: {name: (N, ...)}, more columns.
       scales: of the crops; with S > 1 of them an image of the batch is (S, crop, crop, 3). Without effect on `draw`.
+      crops_per_image: with N > 1, an image of the batch is (N, crop, crop, 3) or (N, S, crop, crop, 3); see
+        transforms.a_row_for_each_crop.
 
     Returns:
       iterator of {"image": uint8 (b, crop, crop, 3), "label": fp32 (b,), "index": int32 (b,)} and the fp32 columns of
@@ -60,8 +64,9 @@ def train_batches(
 
     def drawn(example, rng):
         if draw is not None:
-            return draw(example, rng, crop, augment)
-        return {**example, "image": augmented(example["image"], crop, rng, augment, scales)}
+            return draw(example, rng, crop, augment, crops_per_image)
+        crops = [augmented(example["image"], crop, rng, augment, scales) for _ in range(crops_per_image)]
+        return {**example, "image": np.stack(crops) if crops_per_image > 1 else crops[0]}
 
     hosts, host = jax.process_count(), jax.process_index()
     # Augment and batch come before the slice of the host and before to_iter_dataset, so that a batch does not depend on

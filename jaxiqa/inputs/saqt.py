@@ -14,7 +14,7 @@ from jaxiqa.distortions.eight_bits import to_uint8
 from jaxiqa.errors import ConfigError
 from jaxiqa.inputs.decode import read_image
 from jaxiqa.inputs.image_source import Images
-from jaxiqa.inputs.transforms import HEIGHT, WIDTH, Augment, centre_corner, whole
+from jaxiqa.inputs.transforms import HEIGHT, WIDTH, Augment, a_row_for_each_crop, centre_corner, whole
 
 _DISTORTS = 2**31  # folded into the key of a step; no part of a batch (training/accumulate.py) has this number
 
@@ -53,38 +53,42 @@ class PoolImages(Images):
     def _read(self, record: Record) -> np.ndarray:
         return whole(read_image(record.path))
 
-    def draw(self, example: dict, rng: np.random.Generator, crop: int, augment: Augment) -> dict:
-        """Draws a distortion and a crop of `crop` pixels for an example.
+    def draw(self, example: dict, rng: np.random.Generator, crop: int, augment: Augment, crops: int = 1) -> dict:
+        """Draws a distortion and crops of `crop` pixels for an example.
 
         Returns:
           the example with "label", "type" and "level" of the distortion; "corner", the upper left corner (y, x) of the
           crop; and "mirror", whether the crop is then mirrored top-down and left-right, each with probability 1/2 if
-          `augment` allows it. "image" stays whole.
+          `augment` allows it. With several crops, both are (crops, 2). "image" stays whole.
         """
+        many = (crops,) if crops > 1 else ()
         cell = rng.integers(len(self.cells))
         type_, level = self.cells[cell]
         if augment.crop == "centre":
-            corner = np.array(centre_corner(HEIGHT, WIDTH, crop), np.int32)
+            corner = np.broadcast_to(np.array(centre_corner(HEIGHT, WIDTH, crop), np.int32), (*many, 2))
         else:
-            corner = rng.integers((HEIGHT - crop + 1, WIDTH - crop + 1), dtype=np.int32)
-        mirror = (rng.random(2) < 0.5) & (augment.vertical, augment.horizontal)
+            corner = rng.integers((HEIGHT - crop + 1, WIDTH - crop + 1), size=(*many, 2), dtype=np.int32)
+        mirror = (rng.random((*many, 2)) < 0.5) & (augment.vertical, augment.horizontal)
         drawn = {"label": example["label"][cell], "type": type_, "level": level, "corner": corner}
         return {**example, **drawn, "mirror": mirror}
 
 
-def batch_columns() -> dict:
+def batch_columns(crops: int = 1) -> dict:
     """{name: (shape of one row, dtype)} of a batch of PoolImages.draw, except for its labels and indices."""
+    many = (crops,) if crops > 1 else ()
     drawn = {
         "type": ((), jnp.int32),
         "level": ((), jnp.int32),
-        "corner": ((2,), jnp.int32),
-        "mirror": ((2,), jnp.bool_),
+        "corner": ((*many, 2), jnp.int32),
+        "mirror": ((*many, 2), jnp.bool_),
     }
     return {"image": ((HEIGHT, WIDTH, 3), jnp.uint8), **drawn}
 
 
 def make_crops(cells, crop: int, mesh):
-    """crops_of(batch, key) -> {"image": uint8 (B, crop, crop, 3), "label", "index"}, for batches of PoolImages.draw.
+    """crops_of(batch, key) -> {"image": uint8 (N, crop, crop, 3), "label", "index"}, for batches of PoolImages.draw.
+
+    N is the number of crops of all images. The crops of an image are adjacent.
 
     Args:
       cells: (C, 2), the types and levels that may occur.
@@ -105,7 +109,9 @@ def make_crops(cells, crop: int, mesh):
         keys_B = jax.random.split(jax.random.fold_in(key, _DISTORTS), batch["type"].size)
         images = batch["image"].astype(jnp.float32) / 255
         images = distort_batch(images, batch["type"], batch["level"], keys_B, bank=bank, mesh=mesh)
-        images = jax.vmap(cut)(images, batch["corner"], batch["mirror"])
-        return {"image": to_uint8(images), "label": batch["label"], "index": batch["index"]}
+        several = batch["corner"].ndim > 2
+        crops = jax.vmap(jax.vmap(cut, (None, 0, 0)) if several else cut)(images, batch["corner"], batch["mirror"])
+        found = {"image": to_uint8(crops), "label": batch["label"], "index": batch["index"]}
+        return a_row_for_each_crop(found) if several else found
 
     return crops_of

@@ -141,6 +141,16 @@ def normalise(images_u8, mean: tuple[float, ...], std: tuple[float, ...], dtype=
     return (images_u8.astype(jnp.float32) * gain + shift).astype(dtype)
 
 
+def a_row_for_each_crop(batch: dict) -> dict:
+    """Turns a batch of images with N crops each, "image" (B, N, ...), into one of B N crops; those of an image adjoin.
+
+    Labels and other values of an image are repeated.
+    """
+    crops = batch["image"]
+    rows = {name: jnp.repeat(values, crops.shape[1], 0) for name, values in batch.items() if name != "image"}
+    return {"image": crops.reshape(-1, *crops.shape[2:]), **rows}
+
+
 def images_of(model):
     """Returns a function of a batch with uint8 images that returns its normalised images for the model."""
     return lambda batch: normalise(batch["image"], model.mean, model.std, model.dtype)

@@ -18,7 +18,7 @@ from jaxiqa.inputs.image_source import Images
 from jaxiqa.inputs.pipeline import rows_of, train_batches
 from jaxiqa.inputs.render import render
 from jaxiqa.inputs.saqt import PoolImages, batch_columns, make_crops
-from jaxiqa.inputs.transforms import augment_of
+from jaxiqa.inputs.transforms import a_row_for_each_crop, augment_of
 from jaxiqa.scoring.crops import parse_policy
 
 
@@ -30,7 +30,7 @@ class TrainingData:
 
     Args:
       config: config of the run. This class reads dataset, split, labels, resize, cache_gb, crop, flip_horizontal,
-        flip_vertical, test_crops, batch_size and seed.
+        flip_vertical, crops_per_image, test_crops, batch_size and seed.
       crop: side of a crop in pixels.
       mesh: mesh that a batch is spread over.
       columns: names from training.losses.COLUMNS that a batch needs beside images and labels.
@@ -52,12 +52,14 @@ class TrainingData:
 
     @property
     def prepare(self):
-        """The function (batch, key) -> crops if the step distorts the images, else None."""
-        return None if self._cells is None else make_crops(self._cells, self._crop, self._mesh)
+        """The function (batch, key) -> crops if the step distorts images or images have several crops, else None."""
+        if self._cells is not None:
+            return make_crops(self._cells, self._crop, self._mesh)
+        return (lambda batch, key: a_row_for_each_crop(batch)) if self._config.crops_per_image > 1 else None
 
     def batch_spec(self) -> dict:
         """Returns {name: (shape of one row, dtype)} of a batch."""
-        many = (len(self._scales),) if len(self._scales) > 1 else ()
+        many = tuple(n for n in (self._config.crops_per_image, len(self._scales)) if n > 1)
         columns = {
             "image": ((*many, self._crop, self._crop, 3), jnp.uint8),
             "label": ((), jnp.float32),
@@ -65,7 +67,7 @@ class TrainingData:
         }
         for name in self._columns:
             columns[name] = ((), jnp.float32) if name == "std" else ((self._categories(),), jnp.float32)
-        return columns | (batch_columns() if self._cells else {})
+        return columns | (batch_columns(self._config.crops_per_image) if self._cells else {})
 
     def _categories(self) -> int:
         """The number of rating categories of the dataset, without reading it."""
@@ -159,13 +161,14 @@ class TrainingData:
             images,
             labels,
             crop=self._crop,
-            batch_size=self._config.batch_size,
+            batch_size=self._config.batch_size // self._config.crops_per_image,
             seed=self._config.seed,
             start=start,
             augment=augment_of(self._config),
             draw=draw,
             more=self._more,
             scales=self._scales,
+            crops_per_image=self._config.crops_per_image,
         )
 
     def rows(self, step: int) -> list[dict]:

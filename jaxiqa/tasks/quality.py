@@ -68,6 +68,7 @@ class Quality(Task):
         self.model = create_model(**options)
         self.crop_size = self.model.crop_size
         self.frozen += tuple(getattr(self.model, "frozen", ()))  # parts that the model declares as frozen
+        self.batch_size //= config.crops_per_image
         self.loss = quality_loss(self.model, loss, images_of(self.model))
         self.data = TrainingData(config, self.crop_size, mesh, loss.columns, scales_of(self.model))
 

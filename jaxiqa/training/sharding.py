@@ -160,6 +160,13 @@ def check_batches(config, devices: int) -> None:
                 code="value",
                 key=f"config.{key}",
             )
+    if config.batch_size % (devices * config.crops_per_image):
+        raise ConfigError(
+            f"config.crops_per_image={config.crops_per_image} must divide config.batch_size={config.batch_size} into "
+            f"images that are a multiple of {devices} device(s)",
+            code="value",
+            key="config.crops_per_image",
+        )
     if config.accumulate < 1 or config.batch_size % (devices * config.accumulate):
         raise ConfigError(
             f"config.accumulate={config.accumulate} must be 1 or more and divide config.batch_size="

@@ -123,6 +123,25 @@ def test_crops_are_those_of_distorted_whole_images(dataset):
     assert worst == 0
 
 
+def test_several_crops_of_an_image(dataset):
+    """The crops of an image are those that each of its corners and mirrors alone would give."""
+    batch = take(dataset, 1, start=2, batch_size=8, crops_per_image=3)[0] | OF_ALL
+    first = take(dataset, 1, start=2, batch_size=8)[0]
+    for name in ("image", "label", "index"):
+        np.testing.assert_array_equal(batch[name], first[name])
+    assert batch["corner"].shape == batch["mirror"].shape == (8, 3, 2)
+    assert len(np.unique(batch["corner"].reshape(-1, 2), axis=0)) == 24
+    key, mesh = jax.random.key(3), mesh_of(4)
+    crops_of, rows = jax.jit(make_crops(CELLS, CROP, mesh)), sharding.batch_sharding(mesh)
+    found = jax.device_get(crops_of(jax.device_put(batch, rows), key))
+    assert found["image"].shape == (24, CROP, CROP, 3)
+    for name in ("label", "index"):
+        np.testing.assert_array_equal(found[name], np.repeat(batch[name], 3))
+    for n in range(3):
+        alone = batch | {name: batch[name][:, n] for name in ("corner", "mirror")}
+        np.testing.assert_array_equal(found["image"][n::3], crops_of(jax.device_put(alone, rows), key)["image"])
+
+
 @pytest.mark.slow
 def test_the_step_is_the_same_on_any_mesh_and_in_parts(dataset):
     """The key is that of the step: neither devices nor accumulation change the distortion of an image."""

@@ -25,6 +25,8 @@ from jaxiqa.runs.log import MetricLog, read_metrics
 from jaxiqa.train import train
 
 CELLS = [(1, 1), (1, 5), (11, 5), (18, 1)]
+STORED = [0.6531277298927307, 0.35506340861320496, 0.5714806914329529]  # of three steps with one crop of each image
+STORED_OF_FOUR = [0.701583743095398, 0.5682077407836914, 0.2330096960067749]
 REFERENCES = [f"content{i}" for i in range(5)]
 MOS = np.round(np.random.default_rng(0).uniform(1, 5, (5, len(CELLS))), 2)
 
@@ -87,6 +89,17 @@ def test_what_a_run_leaves(pretrained, labelled, rated):
 
     trained = {rated.records[i].reference for i in make_split(rated, 2).train}
     assert set(Saved(pretrained).meta.transferred["references"]) == trained
+
+
+def test_stored_losses(pretrained, labelled, tmp_path):
+    """With one crop of each image the losses are those before there was a choice; with four they have their own."""
+    config = make_config(
+        "saqt", {"name": "saqt", "data_dir": str(labelled), "round": 2}, crops_per_image=4, batch_size=16
+    )
+    train(config, epath.Path(tmp_path))
+    for workdir, stored in ((pretrained, STORED), (tmp_path, STORED_OF_FOUR)):
+        losses = [line["loss"] for line in read_metrics(workdir) if "loss" in line]
+        np.testing.assert_allclose(losses, stored, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -69,6 +69,12 @@ def main(paths: list[str]) -> None:
     compile_cache.enable()
     checkpoint = ready.by_default(_CHECKPOINT.value, "--checkpoint")
     source = calibration.open_source(checkpoint, _STEP.value, _CROPS.value, _RESIZE.value, _ALLOW.value)
+    if seen := calibration.seen_in_training(source, dataset):
+        print(
+            f"note: {len(seen):,} of the {len(dataset):,} images, such as {seen[0]}, have the names of images that the "
+            "checkpoint was trained on; if they are the same images, the errors and the interval are too small: rate "
+            "other images"
+        )
     predictions, features = calibration.predict(source, dataset, _BATCH_SIZE.value)
     choice = calibration.fit(source, dataset, predictions, features)
     contents = len({r.content for r in dataset.records})

@@ -1,6 +1,7 @@
 """Makes a checkpoint whose scores are on the scale of somebody's own ratings, from a checkpoint and these ratings."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from flax import traverse_util
 from tqdm import tqdm
 
 from jaxiqa.datasets.file_sizes import data_fingerprint
-from jaxiqa.datasets.formats.split_files import write_split
+from jaxiqa.datasets.formats.split_files import read_own, write_split
 from jaxiqa.datasets.records import Dataset
 from jaxiqa.datasets.splits import Split
 from jaxiqa.errors import DataError
@@ -104,6 +105,15 @@ def open_source(
     )
     model = card.create_model(saved.workdir, tuple(allow))
     return Source(saved, card, model, _around(model, variables, gives_scores=not is_backbone), not is_backbone)
+
+
+def seen_in_training(source: Source, dataset: Dataset) -> list[str]:
+    """The ids of images that have the file name of one that trained the checkpoint or selected its step."""
+    if not source.saved.meta.config.get("dataset"):  # converted or calibrated
+        return []
+    split = read_own(source.saved.workdir / "split.json")
+    names = {os.path.basename(image) for part in ("train", "val") for image in split.get(part, ())}
+    return [r.id for r in dataset.records if os.path.basename(r.id) in names]
 
 
 def _taps(name: str, model: nn.Module) -> list[str]:

@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 from tiny_run import check_refusals, filled, run_program
 
+from jaxiqa.datasets import load
+from jaxiqa.datasets.formats.split_files import read_own
 from jaxiqa.runs.checkpoint import Saved
+from jaxiqa.scoring.calibration import open_source, seen_in_training
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,15 @@ def test_calibrate_score_and_export(ratings, tmp_path):
     assert leak.returncode == 3 and "24 of 24 images" in leak.stderr
     exported = run_program("convert", "--source", new, "--target", tmp_path / "new.safetensors")
     assert exported.returncode == 0 and (tmp_path / "new.safetensors").stat().st_size > 200_000
+
+
+def test_images_that_trained_the_checkpoint_are_named(ratings, trained):
+    """They have other pixels here, but the names of the images of the run, whose test part may be used."""
+    dataset = load("folder", ratings, csv="mine.csv")
+    source = open_source(trained[0], None, None, None, ())
+    split = read_own(trained[0] / "split.json")
+    assert {*seen_in_training(source, dataset)} == {*split["train"], *split["val"]} and split["test"]
+    assert seen_in_training(open_source("ready", None, None, None, ()), dataset) == []
 
 
 REFUSED = [

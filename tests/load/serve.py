@@ -16,7 +16,7 @@ from served import ask, flat_png, form, metrics, wait_for
 from tests.load.job import write_images
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-GROWTH = 0.10  # of the resident memory after warm-up
+GROWTH = 0.10  # of the highest memory during warm-up
 
 
 class Seen(NamedTuple):
@@ -25,7 +25,7 @@ class Seen(NamedTuple):
     statuses: dict[int, int]  # of the mixed requests: how many have this status
     wrong: int  # mixed requests with another status than the one expected
     seconds: list[float]  # of the mixed requests, ascending
-    memory: dict[str, int]  # resident bytes of the server at several times, and "peak"
+    memory: dict[str, int]  # bytes of the server; "warm" and "peak" are the highest so far
     shapes: tuple[float, float]  # compiled shapes, after warm-up and at the end
     random_bytes: set[int]  # statuses of random byte strings
     bomb: int  # status of an image of 178 megapixels
@@ -51,8 +51,8 @@ class Seen(NamedTuple):
 def run(good: list[bytes], bad: list[bytes], warm: int, count: int, at_once: int, *options: str) -> Seen:
     """Starts jaxiqa serve, sends mixed requests, `at_once` at a time, then hostile ones, and stops it.
 
-    Memory and times are those of the `count` requests after the first `warm` ones: the allocator of the system takes
-    some hundred requests to reach its size.
+    Memory and times are those of the `count` requests after the first `warm` ones. The memory is compared with the
+    highest until then: the allocator of the system returns memory and takes it again.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -65,7 +65,7 @@ def run(good: list[bytes], bad: list[bytes], warm: int, count: int, at_once: int
             with concurrent.futures.ThreadPoolExecutor(at_once) as clients:
                 send = lambda request: _timed(port, request)  # noqa: E731
                 list(clients.map(send, first))
-                memory["warm"], shapes = _memory(server.pid), metrics(port)["jaxiqa_compiled_shapes"]
+                memory["warm"], shapes = _memory(server.pid, "VmHWM"), metrics(port)["jaxiqa_compiled_shapes"]
                 found = list(clients.map(send, mixed))
                 memory["mixed"] = _memory(server.pid)
                 for _ in range(3 * at_once):
@@ -140,7 +140,7 @@ def main(count: int) -> int:
     memory = {name: f"{size / 2**20:.0f} MiB" for name, size in seen.memory.items()}
     print(f"{count:,} requests after {count // 2:,}, 32 at a time: {seen.statuses}, {seen.wrong} not as documented")
     print(f"time of a request: p50 {at(0.5):.0f} ms, p99 {at(0.99):.0f} ms")
-    print(f"resident memory before them {memory['warm']}, after them {memory['mixed']}; compiled shapes {seen.shapes}")
+    print(f"highest memory before them {memory['warm']}, after them {memory['mixed']}; compiled shapes {seen.shapes}")
     print(f"200 random byte strings: {seen.random_bytes}; a PNG of 178 megapixels: {seen.bomb}; then {memory['bad']}")
     print(f"highest memory of the server {memory['peak']}; places held by 96 killed requests: {seen.left:.0f}")
     answers, code, took = seen.stop

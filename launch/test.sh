@@ -12,7 +12,8 @@ case "${1:-}" in
   --release) shift && how=() ;;
   *) how=(-m "not slow and not release") ;;
 esac
-if [ $# = 0 ]; then how+=(-n 2 --dist worksteal); fi # one process would also print what tests print
+# Three processes, because some tests wait for other programs. One process would also print what tests print.
+if [ $# = 0 ]; then how+=(-n 3 --dist worksteal); fi
 echo "== checking style"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

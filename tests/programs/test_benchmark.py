@@ -57,7 +57,7 @@ def test_the_input_from_the_cache(tmp_path, capsys):
     assert all(row["images_per_s"] > 1 for row in rows[:3])
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_gpu_benchmark_on_a_cpu(tmp_path):
     """The script runs as it is, with small models, and its file has the rows of all subjects."""
     environment = {**os.environ, "TINY": "1", "PYTHON": sys.executable, "JAXIQA_CACHE": str(tmp_path / "cache")}

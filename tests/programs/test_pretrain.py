@@ -135,7 +135,7 @@ def test_two_processes(pretrained, pristine, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("instance", [False, True])
+@pytest.mark.parametrize("instance", [False, pytest.param(True, marks=pytest.mark.release)])
 def test_the_loss_is_the_same_on_one_two_and_four_devices(instance):
     """Similarities are over the global batch. Three types of distortion are enough, one of them random."""
     bank = tuple(row for row in CONTRASTIVE if row.name in ("gaussian_blur", "white_noise", "mean_shift"))

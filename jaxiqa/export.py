@@ -148,7 +148,7 @@ def _files(scorer, file: bytes, run) -> dict[epath.Path, bytes]:
 
     from jaxiqa.exporting import web_folder
 
-    files = web_folder.make(scorer, file, run, _PRECISION.value, _ORT.value, _SINGLE_FILE.value)
+    files = web_folder.make(scorer, file, run, _ORT.value, _SINGLE_FILE.value)
     return {output if _SINGLE_FILE.value else output / name: content for name, content in files.items()}
 
 

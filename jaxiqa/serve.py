@@ -4,10 +4,10 @@
   jaxiqa serve --checkpoint workdir/mine --port 8080
   JAXIQA_SERVE_TOKEN=... jaxiqa serve --host 0.0.0.0
 
-POST /score takes the files of a form, or one image as the body, and returns what `jaxiqa score` says of them as JSON.
-GET / is a page for a browser, GET /openapi.json the description of the interface, GET /healthz says whether the server
-is ready, and GET /metrics counts for Prometheus. The images of all requests are scored in common batches. No image is
-kept, and no address is fetched.
+POST /score takes the files of a form, or one image as the body, and returns what `jaxiqa score` says of them as JSON,
+with the reasons of --explain if the checkpoint has a probe. GET / is a page for a browser, GET /openapi.json the
+description of the interface, GET /healthz says whether the server is ready, and GET /metrics counts for Prometheus. The
+images of all requests are scored in common batches. No image is kept, and no address is fetched.
 
 The server listens at 127.0.0.1, which only this machine reaches. Elsewhere it needs a token of at least 16 characters,
 in the variable JAXIQA_SERVE_TOKEN or in a file (--token_file). Requests then have the header
@@ -106,15 +106,15 @@ def main() -> None:
     from jaxiqa.runs import compile_cache
     from jaxiqa.scoring.batch_scorer import BatchScorer
 
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), listening.listen(found, _HOST.value, _PORT.value) as sock:
         compile_cache.enable()
-    with listening.listen(found, _HOST.value, _PORT.value) as sock:
         scorer = BatchScorer(
             ready.by_default(_CHECKPOINT.value, "--checkpoint"),
             _CROPS.value,
             step=_STEP.value,
             batch_size=_BATCH_SIZE.value,
             readers=_READERS.value,
+            explain=None,
             allow=_ALLOW.value,
         )
         limits = Limits(

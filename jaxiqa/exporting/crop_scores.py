@@ -4,7 +4,6 @@ Legend: B crops, S scales, F features.
 """
 
 import importlib.resources
-import json
 from collections.abc import Callable
 
 import jax
@@ -17,7 +16,6 @@ from jaxiqa.inputs.transforms import fit, normalise
 from jaxiqa.models import scales_of
 from jaxiqa.scoring.crops import Cropper
 from jaxiqa.scoring.scorer import Scorer
-from jaxiqa.version import __version__
 
 INPUT = "crops"
 CHECKED = 32  # real crops that each file must agree on
@@ -67,24 +65,8 @@ class CropScores:
 
 def describe(scorer: Scorer, precision: str) -> dict[str, str]:
     """What a file says about itself: texts, of which "card" and "crops" are JSON."""
-    cropper = scorer.predictor.cropper
-    named = scorer.card.model
-    crops = {
-        "policy": str(cropper.policy),
-        "side": cropper.crop,
-        "scales": list(cropper.scales),
-        "stride": cropper.stride,
-        "min_side": cropper.min_side,
-        "resize": scorer.card.resize,
-    }
-    return {
-        "model": f"{named['name']} {named['variant']}, step {scorer.step}",
-        "weights_sha256": scorer.digest,
-        "precision": precision,
-        "crops": json.dumps(crops),
-        "card": json_text(scorer.card.to_dict()),
-        "jaxiqa": __version__,
-    }
+    told = {**scorer.about(), "precision": precision}
+    return {name: value if isinstance(value, str) else json_text(value) for name, value in told.items()}
 
 
 def real_crops(scorer: Scorer, count: int = CHECKED) -> np.ndarray:

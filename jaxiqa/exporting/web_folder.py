@@ -1,12 +1,10 @@
 """A checkpoint as a page for browsers: a folder for any web server, or a single HTML file.
 
-The sources of the page are in jaxiqa/web. They are plain JavaScript, without a build step: here only the values in
-braces are filled in, and for a single file everything is put into index.html.
+For a single file, everything that scoring/web_page.py gives is put into index.html.
 """
 
 import base64
 import hashlib
-import importlib.resources
 import json
 import re
 
@@ -14,11 +12,11 @@ import numpy as np
 
 from jaxiqa.errors import ConfigError
 from jaxiqa.exporting import browser_runtime
-from jaxiqa.exporting.crop_scores import Run, describe
-from jaxiqa.files import json_text
+from jaxiqa.exporting.crop_scores import Run
+from jaxiqa.scoring import web_page
 from jaxiqa.scoring.scorer import Scorer
 
-_SCRIPTS = ("images.js", "scores.js", "engine.js", "page.js")
+_ENGINE = ("images.js", "scores.js", "engine.js")
 _NOTHING_ELSE = "default-src 'none'; img-src blob: data:; base-uri 'none'; form-action 'none'; "
 _POLICIES = {  # what the browser lets the page load and send, by whether it is a single file
     False: _NOTHING_ELSE + "script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; "
@@ -27,14 +25,13 @@ _POLICIES = {  # what the browser lets the page load and send, by whether it is 
 }
 
 
-def make(scorer: Scorer, model: bytes, run: Run, precision: str, ort: str | None, single: bool) -> dict[str, bytes]:
+def make(scorer: Scorer, model: bytes, run: Run, ort: str | None, single: bool) -> dict[str, bytes]:
     """{name: content} of the files of the page; index.html is the last.
 
     Args:
       scorer: the loaded checkpoint.
       model: its ONNX file.
       run: runs that file.
-      precision: of that file.
       ort: folder of the unpacked package onnxruntime-web; None: npm fetches it.
       single: whether index.html holds everything.
 
@@ -55,21 +52,10 @@ def make(scorer: Scorer, model: bytes, run: Run, precision: str, ort: str | None
     webgpu = "Conv" in operations and not single  # statistics alone are faster on a CPU
     build = browser_runtime.BUILDS[webgpu]
     runtime = browser_runtime.read(build, ort)
-    about = describe(scorer, precision)
-    card = {key: value for key, value in scorer.card.to_dict().items() if value}
-    config = {
-        "model": about["model"],
-        "digest": about["weights_sha256"],
-        "jaxiqa": about["jaxiqa"],
-        "card": card,
-        "crops": json.loads(about["crops"]),
-        "check": float(run(made_crop(scorer))["score"][0]),
-        "webgpu": webgpu,
-        "ort": build,
-    }
-    texts = {name: _source(name) for name in ("index.html", "style.css", *_SCRIPTS, "offline.js")}
-    page = texts.pop("index.html").replace("{policy}", _POLICIES[single])
-    page = page.replace("{config}", json_text(config).replace("<", "\\u003c"))
+    check = float(run(made_crop(scorer))["score"][0])
+    config = {**scorer.about(), "check": check, "webgpu": webgpu, "ort": build}
+    texts = web_page.files(_ENGINE, config, _POLICIES[single]) | {"offline.js": web_page.source("offline.js")}
+    page = texts.pop("index.html")
     if single:
         return {"index.html": _joined(page, texts, model, runtime, build).encode()}
     files = {name: text.encode() for name, text in texts.items()}
@@ -86,10 +72,6 @@ def made_crop(scorer: Scorer) -> np.ndarray:
     shape = scorer.predictor.cropper.shape
     i = np.arange(np.prod(shape), dtype=np.int64)
     return ((i * 37 + (i * i % 8191) * 11) % 256).astype(np.uint8).reshape(1, *shape)
-
-
-def _source(name: str) -> str:
-    return (importlib.resources.files("jaxiqa") / "web" / name).read_text(encoding="utf-8")
 
 
 def _joined(page: str, texts: dict[str, str], model: bytes, runtime: dict[str, bytes], build: dict[str, str]) -> str:

@@ -43,6 +43,7 @@ class BatchScorer:
       batch_size: crops in a full batch; default: 64, more if crops are small.
       readers: number of reading threads of a call; default: one for each core.
       explain: whether to add a column for each family of distortions, and `severity`, as `jaxiqa score --explain` does.
+        None: if the checkpoint has a probe that fits.
       fingerprints: whether to add the columns of inputs.fingerprint.Fingerprint, which tell near-duplicates.
       allow: packages outside jaxiqa from which the checkpoint may import its model.
 
@@ -65,7 +66,7 @@ class BatchScorer:
         step: int | None = None,
         batch_size: int | None = None,
         readers: int | None = None,
-        explain: bool = False,
+        explain: bool | None = False,
         fingerprints: bool = False,
         allow: str | Iterable[str] = (),
     ):
@@ -78,10 +79,9 @@ class BatchScorer:
         self.card: Card = scorer.card
         self.digest, self.fingerprints = scorer.digest, fingerprints
         self.readers = readers or readers_by_default()
-        named = self.card.model
-        self.model = f"{named['name']} {named['variant']}, step {scorer.step}, {self.digest[:12] or 'no digest'}"
+        self.model = f"{scorer.about()['model']}, {self.digest[:12] or 'no digest'}"
         self.families = tuple(scorer.families)
-        self._explained = (*self.families, SEVERITY) if explain else ()
+        self._explained = (*self.families, SEVERITY) if self.families else ()
         prints = Fingerprint._fields if fingerprints else ()
         self.columns = (*NUMBERS, *TEXTS, *self.families, *prints, *self._explained[-1:])  # new ones are the last
 

@@ -93,6 +93,16 @@ class Explainer:
         return jnp.concatenate([found, severity[:, None]], axis=1)
 
 
+def explainer_if_any(workdir: epath.Path, name: str, weights: str = "") -> Explainer | None:
+    """The Explainer of a checkpoint; None without a probe, or, with a warning, if it cannot be used."""
+    try:
+        return Explainer(workdir, name, weights)
+    except CheckpointError as error:
+        if has_probe(workdir):
+            print(f"warning: there are no reasons: {error}")
+        return None
+
+
 def in_words(families: Sequence[str], explanation: Sequence[float]) -> str:
     """E.g. "blur 83 %, noise 12 %; severity 3.1 of 5" for the values of a prediction's explanation; "" without any."""
     if not len(explanation) or np.isnan(explanation[0]):

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxiqa.errors import CheckpointError, ConfigError
+from jaxiqa.errors import ConfigError
 from jaxiqa.figures.quality_map import overlay
-from jaxiqa.scoring.explain import Explainer, has_probe, in_words
+from jaxiqa.scoring.explain import explainer_if_any, in_words
 from jaxiqa.scoring.maps import Maps
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.scoring.scorer import Scorer, batch_sizes
@@ -38,11 +38,7 @@ class Look:
         self.about: dict = {}
         with contextlib.suppress(ConfigError):
             self._maps = Maps(scorer)
-        try:
-            explainer = Explainer(scorer.workdir, scorer.card.model["name"], scorer.digest)
-        except CheckpointError as error:
-            if has_probe(scorer.workdir):
-                print(f"warning: the report has no reasons: {error}")
+        if not (explainer := explainer_if_any(scorer.workdir, scorer.card.model["name"], scorer.digest)):
             return
         batches = sharding.batch_sharding(sharding.make_mesh())
         self._families, self.about = explainer.families, explainer.about

@@ -14,11 +14,12 @@ from jaxiqa.inputs.python_images import pixels
 from jaxiqa.inputs.transforms import fit
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.scoring.card import Card, Score
-from jaxiqa.scoring.explain import Explainer
+from jaxiqa.scoring.explain import Explainer, explainer_if_any
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.scoring.stored_interval import read_interval
 from jaxiqa.training import sharding
 from jaxiqa.training.state import scoring_variables
+from jaxiqa.version import __version__
 
 _BATCH_PIXELS = 2**20  # pixels in a full batch, but at least 64 crops
 
@@ -35,6 +36,7 @@ class Scorer:
       batch_size: crops in a full batch; default: 64, more if crops are small. The last batch may be smaller.
       resize: shorter side in pixels to which images are resized; default: the checkpoint's own.
       explain: whether each prediction has an explanation: probabilities of the kinds of distortion, and a severity.
+        None: if the checkpoint has a probe that fits.
       allow: packages outside jaxiqa from which the checkpoint may import its model.
 
     Attributes:
@@ -59,7 +61,7 @@ class Scorer:
         crops: str | None = None,
         batch_size: int | None = None,
         resize: int | None = None,
-        explain: bool = False,
+        explain: bool | None = False,
         allow: Iterable[str] = (),
     ):
         mesh = sharding.make_mesh()
@@ -84,7 +86,8 @@ class Scorer:
         self.arguments = (str(saved.workdir), saved.step, crops, batch_size, resize, explain, allow)
         self.variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), sharding.replicated(mesh)))
         self.digest = saved.digest()  # after the weights, which are refused if the digests are damaged
-        explainer = Explainer(self.workdir, self.card.model["name"], self.digest) if explain else None
+        find = Explainer if explain else explainer_if_any
+        explainer = None if explain is False else find(self.workdir, self.card.model["name"], self.digest)
         self.families, self.reasons = (explainer.families, explainer.about) if explainer else ((), {})
         batches = sharding.batch_sharding(mesh)
         sizes = batch_sizes(self.model.crop_size, batch_size)
@@ -108,6 +111,24 @@ class Scorer:
     def scores(self, images: Iterable) -> Iterator[Score]:
         """Yields the scores of the predictions of stream()."""
         return self.card.scores(self.stream(images))
+
+    def about(self) -> dict[str, Any]:
+        """What the users of another program must know: the model, the digest of its weights, the crops and the card."""
+        cropper, named = self.predictor.cropper, self.card.model
+        return {
+            "model": f"{named['name']} {named['variant']}, step {self.step}",
+            "weights_sha256": self.digest,
+            "crops": {
+                "policy": str(cropper.policy),
+                "side": cropper.crop,
+                "scales": list(cropper.scales),
+                "stride": cropper.stride,
+                "min_side": cropper.min_side,
+                "resize": self.card.resize,
+            },
+            "card": self.card.to_dict(),
+            "jaxiqa": __version__,
+        }
 
     def read(self, image) -> np.ndarray:
         """The pixels of an image as they are cropped: uint8 (H, W, 3). Raises DataError if it cannot be read."""

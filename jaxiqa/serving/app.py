@@ -3,34 +3,36 @@
 import asyncio
 import dataclasses
 import hmac
-import pathlib
 import sys
 import time
 import traceback
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from jaxiqa.files import json_text
+from jaxiqa.scoring import web_page
 from jaxiqa.scoring.batch_scorer import BatchScorer
+from jaxiqa.scoring.explain import describe_probe
 from jaxiqa.serving.body import Sent, read_images
 from jaxiqa.serving.meters import Meters
 from jaxiqa.serving.openapi import schema
 from jaxiqa.serving.scoring_thread import ScoringThread
 
-PAGE = pathlib.Path(__file__).with_name("page.html")
 GONE = 499  # the client is gone; nobody receives this answer, but it is counted
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-_PAGE_HEADERS = {
-    **_HEADERS,
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'"
+)
+_PAGE_HEADERS = {**_HEADERS, "Content-Security-Policy": f"{_POLICY}; frame-ancestors 'none'"}
+_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Service:
             Route("/healthz", self._healthz),
             Route("/metrics", self._metrics),
             Route("/openapi.json", self._openapi),
-            Route("/", self._page),
+            *self._page(bool(token)),
         ]
         self.app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
 
@@ -164,8 +166,18 @@ class Service:
     async def _openapi(self, request: Request) -> Response:
         return _answer(self._schema)
 
-    async def _page(self, request: Request) -> Response:
-        return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=_PAGE_HEADERS)
+    def _page(self, needs_token: bool) -> list[Route]:
+        """A route for each file of the page. The files are read once: no path of a request reaches the disk."""
+        scorer = self.scoring.scorer.scorer
+        config = {
+            **scorer.about(),
+            "token": needs_token,
+            "max_bytes": self.limits.max_bytes,
+            "families": scorer.families,
+            "reasons": describe_probe(scorer.reasons).removeprefix("reasons: "),
+        }
+        files = web_page.files(["server_engine.js"], config, _POLICY)
+        return [Route("/" if name == "index.html" else f"/{name}", _file(name, text)) for name, text in files.items()]
 
 
 async def _unless_gone(request: Request, futures: list[Future]) -> list[tuple[int, dict]]:
@@ -189,6 +201,15 @@ async def _unless_gone(request: Request, futures: list[Future]) -> list[tuple[in
     finally:
         gone.cancel()
         results.cancel()
+
+
+def _file(name: str, text: str) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint of a file of the page."""
+
+    async def answer(request: Request) -> Response:
+        return Response(text, headers=_PAGE_HEADERS, media_type=_TYPES[name.rpartition(".")[2]])
+
+    return answer
 
 
 def _refuse(request: Request, error: Exception) -> Response:

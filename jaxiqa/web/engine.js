@@ -1,15 +1,18 @@
 "use strict";
 // An engine scores files. makeEngine(config) returns it, an object with
 //   promise: what happens to the images, in a sentence or two that the user sees.
-//   start(): prepares it; a promise, rejected with an Error that says what to do.
+//   formats: which files are images, in a phrase that the user sees.
+//   start(say): prepares it; a promise, rejected with an Error that says what to do. say(text) shows what it waits
+//     for, and say("") ends that.
 //   score(file): a promise of a row in the columns of `jaxiqa score`, rejected with an Error that says why the image
 //     was refused. `map` of a row, if there is one, is {places, scores, crop, height, width}: the crops of the image,
 //     [top, left] each, and their scores. `reasons` of a row, if there are any, is a list of texts.
-// page.js knows no more, so another engine, e.g. one that asks a server, is another file like this one.
+// page.js knows no more, so another engine is another file like this one: server_engine.js asks jaxiqa serve.
 
 /** The engine that runs model.onnx by ONNX Runtime in this browser. */
 class LocalEngine {
   promise = "Scores are computed in this browser. No image leaves this device.";
+  formats = "PNG, JPEG, WebP, AVIF and what else this browser shows";
   #config;
   #session;
 
@@ -20,6 +23,9 @@ class LocalEngine {
   async start() {
     const { ort: files } = this.#config, embedded = (id) => document.getElementById(id)?.textContent;
     const text = embedded("ort-glue"); // of a single file
+    if (!text && "serviceWorker" in navigator && location.protocol !== "file:") {
+      navigator.serviceWorker.register("offline.js").catch(() => {}); // the page also works without
+    }
     await addScript(text ? null : `ort/${files.script}`);
     const glue = text ? URL.createObjectURL(new Blob([text], { type: "text/javascript" })) : `ort/${files.glue}`;
     ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
@@ -65,7 +71,7 @@ class LocalEngine {
       await new Promise((resolve) => setTimeout(resolve)); // the page stays responsive
     }
     const { places, height, width } = cropped;
-    return { ...rowOf(card, outputs), map: { places, scores, crop: crops.side, height, width } };
+    return { ...rowOf(card, outputs), crops: crops.policy, map: { places, scores, crop: crops.side, height, width } };
   }
 }
 

@@ -35,7 +35,7 @@ function state() {
   if (!ready) return;
   const images = (n) => (n === 1 ? "1 image" : `${n} images`);
   at("state").textContent = !results.length
-    ? "PNG, JPEG, WebP, AVIF and what else this browser shows"
+    ? engine.formats
     : done < results.length
       ? `Scoring ${done + 1} of ${images(results.length)} …`
       : `${images(done - refused)} scored${refused ? `, ${refused} refused` : ""}`;
@@ -198,7 +198,7 @@ function details({ file, path, row }) {
     ["Mean opinion", known(row.lo) && `between ${number(row.lo, 0)} and ${number(row.hi, 0)}, for nine images in ten`],
     ["On the scale of the ratings", known(row.native) && number(row.native, 3)],
     ["Standard error over parts", known(row.se) && number(row.se)],
-    ...(row.reasons ?? []).map((text) => ["Because", text]),
+    ...(row.reasons ?? []).map((text) => ["Reasons", text]),
   ];
   body.append(table(facts));
   at("detail-name").textContent = path;
@@ -211,6 +211,22 @@ function table(facts) {
   const list = document.createElement("dl");
   for (const [name, value] of facts.filter(([, value]) => value)) list.append(make("dt", name), make("dd", value));
   return list;
+}
+
+const families = config.families ?? []; // of the reasons; each is a column
+const COLUMNS = [
+  "path", "score", "native", "se", "crops", "status", "reason", "percentile", "word", ...families, "lo", "hi",
+  ...(families.length ? ["severity"] : []),
+];
+
+/** A CSV file of rows, with the columns of `jaxiqa score`. */
+function csvOf(rows) {
+  const cell = (value) => {
+    const text = known(value) ? String(value) : "";
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  const lines = rows.map((row) => COLUMNS.map((name) => cell(row[name])).join(","));
+  return [COLUMNS.join(","), ...lines, ""].join("\r\n");
 }
 
 // Set-up
@@ -252,10 +268,10 @@ at("facts").append(
     ["Model", config.model], ["Trained on", card.dataset],
     ["Reference images", card.reference?.of], ["Intervals", card.interval && `calibrated on ${card.interval.of}`],
     ["Parts of an image", `${config.crops.policy}, squares of ${config.crops.side} pixels`],
-    ["SHA-256 of the weights", config.digest], ["Made by", `jaxiqa ${config.jaxiqa}`],
+    ["SHA-256 of the weights", config.weights_sha256], ["Reasons", config.reasons], ["Made by", `jaxiqa ${config.jaxiqa}`],
   ]),
 );
-engine.start().then(
+engine.start((text) => (text ? (at("state").textContent = text) : state())).then(
   () => {
     ready = true;
     document.body.classList.add("ready");
@@ -268,6 +284,3 @@ engine.start().then(
     at("files").disabled = true;
   },
 );
-if ("serviceWorker" in navigator && location.protocol !== "file:" && !document.getElementById("ort-glue")) {
-  navigator.serviceWorker.register("offline.js").catch(() => {}); // the page also works without
-}

@@ -40,7 +40,7 @@ function interval(card, score, se) {
   return [score - width, score + width].map((end) => Math.max(0, Math.min(100, end)));
 }
 
-/** The row of an image from the outputs of its crops, in the columns of `jaxiqa score`; null is no value. */
+/** What the outputs of its crops say of an image, in columns of `jaxiqa score`; null is no value. */
 function rowOf(card, outputs) {
   const n = outputs.length, mean = outputs.reduce((a, b) => a + b, 0) / n;
   if (!Number.isFinite(mean)) throw new Error("the model's output is NaN or infinite");
@@ -50,19 +50,7 @@ function rowOf(card, outputs) {
   const [lo, hi] = interval(card, score, se);
   const share = scale?.higher_is_better ? score01 : 1 - score01;
   return {
-    score, native: scale ? scale.lo + (scale.hi - scale.lo) * share : null, se, crops: n, status: "ok", reason: "",
+    score, native: scale ? scale.lo + (scale.hi - scale.lo) * share : null, se, status: "ok", reason: "",
     percentile: percentile(card, score01), word: WORDS[Math.max(0, Math.min(4, Math.trunc(score01 * 5)))], lo, hi,
   };
-}
-
-const COLUMNS = ["path", "score", "native", "se", "crops", "status", "reason", "percentile", "word", "lo", "hi"];
-
-/** A CSV file of rows, with the columns of `jaxiqa score`. */
-function csvOf(rows) {
-  const cell = (value) => {
-    const text = value === null || value === undefined ? "" : String(value);
-    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
-  const lines = rows.map((row) => COLUMNS.map((name) => cell(row[name])).join(","));
-  return [COLUMNS.join(","), ...lines, ""].join("\r\n");
 }

@@ -89,7 +89,7 @@ def served(tmp_path):
 
 
 def test_the_files_of_a_page(scorer, exported, no_runtime):
-    files = web_folder.make(scorer, *exported, "fp32", None, False)
+    files = web_folder.make(scorer, *exported, None, False)
     assert list(files)[-1] == "index.html" and files["model.onnx"] == exported[0]
     assert {name for name in files if name.startswith("ort/")} == {
         f"ort/{name}" for name in browser_runtime.BUILDS[False].values()
@@ -98,14 +98,14 @@ def test_the_files_of_a_page(scorer, exported, no_runtime):
     config = json.loads(page.split('id="config">')[1].split("</script>")[0])
     assert config["card"]["note"] == "</script><b>" and config["crops"]["policy"] == "auto:4"
     assert "connect-src 'self'" in page and "http:" not in page.replace("http://www.w3.org", "")
-    single = web_folder.make(scorer, *exported, "fp32", None, True)
+    single = web_folder.make(scorer, *exported, None, True)
     assert list(single) == ["index.html"] and b'src="' not in single["index.html"]
 
 
 def test_random_crops_are_refused(scorer, exported, no_runtime):
     other = Scorer(scorer.workdir, crops="random:4")
     with refused(ConfigError, "conflict", "--crops"):
-        web_folder.make(other, *exported, "fp32", None, False)
+        web_folder.make(other, *exported, None, False)
 
 
 def test_another_runtime_is_refused(tmp_path):
@@ -139,7 +139,7 @@ def test_the_page_computes_what_python_computes(scorer, exported, no_runtime, se
     rng = np.random.default_rng(0)
     image = lambda sides: rng.integers(0, 256, (*sides, 3)).astype(np.uint8)  # noqa: E731
     in_js = lambda x: f"{{data: Uint8Array.from({x.ravel().tolist()}), height: {x.shape[0]}, width: {x.shape[1]}}}"  # noqa: E731
-    with browser.opened(served(web_folder.make(scorer, *exported, "fp32", None, False)), tmp_path / "profile") as page:
+    with browser.opened(served(web_folder.make(scorer, *exported, None, False)), tmp_path / "profile") as page:
         page.wait("document.readyState === 'complete' && !document.getElementById('fault').hidden")
         assert page.value("document.getElementById('files').disabled")
         for policy, height, width, crop, stride in PLACES:
@@ -184,7 +184,7 @@ def test_scores_of_photographs_are_those_of_python(single, served, tmp_path):
     """PNG, also transparent and small, and JPEG; by the keyboard, with a damaged file, as a table."""
     ours = Scorer(ready.FOLDER)
     file = onnx_file.make(ours, "fp32")
-    files = web_folder.make(ours, file, onnx_file.runner(file), "fp32", runtime(), single)
+    files = web_folder.make(ours, file, onnx_file.runner(file), runtime(), single)
     assert sum(len(content) for name, content in files.items() if not name.startswith("ort/")) < 10e6 or single
     images = tmp_path / "images"
     images.mkdir()

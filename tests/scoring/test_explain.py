@@ -19,7 +19,7 @@ from jaxiqa.evaluation.probe import Probe
 from jaxiqa.inputs.probe_set import KINDS, Sample
 from jaxiqa.inputs.transforms import random_crop
 from jaxiqa.scoring import reasons
-from jaxiqa.scoring.explain import Explainer, in_words, keep_probe
+from jaxiqa.scoring.explain import Explainer, explainer_if_any, in_words, keep_probe
 from jaxiqa.scoring.predict import Predictor
 from jaxiqa.scoring.scorer import Scorer
 from jaxiqa.training import sharding
@@ -124,6 +124,14 @@ def test_a_probe_belongs_to_its_weights(tmp_path):
     assert Explainer(epath.Path(tmp_path), "compact", "a").about == {"weights": "a"}
     with refused(CheckpointError, "mismatch", tmp_path / "probe.npz", "jaxiqa probe"):
         Explainer(epath.Path(tmp_path), "compact", "b")
+
+
+def test_a_probe_that_nobody_asked_for_may_be_missing_or_of_other_weights(tmp_path, capsys):
+    folder = epath.Path(tmp_path)
+    assert explainer_if_any(folder, "compact", "a") is None and not capsys.readouterr().out
+    dataclasses.replace(PROBE, taps=("dan_pooled",), about={"weights": "a"}).save(tmp_path / "probe.npz")
+    assert explainer_if_any(folder, "compact", "a").families == ("pristine", "blur", "noise")
+    assert explainer_if_any(folder, "compact", "b") is None and "probe.npz" in capsys.readouterr().out
 
 
 def test_severity_and_words(tmp_path):

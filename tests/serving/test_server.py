@@ -1,17 +1,24 @@
 """The server in this process: its scores, its refusals, its limits, and how it ends."""
 
 import concurrent.futures
+import dataclasses
 import io
+import re
+import shutil
 import threading
 
+import browser
 import jsonschema
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 from served import ask, flat_png, form, served, wait_for
 
 from jaxiqa.errors import Stopped
+from jaxiqa.evaluation.probe import Probe
 from jaxiqa.scoring.batch_scorer import BatchScorer
+from jaxiqa.scoring.explain import in_words
 from jaxiqa.scoring.scorer import loaded
 from jaxiqa.serving.app import GONE, Limits
 
@@ -41,10 +48,17 @@ class Gated:
 
 
 @pytest.fixture(scope="module")
-def scorer(once) -> BatchScorer:
+def scorer(once, tmp_path_factory) -> BatchScorer:
+    """A small model with a probe."""
     from ready_stand_in import write_stand_in
 
-    scorer = BatchScorer(once("ready", write_stand_in), batch_size=32)
+    folder = shutil.copytree(once("ready", write_stand_in), tmp_path_factory.mktemp("served") / "explained")
+    kinds, families = ("pristine", "gaussian_blur", "white_noise"), ("pristine", "blur", "noise")
+    weight, *severity = np.random.default_rng(0).normal(0, 0.1, (4, 195, 3)).astype(np.float32)
+    severity = np.append(severity[0][:, 0], np.float32(2))
+    Probe(weight, np.zeros(3, np.float32), kinds, families, severity, ("pooled",)).save(folder / "probe.npz")
+    scorer = BatchScorer(folder, batch_size=32, explain=None)
+    scorer.warm_up()  # here, because it may take longer on a busy machine than a test waits for a server
     yield scorer
     loaded.cache_clear()
 
@@ -98,7 +112,9 @@ def test_scores_are_those_of_the_other_ways(one, scorer, files):
     alone = next(scorer.scorer.scores([good(files)]))
     assert rows[0]["score"] == pytest.approx(alone.score, abs=1e-5)
     raw = checked(one, one.ask("POST", "/score", good(files)))["images"]
-    assert raw == [{**rows[0], "name": "", "score": pytest.approx(rows[0]["score"], abs=1e-5), "se": raw[0]["se"]}]
+    near = {name: pytest.approx(rows[0][name], abs=1e-5) for name in ("score", "severity", *scorer.families)}
+    assert raw == [{**rows[0], **near, "name": "", "se": raw[0]["se"]}]
+    assert sum(raw[0][name] for name in ("pristine", "blur", "noise")) == pytest.approx(1, abs=1e-5)
 
 
 BODIES = {
@@ -170,9 +186,71 @@ def test_names_are_data(one, files):
     assert answer.values["images"][0]["name"] == name and answer.headers["Content-Type"] == "application/json"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Access-Control-Allow-Origin"] is None
+
+
+def test_the_page_is_of_files_in_a_list(one):
     page = one.ask("GET", "/")
-    assert page.status == 200 and "default-src 'none'" in page.headers["Content-Security-Policy"]
-    assert b'fetch("score"' in page.body and b"innerHTML" not in page.body
+    names = re.findall(r'(?:src|rel="stylesheet" href)="([^"]+)"', page.body.decode())
+    assert names == ["style.css", "server_engine.js", "page.js"]
+    for answer in (page, *(one.ask("GET", f"/{name}") for name in names)):
+        policy = answer.headers["Content-Security-Policy"]
+        assert answer.status == 200 and "default-src 'none'" in policy and "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff" and b"innerHTML" not in answer.body
+    assert re.findall(rb"<script(?! src)([^>]*)>", page.body) == [b' type="application/json" id="config"']
+    for path in ("/engine.js", "/offline.js", "/index.html", "/../web/page.js", "/page.js/", "/%2e%2e/web/page.js"):
+        assert one.ask("GET", path).status in (307, 404), path
+
+
+@pytest.mark.skipif(not browser.find(), reason="there is no Chromium on this machine")
+def test_the_page_shows_what_the_api_answers(scorer, tmp_path):
+    """The token is asked for, also in between; a busy server is asked again; every refusal has its reason."""
+    cat = Image.fromarray(skimage.data.chelsea())
+    cat.resize((200, 133)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    (tmp_path / "c.png").write_bytes(bytes(400_001))
+    (tmp_path / "d.png").write_bytes(flat_png(400, 251))
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    rows = "results.map(({row}) => row)"
+
+    def answer(page, token):
+        page.wait("!!document.activeElement.matches('#token')")
+        page.call("Input.insertText", text=token)
+        page.press("Enter", 13)
+
+    with (
+        served(scorer, LIMITS, TOKEN) as one,
+        browser.opened(f"http://127.0.0.1:{one.port}/", tmp_path / "profile") as page,
+    ):
+        answer(page, "wrong")
+        page.wait("document.querySelector('#ask p').textContent")
+        answer(page, TOKEN)
+        page.wait("document.body.classList.contains('ready')")
+        assert "sent to this server" in page.value("at('promise').textContent")
+        page.choose("#files", *(tmp_path / f"{name}.png" for name in "abcd"))
+        page.wait(f"results.length === 4 && {rows}.every(Boolean)")
+        found, *refused = page.value(rows)
+        (told,) = one.post(("", (tmp_path / "a.png").read_bytes()), headers=right).values["images"]
+        assert {name: found[name] for name in told} == told
+        words = in_words(scorer.families, [told[name] for name in (*scorer.families, "severity")])
+        assert found["reasons"] == [words] and "severity" in words
+        shown = page.value("[...document.querySelectorAll('.number')].map((element) => element.textContent)")
+        assert shown == [f"{told['score']:.1f}", "–", "–", "–"]
+        assert [row["status"] for row in refused] == ["refused"] * 3
+        wrong = one.ask("POST", "/score", b"no image", right).values["error"]
+        assert refused[0]["reason"] == wrong and "400,000" in refused[1]["reason"] and "251" in refused[2]["reason"]
+        assert all(" 401 " in line or " 413 " in line or " 415 " in line for line in page.console), page.console
+
+        one.service.limits = dataclasses.replace(LIMITS, max_requests=0)
+        page.value("at('clear').click()")
+        page.choose("#files", tmp_path / "a.png")
+        wait_for(lambda: one.metrics(right).get('jaxiqa_requests_total{status="429"}'))
+        one.service.limits, one.service._token = LIMITS, b"another token"
+        answer(page, "another token".replace(" ", ""))
+        page.wait("document.querySelector('#ask p').textContent.includes('not the token')")
+        one.service._token = TOKEN.encode()
+        answer(page, TOKEN)
+        page.wait(f"results.length === 1 && {rows}[0]")
+        assert page.value(rows)[0]["score"] == told["score"]
 
 
 def test_a_token_is_needed(scorer, files):

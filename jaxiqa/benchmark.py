@@ -52,7 +52,7 @@ flags.DEFINE_bool("twin", False, "Measure the same network in PyTorch too, in tu
 flags.DEFINE_string(
     "torch_python", None, "Python interpreter with PyTorch for --twin; default: this one.", flag_values=_FLAGS
 )
-flags.DEFINE_integer("count", 100, "Number of images to score.", lower_bound=2, flag_values=_FLAGS)
+flags.DEFINE_integer("count", 100, "Number of images that crops scores.", lower_bound=2, flag_values=_FLAGS)
 
 SUBJECTS = (
     "attention",

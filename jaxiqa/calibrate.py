@@ -13,8 +13,9 @@ dataset "folder": --option label_column=dmos --option higher_is_better=False --o
 model is the one that comes with jaxiqa ("ready"). These maps are tried:
   line, logistic  a rising curve through the model's scores; the order of the images stays
   ridge           a regression of the means and standard deviations of the model's features
-The one that predicts left-out contents best is chosen. Its error is printed with a 95 % interval, beside that without
-calibration. If no map is better than the mean opinion, nothing is written.
+Of the maps whose error for left-out contents is close to the smallest, the simplest is chosen. Its error is printed
+with a 95 % interval, beside that without calibration. If it is not at least 5 % below that of the mean opinion, nothing
+is written.
 
 The output folder is a checkpoint for score, evaluate, convert and config.init. Its card holds the scale, where it comes
 from, and an interval that holds the opinions of 90 % of images like the rated ones, if there are nine contents.

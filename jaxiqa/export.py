@@ -12,7 +12,7 @@ Without --checkpoint, the model is the one that comes with jaxiqa ("ready").
 
 --format:
   onnx       a file for ONNX Runtime and other engines
-  stablehlo  a file for jax.export.deserialize, without jaxiqa; beside it FILE.json with the card
+  stablehlo  a file for jax.export.deserialize, without jaxiqa; beside it FILE.stablehlo.json with the card
   web        a folder for any web server: a page that scores images in the browser of its visitor and uploads nothing.
              ONNX Runtime for browsers is fetched by npm, or comes from the folder --ort. With --single_file, the page
              is one HTML file, which also opens without a server
@@ -21,8 +21,8 @@ A file takes crops, uint8 (B, H, W, 3), RGB, of any number B; the normalisation 
 higher is better), `native` (on the scale of the ratings, if there is one) and `output` (what the model returns). The
 card, the crop policy and the SHA-256 of the weights are in the metadata of an ONNX file.
 
-A file is written if its scores of 32 crops of photographs are those of the checkpoint: up to 1e-4 of the range of
-scores in fp32, 1e-2 in fp16, 1e-1 in int8. With --dataset, the loss on rated images is printed too.
+A file is written only if its scores of 32 crops of photographs agree with those of the checkpoint: within 1e-4 of the
+range of scores in fp32, 1e-2 in fp16, 1e-1 in int8. With --dataset, the loss on rated images is printed too.
 
 Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint, or a file that does not agree with it, 75 disk full.
 """
@@ -59,7 +59,7 @@ _PRECISION = flags.DEFINE_enum(
     "precision",
     "fp32",
     tuple(TOLERANCES),
-    "Numbers of the ONNX file: fp32, fp16 or int8 (convolutions and matrix products).",
+    "Numbers of the ONNX file or the page: fp32, fp16 or int8 (convolutions and matrix products).",
     flag_values=_FLAGS,
 )
 _ORT = flags.DEFINE_string(

@@ -21,7 +21,7 @@ from jaxiqa import program, shared_flags
 from jaxiqa.errors import ConfigError
 
 _FLAGS = flags.FlagValues()
-_CHECKPOINT = shared_flags.checkpoint(_FLAGS)
+_CHECKPOINT = shared_flags.checkpoint(_FLAGS, "none, one must be named")
 _STEP = shared_flags.step(_FLAGS)
 _ALLOW = shared_flags.allow(_FLAGS)
 

@@ -27,7 +27,7 @@ Columns:
   native      the score on the scale and in the direction of the training set's labels; empty if nobody rated its images
   se          spread over the crops: standard error of their mean; empty for a single crop. It does not say how far
               the score is from people's opinions: see lo, hi
-  crops       the crop policy: grid, five, auto:N, random:N or whole
+  crops       the crop policy: grid, overlap, five, auto:N, random:N or whole
   status      "ok" or "refused"
   reason      why the image was refused
   percentile  percent of the model's reference images with a lower score; empty if the checkpoint has no reference

@@ -6,12 +6,12 @@
 
 POST /score takes the files of a form, or one image as the body, and returns what `jaxiqa score` says of them as JSON,
 with the reasons of --explain if the checkpoint has a probe. GET / is a page for a browser, GET /openapi.json the
-description of the interface, GET /healthz says whether the server is ready, and GET /metrics counts for Prometheus. The
-images of all requests are scored in common batches. No image is kept, and no address is fetched.
+description of the interface, GET /healthz says whether the server is ready, and GET /metrics has counts for Prometheus.
+The images of all requests are scored in common batches. No image is kept, and no address is fetched.
 
 The server listens at 127.0.0.1, which only this machine reaches. Elsewhere it needs a token of at least 16 characters,
 in the variable JAXIQA_SERVE_TOKEN or in a file (--token_file). Requests then have the header
-"Authorization: Bearer TOKEN". The server has no TLS: put it behind a proxy that has.
+"Authorization: Bearer TOKEN". The server has no TLS: put it behind a proxy that has it.
 
 SIGTERM and Ctrl-C end it: it finishes the requests that it has, for at most --drain seconds, and refuses new ones.
 
@@ -74,7 +74,11 @@ _MAX_WAIT_MS = flags.DEFINE_float(
     flag_values=_FLAGS,
 )
 _DRAIN = flags.DEFINE_float(
-    "drain", 20.0, "Seconds after SIGTERM for the requests in work; later: 503.", lower_bound=0.0, flag_values=_FLAGS
+    "drain",
+    20.0,
+    "Seconds after SIGTERM or Ctrl-C for the requests in work; later: 503.",
+    lower_bound=0.0,
+    flag_values=_FLAGS,
 )
 
 

@@ -31,13 +31,13 @@ def _define_path(to: flags.FlagValues, name: str, text: str) -> flags.FlagHolder
     return flags.DEFINE(_PathParser(), name, None, text, flag_values=to)
 
 
-def checkpoint(to: flags.FlagValues) -> flags.FlagHolder[str | None]:
-    """--checkpoint."""
+def checkpoint(to: flags.FlagValues, default: str = "ready, the weights of jaxiqa") -> flags.FlagHolder[str | None]:
+    """--checkpoint; the help says `default`, what is taken without the flag."""
     return _define_path(
         to,
         "checkpoint",
         "Workdir of a training run, folder of a converted checkpoint, or hf://OWNER/NAME[@REVISION] on a hub; default: "
-        "ready, the weights of jaxiqa.",
+        f"{default}.",
     )
 
 

@@ -23,7 +23,7 @@ startup       start times of the package and of every program's --help, compared
 All but crops, export, score and startup take --output FILE.json, which keeps the rows of other subjects, with versions
 and hardware; --compare OLD.json prints the speed over that of an earlier file; --tiny only tries that the subject runs.
 
-Exit codes: 0 done, 1 a measurement missed its limit, 2 usage.
+Exit codes: 0 done, 1 a measurement missed its limit, 2 usage, 3 bad data or results.
 """
 
 import importlib

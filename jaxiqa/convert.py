@@ -43,7 +43,7 @@ from etils import epath
 from jaxiqa import datasets, plugins, program, shared_flags
 from jaxiqa.datasets.records import Scale
 from jaxiqa.errors import CheckpointError, ConfigError, printable
-from jaxiqa.files import write_json
+from jaxiqa.files import write_bytes, write_json
 from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 
 CARRIED = "carried.safetensors"
@@ -298,7 +298,7 @@ def push(folder: str, repo: str) -> None:
         portable.write(target, state, meta, saved.step)
         digest = digests.of_json(portable.read_about(target)[2])
         text = model_card(repo, card, saved.step, digest, licence, _report(saved.workdir, saved.step))
-        (target / portable.README).write_text(text)
+        write_bytes(target / portable.README, text.encode())
         where = hub.upload(name, repo)
     print(f"{card.model['name']} {card.model['variant']}, step {saved.step}, is at {where} (SHA-256 {digest})")
 

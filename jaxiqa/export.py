@@ -156,12 +156,6 @@ def _check_flags() -> None:
     """Refuses what does not go together, before anything is loaded."""
     if not _OUTPUT.value:
         raise ConfigError("--output is missing; name a file, e.g. --output model.onnx", code="missing", key="--output")
-    ending = ".html" if _SINGLE_FILE.value else "" if _FORMAT.value == "web" else f".{_FORMAT.value}"
-    if epath.Path(_OUTPUT.value).suffix != ending:
-        what = f"end in {ending}" if ending else "be a folder, or a file with --single_file,"
-        raise ConfigError(
-            f"--output {_OUTPUT.value} must {what} for --format {_FORMAT.value}", code="value", key="--output"
-        )
     for flag in (_ORT, _SINGLE_FILE):
         if flag.value and _FORMAT.value != "web":
             raise ConfigError(
@@ -169,6 +163,12 @@ def _check_flags() -> None:
                 code="conflict",
                 key=f"--{flag.name}",
             )
+    ending = ".html" if _SINGLE_FILE.value else "" if _FORMAT.value == "web" else f".{_FORMAT.value}"
+    if epath.Path(_OUTPUT.value).suffix != ending:
+        what = f"end in {ending}" if ending else "be a folder, or a file with --single_file,"
+        raise ConfigError(
+            f"--output {_OUTPUT.value} must {what} for --format {_FORMAT.value}", code="value", key="--output"
+        )
     if _FORMAT.value == "stablehlo" and _PRECISION.value != "fp32":
         raise ConfigError(
             f"--precision {_PRECISION.value} is for ONNX files; leave it out for --format {_FORMAT.value}",

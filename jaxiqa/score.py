@@ -50,6 +50,7 @@ Exit codes: 0 done, 2 usage, 3 no image could be read (with --strict: an image o
 
 import contextlib
 import itertools
+import math
 import os
 import shlex
 import sys
@@ -218,7 +219,8 @@ def main(words: list[str]) -> None:
     written += answers.collect(map(count.add, rows))
     took = time.monotonic() - began
     if _REPORT.value:
-        look = Look(scorer.scorer)
+        with contextlib.redirect_stdout(sys.stderr):  # a warning is no row
+            look = Look(scorer.scorer)
         with program.writes_output(_REPORT.value, "--report"):
             facts = {"model": scorer.model, "crops": scorer.card.crops, "command": shlex.join(sys.argv)}
             if words_of := describe_probe(look.about):
@@ -392,7 +394,8 @@ def _table(paths: Sequence[str], scorer):
         path = path if len(path) <= width else "…" + path[1 - width :]
         if row["status"] == "ok":
             values = ("".rjust(wide) if row[name] == "" else f"{row[name]:{wide}.{d}f}" for name, _, wide, d in numbers)
-            why = in_words(scorer.families, [row[name] for name in explained])
+            seen = [math.nan if row[name] == "" else row[name] for name in explained]
+            why = in_words(scorer.families, seen)
             tqdm.write(f"{path:{width}}{''.join(values)}  {row['word']:9}  {why}".rstrip())
         else:
             tqdm.write(f"{path:{width}} refused: {printable(row['reason'])}")

@@ -6,7 +6,8 @@
 #   TORCH_PYTHON=...  interpreter that has PyTorch for the GPU: its compiled twin is measured in turns; default: none
 #   TINY=1            only tries that all of it runs, on any device, in about a minute
 #   COMPARE=OLD.json  prints the speed over that of an earlier file
-# Nobody has run this script on a GPU yet. Exit code: 0 if all ran and agree, 1 if one missed its limit or failed.
+# Nobody has run this script on a GPU yet. Exit code: 0 if all ran and agree, 1 if one missed its limit or failed,
+# 2 if COMPARE is the file that would be replaced.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 output="${1:-gpu_benchmark.json}"
@@ -16,6 +17,10 @@ twin=()
 if [ -n "${TINY:-}" ]; then common+=(--tiny); fi
 if [ -n "${COMPARE:-}" ]; then common+=(--compare="$COMPARE"); fi
 if [ -n "${TORCH_PYTHON:-}" ]; then twin=(--twin --torch_python="$TORCH_PYTHON"); fi
+if [ -n "${COMPARE:-}" ] && [ "$COMPARE" -ef "$output" ]; then
+  echo "COMPARE=$COMPARE is the file that would be replaced; name another OUTPUT.json" >&2
+  exit 2
+fi
 rm -f "$output"
 failed=()
 

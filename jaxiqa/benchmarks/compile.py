@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxiqa.benchmarks import measure
-from jaxiqa.errors import ConfigError
 from jaxiqa.models import create_model, find_model, list_models
 from jaxiqa.scoring.predict import jit_scores
 
@@ -45,8 +44,8 @@ def run(
       model: the system to measure; None for all.
       others: as for forward.run.
     """
-    if model and model not in systems():
-        raise ConfigError(f"--model={model} must be one of {', '.join(systems())} here", code="unknown", key="--model")
+    if model:
+        measure.one_of("--model", model, systems())
     ledger = measure.Ledger("compile", output, compare)
     total = {"cold": 0.0, "warm": 0.0}
     with tempfile.TemporaryDirectory() as folder:

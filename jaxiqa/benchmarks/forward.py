@@ -65,6 +65,16 @@ def best_twin(times: dict[str, measure.Times]) -> dict[str, float]:
     return {"twin_ratio": min(theirs) / min(ours)} if theirs else {}
 
 
+def add_times(ledger: measure.Ledger, times: dict, flops: dict[str, float], batch: int, tiny: bool) -> None:
+    """Records {case: Times} of a batch, with the share of the ceiling of those in `flops`, whose cases are types."""
+    for case, one in times.items():
+        shares = {}
+        if case in flops:
+            ceiling = measure.ceilings(jnp.dtype(case), tiny)
+            shares = {"of_ceiling": ceiling.seconds(flops[case]) / one.least}
+        ledger.add(case, one, images_per_s=batch / one.least, **shares)
+
+
 def run(
     model: str = "glintiqa",
     batch_size: int | None = None,
@@ -92,8 +102,7 @@ def run(
     net = nets["float32"]
     host, images = random_variables(net), random_images(net, batch)
     expected = _on_cpu(net, host, images[:2])
-    with jax.default_matmul_precision("highest"):
-        found = np.asarray(jax.jit(functools.partial(outputs_of, net))(host, images[:2]))
+    found = in_full_precision(net, host, images[:2])
     difference = float(np.abs(found - expected).max() / np.abs(expected).max())
     ledger.add("difference from the CPU, fp32", relative=difference)
     variables, images_D = jax.device_put((host, images))
@@ -106,20 +115,24 @@ def run(
     ledger.add("difference of bf16 from fp32", relative=float(np.abs(low - high).max() / np.abs(high).max()))
     with Twin(torch_python, model, variant, net, host, images) if twin else contextlib.nullcontext() as process:
         if process:
-            ledger.add(f"difference of {process.version}", relative=process.refuse_other(calls["float32"]()))
+            ledger.add(
+                f"difference of {process.version}",
+                relative=process.refuse_other(in_full_precision(net, variables, images_D)),
+            )
         times = measure.race(calls | twin_calls(process, tiny), 2 if tiny else measure.ROUNDS)
-    for case, one in times.items():
-        shares = {}
-        if case in flops:
-            ceiling = measure.ceilings(jnp.dtype(case), tiny)
-            shares = {"of_ceiling": ceiling.seconds(flops[case]) / one.least}
-        ledger.add(case, one, images_per_s=batch / one.least, **shares)
+    add_times(ledger, times, flops, batch, tiny)
     ledger.add("summary", batch=batch, gflop_per_image=flops["float32"] / batch / 1e9, **best_twin(times))
     ledger.close()
     return int(difference > AGREES)
 
 
-def _on_cpu(net, variables, images):
+def in_full_precision(net, variables, images) -> np.ndarray:
+    """The outputs of the default device in fp32, without the shorter products that a GPU or TPU takes by default."""
+    with jax.default_matmul_precision("highest"):
+        return np.asarray(jax.jit(functools.partial(outputs_of, net))(variables, images))
+
+
+def _on_cpu(net, variables, images) -> np.ndarray:
     """The outputs that the CPU of this machine computes, in fp32."""
     cpu = jax.devices("cpu")[0]
     return np.asarray(jax.jit(functools.partial(outputs_of, net))(*jax.device_put((variables, images), cpu)))

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ import simplejpeg
 from jaxiqa.benchmarks import measure
 from jaxiqa.benchmarks.score import photographs
 from jaxiqa.datasets.records import Record
+from jaxiqa.errors import DataError
+from jaxiqa.inputs.image_paths import find_images
 from jaxiqa.inputs.image_source import Images
 from jaxiqa.inputs.pipeline import train_batches
 from jaxiqa.scoring.engine import in_order, readers_by_default
@@ -66,8 +67,14 @@ def run(tiny: bool = False, images: str | None = None, output: str | None = None
     with tempfile.TemporaryDirectory() as folder:
         sets = {f"{side} pixels": photographs(folder, side) for side in ((240,) if tiny else SIDES)}
         if images:
-            names = sorted(os.listdir(images))
-            sets = {images: [os.path.join(images, name) for name in names if name.lower().endswith((".jpg", ".jpeg"))]}
+            paths = [path for path in find_images([images]) if path.lower().endswith((".jpg", ".jpeg"))]
+            if not paths:
+                raise DataError(
+                    f"{images} has no JPEG files, which the decoder alone reads; name another folder",
+                    code="empty",
+                    key="--images",
+                )
+            sets = {images: paths}
         for name, paths in sets.items():
             records = [Record(path, 0.5, str(i)) for i, path in enumerate(paths)]
             streams = {

@@ -100,7 +100,7 @@ def _of_equation(equation) -> float:
     if name == "conv_general_dilated":
         kernel, numbers = equation.invars[1].aval.shape, parameters["dimension_numbers"]
         zeros = math.prod(parameters["lhs_dilation"])  # between the values, in the gradient of a strided convolution
-        return 2.0 * out * math.prod(kernel) / kernel[numbers.rhs_spec[0]] / parameters["batch_group_count"] / zeros
+        return 2.0 * out * math.prod(kernel) / kernel[numbers.rhs_spec[0]] / zeros
     inner = [_flops(getattr(p, "jaxpr", p)) for p in jax.tree.leaves(parameters, is_leaf=_is_jaxpr) if _is_jaxpr(p)]
     if not inner:
         return 0.0

@@ -9,7 +9,16 @@ import numpy as np
 
 from jaxiqa import config as configs
 from jaxiqa.benchmarks import measure
-from jaxiqa.benchmarks.forward import best_twin, outputs_of, random_images, random_variables, twin_calls, variant_of
+from jaxiqa.benchmarks.forward import (
+    add_times,
+    best_twin,
+    in_full_precision,
+    outputs_of,
+    random_images,
+    random_variables,
+    twin_calls,
+    variant_of,
+)
 from jaxiqa.benchmarks.twin import Twin
 from jaxiqa.runs import compile_cache
 from jaxiqa.tasks.quality import Quality
@@ -32,7 +41,9 @@ def make_task(model: str, batch: int, dtype: str, tiny: bool, **changes) -> Qual
 
 
 def make_step(task: Quality):
-    """Returns (step(state, batch, key) as the loop runs it, its state, its batch, its key), on the devices."""
+    """Returns (step(state, batch, key) as the loop runs it, its state, its batch, its key, all on the devices, and
+    the variables of the model, on the host).
+    """
     plan = loop.make_plan(task, _EXAMPLES)
     variables = random_variables(task.model)
     rng = np.random.default_rng(0)
@@ -90,15 +101,10 @@ def run(
     arguments = torch_python, model, variant_of(model, tiny), task.model, variables, images, frozen
     with Twin(*arguments) if twin else contextlib.nullcontext() as process:
         if process:
-            expected = jax.jit(functools.partial(outputs_of, task.model))(variables, images)
+            expected = in_full_precision(task.model, variables, images)
             ledger.add(f"difference of {process.version}", relative=process.refuse_other(expected))
         times = measure.race(calls | twin_calls(process, tiny, "train "), 2 if tiny else measure.ROUNDS)
-    for case, found in times.items():
-        shares = {}
-        if case in flops:
-            ceiling = measure.ceilings(jnp.dtype(case), tiny)
-            shares = {"of_ceiling": ceiling.seconds(flops[case]) / found.least}
-        ledger.add(case, found, images_per_s=batch / found.least, **shares)
+    add_times(ledger, times, flops, batch, tiny)
     if summary := best_twin(times):
         ledger.add("summary", batch=batch, **summary)
     ledger.close()

@@ -40,6 +40,28 @@ def fit_folders(model: nn.Module, card: Card, variables, words: list[str], weigh
     return fit(model, card, variables, images, weights, of)
 
 
+def check(name: str, photographs: int) -> tuple[str, ...]:
+    """Refuses a model or a number of photographs that fit() cannot use. Returns the model's TAPS.
+
+    Raises:
+      CheckpointError: the model declares no features.
+      DataError: there are fewer than LEAST photographs.
+    """
+    if not (taps := taps_of(name)):
+        raise CheckpointError(
+            f"the model {name} declares no features (TAPS), so its scores cannot be explained",
+            code="mismatch",
+            key=name,
+        )
+    if photographs < LEAST:
+        raise DataError(
+            f"{photographs} photographs are too few for a probe; name {LEAST} or more, better 50",
+            code="empty",
+            key="photographs",
+        )
+    return taps
+
+
 def fit(model: nn.Module, card: Card, variables, images: Sequence, weights: str, of: str) -> Probe:
     """Distorts photographs, and fits a probe to a model's features of them.
 
@@ -52,22 +74,9 @@ def fit(model: nn.Module, card: Card, variables, images: Sequence, weights: str,
       of: the photographs in words.
 
     Raises:
-      CheckpointError: the model declares no features.
-      DataError: there are fewer than LEAST photographs, or one cannot be read.
+      CheckpointError, DataError: as check(); or a photograph cannot be read.
     """
-    name = card.model["name"]
-    if not (taps := taps_of(name)):
-        raise CheckpointError(
-            f"the model {name} declares no features (TAPS), so its scores cannot be explained",
-            code="mismatch",
-            key=name,
-        )
-    if len(images) < LEAST:
-        raise DataError(
-            f"{len(images)} photographs are too few for a probe; name {LEAST} or more, better 50",
-            code="empty",
-            key="photographs",
-        )
+    taps = check(card.model["name"], len(images))
     policy = card.crops if parse_policy(card.crops).kind == "whole" else "grid"
     batches, sizes = sharding.batch_sharding(sharding.local_mesh(sharding.make_mesh())), batch_sizes(model.crop_size)
     predictor = Predictor(model, policy, batches, sizes, lambda out: features(out, taps))

@@ -99,7 +99,8 @@ class Service:
     def abort(self) -> int:
         """Answers all requests that have a place with 503 now. Returns their number."""
         for timeout in self._places:
-            timeout.reschedule(asyncio.get_running_loop().time())
+            if not timeout.expired():  # else it is about to be answered so, and cannot be changed
+                timeout.reschedule(asyncio.get_running_loop().time())
         return len(self._places)
 
     async def _answer_score(self, request: Request) -> Response:

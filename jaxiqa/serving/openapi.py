@@ -30,7 +30,7 @@ def schema(columns: Sequence[str], limits: "Limits", needs_token: bool) -> dict[
         "401": _answer("The token is missing or wrong.", _ref("Error")),
         "413": _answer(
             f"More than {limits.max_bytes} bytes, {limits.max_images} images, or {limits.max_pixels} pixels in the "
-            "first image, if no image has a score.",
+            "first image as it is or as it is enlarged for the model, if no image has a score.",
             _ref("Refused"),
         ),
         "415": _answer("No image has a score, and the first one is not an image that can be read.", _ref("Refused")),

@@ -30,12 +30,12 @@ class _Item:
 class ScoringThread:
     """The scoring of a server.
 
-    Two limits bound its memory, whatever is submitted: the pixels of the images that are decoded at a time, `readers`
-    of at most `max_pixels`, and the crops that wait, 256 MiB and those of one more image for each reader.
+    Two limits bound its memory, beside the submitted files: the pixels of the images that are decoded at a time,
+    `readers` of at most `max_pixels`, and the crops that wait, 256 MiB and those of one more image for each reader.
 
     Args:
       scorer: its `readers` is the number of decoding threads.
-      max_pixels: height * width of the largest image that is decoded.
+      max_pixels: height * width of the largest image that is decoded, as it is and as it is enlarged for the model.
       max_wait: seconds that an image waits at most for others to share its batch. It does not wait if no other image
         is on its way.
       observe: called with the number of images of each batch.
@@ -54,6 +54,9 @@ class ScoringThread:
     ):
         self.scorer, self.ready = scorer, Future()  # type: ignore[var-annotated]
         self._max_pixels, self._max_wait, self._observe = max_pixels, max_wait, observe
+        # The shorter side that smaller images are enlarged to, which makes a narrow one large.
+        resize = scorer.card.resize
+        self._least = max(scorer.scorer.predictor.min_side, resize if isinstance(resize, int) else 0)
         self._full = scorer.batch_bytes  # bytes of crops in a full batch
         self._changed = threading.Condition()
         self._waiting: collections.deque[_Item] = collections.deque()
@@ -108,10 +111,11 @@ class ScoringThread:
         image: Any = memoryview(data)  # of bytes, those that name a file of this machine would be that file
         try:
             height, width = image_size(data)
-            if height * width > self._max_pixels:
+            enlarged = max(1.0, self._least / max(1, min(height, width)))
+            if height * width * enlarged**2 > self._max_pixels:
                 raise DataError(
-                    f"the image has {width} x {height} pixels, more than the limit of {self._max_pixels:,} of this "
-                    "server: send a smaller one",
+                    f"the image has {width} x {height} pixels; as it is, or with a shorter side of {self._least}, "
+                    f"it is above the limit of {self._max_pixels:,} pixels of this server: send a smaller or wider one",
                     code="value",
                 )
         except DataError as error:

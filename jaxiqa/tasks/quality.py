@@ -81,8 +81,8 @@ class Quality(Task):
 
     def open(self):
         sharding.check_batches(self.config, self.mesh.size)
-        if self.config.probe_photographs:  # before hours of training
-            find_images([self.config.probe_photographs])
+        if folder := self.config.probe_photographs:  # before hours of training
+            reasons.check(self.config.model.name, len(find_images([folder])))
         return self.data.open()
 
     def render(self):

@@ -36,6 +36,8 @@ def repeated(x, y):
         (lambda x, y: (x @ y, x)[1], [(3, 4), (4, 5)], 0),  # the result does not need it
         (jax.grad(lambda x, y: (x @ y).sum(), (0, 1)), [(3, 4), (4, 5)], 2 * 2 * 3 * 4 * 5),
         (lambda x, y: grouped(x, y, 1), [(2, 8, 9, 6), (3, 3, 1, 6)], 2 * 2 * 8 * 9 * 6 * 9),
+        (jax.grad(lambda x, y: grouped(x, y, 1).sum(), (0, 1)), [(2, 8, 9, 6), (3, 3, 1, 6)],
+         2 * 2 * 2 * 8 * 9 * 6 * 9),
         (lambda x, y: depthwise(x, y, 1), [(2, 8, 9, 6), (3, 3, 1, 6)], 2 * 2 * 8 * 9 * 6 * 9),  # as by its definition
         (lambda x, y: Conv(256, 3, 1, 1, False).apply({"params": {"kernel": y}}, x), [(2, 8, 9, 256), (3, 3, 256, 256)],
          2 * 2 * 8 * 9 * 256 * 256 * 9),

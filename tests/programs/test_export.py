@@ -48,6 +48,7 @@ REFUSED = [
     (["--output=model.pb"], 2, "model.pb", ".onnx"),
     (["--output=model.onnx", "--format=stablehlo"], 2, "model.onnx", ".stablehlo"),
     (["--output=model.stablehlo", "--format=stablehlo", "--precision=int8"], 2, "--precision int8"),
+    (["--output=model.onnx", "--single_file"], 2, "--single_file", "--format web"),
     (["--output=model.onnx", "--data_dir=folder"], 2, "--dataset"),
     (["--output=model.onnx", "--dataset=nothing"], 2, "nothing"),
     (["--output=model.onnx", "--checkpoint={empty}"], 4, "{empty}"),

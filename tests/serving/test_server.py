@@ -144,6 +144,7 @@ def test_what_is_no_image_is_415(one, files, kind, tmp_path):
 def test_too_many_pixels_are_413_and_are_not_decoded(one, files):
     answer = one.ask("POST", "/score", flat_png(400, 251))
     assert answer.status == 413 and checked(one, answer)["images"][0]["status"] == "refused"
+    assert one.ask("POST", "/score", flat_png(2000, 1)).status == 413  # enlarged for the model, it has millions
     mixed = checked(one, one.post(("big.png", flat_png(400, 251)), files[0]))["images"]
     assert [row["status"] for row in mixed] == ["refused", "ok"]
     assert one.ask("POST", "/score", flat_png(400, 250)).status == 200  # the limit itself

@@ -307,7 +307,7 @@ def _report(workdir: epath.Path, step: int) -> dict:
     """The result of the test of a run, if it is of this step; else {}."""
     try:
         found = json.loads((workdir / "report.json").read_text())
-        return found if found["step"] == step else {}
+        return found if found["step"] == step and {"dataset", "part", "n", "split", "selection"} <= found.keys() else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -349,6 +349,10 @@ def main() -> None:
             "--source is missing; name a weight file, or list one by --inspect FILE",
             code="missing",
             key="--source",
+        )
+    elif sum(bool(flag.value) for flag in (_PUSH, _TARGET, _OUTPUT)) > 1:
+        raise ConfigError(
+            "--output, --target and --push are three conversions; give one of them", code="conflict", key="--output"
         )
     elif _PUSH.value:
         push(_SOURCE.value, _PUSH.value)

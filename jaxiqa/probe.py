@@ -45,12 +45,19 @@ def main(paths: list[str]) -> None:
             key="--checkpoint",
         )
 
-    from jaxiqa.runs import compile_cache
+    from jaxiqa.runs import compile_cache, portable
     from jaxiqa.scoring import explain, reasons
     from jaxiqa.scoring.scorer import Scorer
 
     compile_cache.enable()
     scorer = Scorer(_CHECKPOINT.value, _STEP.value, allow=_ALLOW.value)
+    if portable.is_one(scorer.workdir):
+        raise ConfigError(
+            f"--checkpoint {_CHECKPOINT.value} is of a hub, where nothing is written; name the folder that it was made "
+            "from",
+            code="conflict",
+            key="--checkpoint",
+        )
     probe = reasons.fit_folders(scorer.model, scorer.card, scorer.variables, paths, scorer.digest)
     path = scorer.workdir / explain.FILE
     with program.writes_output(path, "--checkpoint"):

@@ -94,7 +94,7 @@ def read_arrays(folder: epath.Path, arrays: dict[str, dict], parts: tuple[str, .
                 ):
                     raise ValueError(f"{name} differs from what {ABOUT} says")
         return traverse_util.unflatten_dict(flat, sep="/")
-    except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, TypeError, IndexError, safetensors.SafetensorError) as error:
         raise _damaged(path, error) from error
 
 

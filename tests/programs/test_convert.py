@@ -147,6 +147,7 @@ def test_everything_wrong_is_one_line(source, converted, tensors, tmp_path):
     cases = [
         ([], 2, "--source", "--inspect"),
         ([f"--source={source}"], 2, "--output", "--target"),
+        ([f"--source={source}", "--push=a/b", "--target=w.npz"], 2, "--output"),
         ([f"--source={source}", new], 2, "--model"),
         ([*model, f"--source={source}", f"--output={converted[0]}"], 2, f"--output {converted[0]}"),
         (

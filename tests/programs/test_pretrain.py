@@ -123,7 +123,7 @@ def test_hosts_share_the_distortions_of_a_batch(monkeypatch):
         assert np.concatenate([part[name] for part in parts]).tolist() == whole[name].tolist()
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_two_processes(pretrained, pristine, tmp_path):
     """One run and one report. Its steps are compiled without optimisation, so crops are rounded differently."""
     arguments = ["--config", f"{PRETRAINING}:smoke", "--workdir", tmp_path, f"--config.pictures={pristine}"]

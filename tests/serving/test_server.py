@@ -214,7 +214,7 @@ def test_the_page_shows_what_the_api_answers(scorer, tmp_path):
     rows = "results.map(({row}) => row)"
 
     def answer(page, token):
-        page.wait("!!document.activeElement.matches('#token')")
+        page.wait("!!document.activeElement?.matches('#token')")
         page.call("Input.insertText", text=token)
         page.press("Enter", 13)
 

@@ -40,7 +40,7 @@ class BatchScorer:
         "ready", the weights that come with jaxiqa, which a line on standard error then says.
       crops: crop policy, e.g. "grid", "auto:4" or "random:25"; default: the checkpoint's own.
       step: the step to load, instead of the best one.
-      batch_size: crops in a full batch; default: 64, more if crops are small.
+      batch_size: crops in a full batch; default: 64, more if crops are small; on a CPU 8 to 128.
       readers: number of reading threads of a call; default: one for each core.
       explain: whether to add a column for each family of distortions, and `severity`, as `jaxiqa score --explain` does.
         None: if the checkpoint has a probe that fits.

@@ -22,6 +22,8 @@ from jaxiqa.training.state import scoring_variables
 from jaxiqa.version import __version__
 
 _BATCH_PIXELS = 2**20  # pixels in a full batch, but at least 64 crops
+# On a CPU, larger batches leave the caches: the model that ships scores 1.6 times as many images by 24 crops as by 64.
+_CPU_PIXELS, _CPU_CROPS = 2**18, (8, 128)
 
 
 class Scorer:
@@ -33,7 +35,8 @@ class Scorer:
       checkpoint: a workdir (its best step, else its latest), one step's folder, or "ready" (jaxiqa.models.ready).
       step: the step to load, instead of the best one.
       crops: crop policy, e.g. "grid", "auto:25" or "random:25"; default: the checkpoint's own.
-      batch_size: crops in a full batch; default: 64, more if crops are small. The last batch may be smaller.
+      batch_size: crops in a full batch; default: 64, more if crops are small; on a CPU 8 to 128, by their size. The
+        last batch may be smaller.
       resize: shorter side in pixels to which images are resized; default: the checkpoint's own.
       explain: whether each prediction has an explanation: probabilities of the kinds of distortion, and a severity.
         None: if the checkpoint has a probe that fits.
@@ -138,7 +141,11 @@ class Scorer:
 def batch_sizes(crop_size: int, full: int | None = None) -> list[int]:
     """The numbers of crops of this size that are scored at a time; `full` is the largest of them."""
     devices = jax.device_count()
-    full = full or max(64, _BATCH_PIXELS // crop_size**2 // 64 * 64)
+    if full is None and jax.default_backend() == "cpu":
+        least, most = _CPU_CROPS
+        full = min(max(least, _CPU_PIXELS // crop_size**2 // 8 * 8), most)
+    elif full is None:
+        full = max(64, _BATCH_PIXELS // crop_size**2 // 64 * 64)
     return sorted({-(-max(1, full // part) // devices) * devices for part in (1, 4, 16)})
 
 

@@ -146,7 +146,7 @@ def _read_token() -> str:
         try:
             token = pathlib.Path(_TOKEN_FILE.value).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is no text"
+            why = getattr(error, "strerror", None) or "it is not text"
             raise ConfigError(
                 f"{where} cannot be read ({why}); name a file that holds the token",
                 code=read_code(error),

@@ -16,7 +16,10 @@ common=(--output="$output")
 twin=()
 if [ -n "${TINY:-}" ]; then common+=(--tiny); fi
 if [ -n "${COMPARE:-}" ]; then common+=(--compare="$COMPARE"); fi
-if [ -n "${TORCH_PYTHON:-}" ]; then twin=(--twin --torch_python="$TORCH_PYTHON"); fi
+if [ -n "${TORCH_PYTHON:-}" ]; then
+  twin=(--twin --torch_python="$TORCH_PYTHON")
+  export XLA_PYTHON_CLIENT_PREALLOCATE=false # both processes need memory of the GPU
+fi
 if [ -n "${COMPARE:-}" ] && [ "$COMPARE" -ef "$output" ]; then
   echo "COMPARE=$COMPARE is the file that would be replaced; name another OUTPUT.json" >&2
   exit 2
@@ -31,10 +34,6 @@ measure() { # LIMIT SUBJECT [OPTION...]
   timeout "$limit" "$python" -m jaxiqa.benchmark "$@" "${common[@]}" || failed+=("$1 ($?)")
 }
 
-if [ -z "${TINY:-}" ] && [ -n "${JAXIQA_TEST_DATA:-}" ]; then
-  echo "== goldens of the public code"
-  timeout 60 "$python" -m pytest -q tests/models/test_goldens.py || failed+=("goldens ($?)")
-fi
 # The forward pass compares its fp32 outputs with those of the CPU and of the twin before it is timed.
 models=(glintiqa mfen vit_base_patch16_224 resnet50 van_b2)
 if [ -n "${TINY:-}" ]; then models=(glintiqa); fi

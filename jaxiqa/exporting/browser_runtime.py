@@ -48,7 +48,7 @@ def read(build: dict[str, str], folder: str | None) -> dict[str, bytes]:
     source = pathlib.Path(folder) if folder else pathlib.Path(cache_dir()) / f"onnxruntime-web-{VERSION}"
     if folder and (source / "dist").is_dir():
         source = source / "dist"
-    if not folder and not all((source / name).is_file() for name in build.values()):
+    if not folder and not all(_is_right(source / name) for name in build.values()):
         _fetch(source)
     found = {}
     for name in build.values():
@@ -68,6 +68,10 @@ def read(build: dict[str, str], folder: str | None) -> dict[str, bytes]:
                 key="--ort",
             )
     return found
+
+
+def _is_right(path: pathlib.Path) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == _SHA256[path.name]
 
 
 def _fetch(folder: pathlib.Path) -> None:

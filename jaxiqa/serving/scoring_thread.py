@@ -166,5 +166,5 @@ class ScoringThread:
         self._observe(len(items))
         for i, item in enumerate(items):
             row = {name: columns[name][i] for name in self.scorer.columns}
-            broken = row["reason"] and item.status == 200  # the image was decoded, and the model's output is no number
+            broken = row["reason"] and item.status == 200  # the image was decoded, and its score is NaN or infinite
             item.future.set_result((500 if broken else item.status, row))

@@ -32,10 +32,11 @@ async def run(service: Service, sock: socket.socket, drain: float, stop: asyncio
       service: the application. Its threads are ended too.
       sock: from listening.listen.
       drain: seconds for the requests; later they are answered with 503. A second signal ends this time.
-      stop: ends the server as a signal does; in a thread, where there are no signals.
+      stop: when this event is set, the server ends as after a signal. Tests set it, because a server in a thread gets
+        no signals.
 
     Raises:
-      Stopped: requests were left after `drain` seconds.
+      Stopped: requests were left after `drain` seconds, or at a second signal.
       Exception: that of a failed warm-up.
     """
     loop = asyncio.get_running_loop()
@@ -76,9 +77,10 @@ async def run(service: Service, sock: socket.socket, drain: float, stop: asyncio
         await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         service.set_state("draining")
         _say("ends: finishing the requests that it has, and refusing new ones")
+        asked = time.monotonic()
         idle, hurried = asyncio.ensure_future(service.idle()), asyncio.ensure_future(hurry.wait())
         await asyncio.wait((idle, hurried), timeout=drain, return_when=asyncio.FIRST_COMPLETED)
-        left = service.abort()
+        left, waited = service.abort(), time.monotonic() - asked
         await service.idle()
         for task in (idle, hurried, stopping):
             task.cancel()
@@ -88,7 +90,7 @@ async def run(service: Service, sock: socket.socket, drain: float, stop: asyncio
         ready.cancel()
         await asyncio.to_thread(service.scoring.close)
     if left:
-        raise Stopped(f"{left} requests were not finished after {drain:g} s", received[0] if received else 0)
+        raise Stopped(f"{left} requests were not finished after {waited:.1f} s", received[0] if received else 0)
 
 
 def _say(text: str) -> None:

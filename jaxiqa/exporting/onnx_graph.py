@@ -136,6 +136,8 @@ class _Graph:
             return [_constant(one) for one in (found if eqn.primitive.multiple_results else [found])]
         if name in _PASSED:
             return values
+        if name == "unstack":
+            return self._unstack(values[0], eqn.params["axis"], shapes)
         if name in _SAME:
             return [self._elementwise(_SAME[name], values, shapes[0])]
         method = getattr(self, f"_{name}", None)
@@ -285,6 +287,12 @@ class _Graph:
         axis = int(eqn.params["axis"])
         columns = [self.add("Unsqueeze", [self.filled(part), self.array([axis], np.int64)]) for part in parts]
         return self.add("Concat", columns, axis=axis)
+
+    def _unstack(self, x: _Value, axis: int, shapes: Sequence[tuple]) -> list[_Value]:
+        name = self.filled(x)
+        places = [self.array(i, np.int64) for i in range(len(shapes))]
+        names = [self.add("Gather", [name, place], axis=int(axis)) for place in places]
+        return [_Value(shape, shape, found) for shape, found in zip(shapes, names, strict=True)]
 
     def _rev(self, eqn, x):
         return self.sliced(self.filled(x), dict.fromkeys(eqn.params["dimensions"], (-1, -(2**31), -1)))

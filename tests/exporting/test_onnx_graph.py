@@ -25,6 +25,7 @@ FUNCTIONS = {
     "backwards": lambda x: x[:, ::-1, :, ::-1],
     "edges repeated": lambda x: jnp.pad(x, ((0, 0), (2, 1), (0, 3), (0, 0)), mode="edge"),
     "edges mirrored": lambda x: jnp.pad(x, ((0, 0), (1, 1), (2, 0), (0, 0)), mode="symmetric"),
+    "rows one by one": lambda x: sum(i * row for i, row in enumerate(jnp.unstack(x, axis=1))),
     "sorted": lambda x: jnp.sort(x, axis=2),
     "a token for each image": lambda x: jnp.concatenate(
         [jnp.broadcast_to(jnp.ones((1, 1, 8, 3)), (x.shape[0], 1, 8, 3)), x], axis=1

@@ -12,9 +12,9 @@ from refused import refused
 
 import jaxiqa
 import jaxiqa.models
+from jaxiqa.benchmarks.forward import random_variables
 from jaxiqa.errors import ConfigError
 from jaxiqa.models import create_model, find_model, list_models
-from jaxiqa.training.state import jit_once
 
 MODULES = sorted(
     m.name
@@ -32,10 +32,6 @@ def compiled(names):
 def inputs(model, batch=2, seed=0):
     shape = (batch, model.crop_size, model.crop_size, 3)
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def init(model):
-    return jit_once(model.init)(jax.random.key(0), inputs(model, 1))
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -57,7 +53,7 @@ def test_module(name):
 def test_forward(name):
     """Outputs are finite and do not depend on the other images of the batch; bfloat16 is close."""
     model = create_model(name, "test")
-    variables, x = init(model), inputs(model)
+    variables, x = random_variables(model), inputs(model)
     forward = jax.jit(lambda v, x: model.apply(v, x, train=False))
     score, out = forward(variables, x)
     assert score.shape[0] == 2 and score.dtype == jnp.float32
@@ -75,7 +71,7 @@ def test_training_mode(name):
     """Every parameter gets a gradient, dropout depends only on its key, batch statistics change or can be kept."""
     fields = find_model(name).Model.__dataclass_fields__
     model = create_model(name, "test", **{"dropout": 0.5} if "dropout" in fields else {})
-    variables, x = init(model), inputs(model, 4)
+    variables, x = random_variables(model), inputs(model, 4)
 
     def loss(params, key):
         variables_ = {**variables, "params": params}
@@ -96,7 +92,7 @@ def test_training_mode(name):
 def test_eval_bn_keeps_statistics():
     """BatchNorm layers named by eval_bn use and keep their running statistics in training; others change."""
     model = create_model("glintiqa", "test", eval_bn=(r"^clfe/backbone/(bn1|layer1_\d+)/",))
-    variables = init(model)
+    variables = random_variables(model)
     train = jax.jit(lambda v, x, key: model.apply(v, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"]))
     _, new = train(variables, inputs(model), jax.random.key(0))
     old, new = (tree["batch_stats"]["clfe"]["backbone"] for tree in (variables, new))

@@ -11,7 +11,7 @@ import signal
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CACHE = ROOT / ".pytest_cache" / "xla"
+CACHE = pathlib.Path(os.environ.get("JAXIQA_TEST_CACHE", ROOT / ".pytest_cache" / "xla"))  # checkouts may share it
 CACHE.mkdir(parents=True, exist_ok=True)
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)  # also for programs that tests start
@@ -42,10 +42,9 @@ def pytest_configure(config):
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
     """The folder of real images, labels and goldens. A test is skipped if it does not exist."""
-    folder = pathlib.Path(os.environ.get("JAXIQA_TEST_DATA", ROOT.parent / "shared"))
-    if not folder.is_dir():
-        pytest.skip(f"{skips.NO_DATA} {folder}; set JAXIQA_TEST_DATA")
-    return folder
+    if not skips.DATA.is_dir():
+        pytest.skip(f"{skips.NO_DATA} {skips.DATA}; set JAXIQA_TEST_DATA")
+    return skips.DATA
 
 
 @contextlib.contextmanager
@@ -64,7 +63,7 @@ def _quick_compiler(quick: bool):
         set_to(before)
 
 
-_QUICK_ROOMS = ("faults", "jobs", "load", "programs", "serving", "tasks", "weights")
+_QUICK_ROOMS = ("exporting", "faults", "jobs", "load", "programs", "scoring", "serving", "tasks", "weights")
 _QUICK_MODULES = ("test_batch", "test_documents", "test_mfen", "test_models_contract", "test_van")
 
 

@@ -5,8 +5,12 @@ JAXIQA_MAX_SKIPS may be skipped, which .github/workflows/ci.yml and .ci/run set.
 """
 
 import os
+import pathlib
 
 import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+DATA = pathlib.Path(os.environ.get("JAXIQA_TEST_DATA", ROOT.parent / "shared"))  # real images, labels and goldens
 
 NO_DATA = "no test data at"  # the reason of a test without the folder begins with this
 

@@ -18,7 +18,7 @@ SIGTERM and Ctrl-C end it: it finishes the requests that it has, for at most --d
 It needs the extra [serve].
 
 Exit codes: 0 ended by a signal, with all requests answered; 2 usage, 4 unusable checkpoint; 130 / 143 ended by a
-signal, with requests that were not finished in time.
+signal, with requests that were not finished in time, or before the line with the address.
 """
 
 import asyncio

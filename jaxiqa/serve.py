@@ -129,12 +129,6 @@ def main() -> None:
             timeout=_TIMEOUT.value,
             max_wait=_MAX_WAIT_MS.value / 1000,
         )
-        print(
-            f"jaxiqa serve: {scorer.model}, crops {scorer.card.crops}, at {listening.url_of(sock)}"
-            + (", with a token" if token else ""),
-            file=sys.stderr,
-            flush=True,
-        )
         asyncio.run(server.run(Service(scorer, limits, token), sock, _DRAIN.value))
 
 

@@ -84,7 +84,7 @@ def test_the_checkpoint_scores_as_it_was_fitted(calibrated, dataset):
 def add_probe(source, taps, width):
     """Writes a probe with random weights into the folder of a checkpoint."""
     weight, *severity = np.random.default_rng(0).normal(0, 0.1, (4, width, 3)).astype(np.float32)
-    severity = np.append(severity[0][:, 0], np.float32(2))
+    severity = np.append(severity[0][:, 0] / 10, np.float32(2))
     about = {"weights": source.saved.digest()}
     families = ("pristine", "blur", "noise")
     Probe(weight, np.zeros(3, np.float32), families, families, severity, taps, about).save(

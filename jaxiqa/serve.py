@@ -18,7 +18,7 @@ SIGTERM and Ctrl-C end it: it finishes the requests that it has, for at most --d
 It needs the extra [serve].
 
 Exit codes: 0 ended by a signal, with all requests answered; 2 usage, 4 unusable checkpoint; 130 / 143 ended by a
-signal, with requests that were not finished in time.
+signal, with requests that were not finished in time, or before the line with the address.
 """
 
 import asyncio
@@ -128,12 +128,6 @@ def main() -> None:
             max_requests=_MAX_REQUESTS.value,
             timeout=_TIMEOUT.value,
             max_wait=_MAX_WAIT_MS.value / 1000,
-        )
-        print(
-            f"jaxiqa serve: {scorer.model}, crops {scorer.card.crops}, at {listening.url_of(sock)}"
-            + (", with a token" if token else ""),
-            file=sys.stderr,
-            flush=True,
         )
         asyncio.run(server.run(Service(scorer, limits, token), sock, _DRAIN.value))
 

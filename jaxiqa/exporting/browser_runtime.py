@@ -33,6 +33,7 @@ _SHA256 = {
     "ort-wasm-simd-threaded.asyncify.wasm": "39f9f0894d478800487ed9f7dbe92618498db320cf55c8e3d89adff8dce658da",
 }
 _PACKAGE = f"onnxruntime-web@{VERSION}"
+_PATIENCE = 600  # seconds for npm, which fetches 33 MB
 
 
 def read(build: dict[str, str], folder: str | None) -> dict[str, bytes]:
@@ -84,12 +85,10 @@ def _fetch(folder: pathlib.Path) -> None:
             key="--ort",
         )
     with tempfile.TemporaryDirectory() as place:
-        done = subprocess.run([npm, "pack", "--silent", _PACKAGE], cwd=place, capture_output=True, text=True)
-        archives = list(pathlib.Path(place).glob("*.tgz"))
-        if done.returncode or not archives:
-            why = " ".join(done.stderr.split())[:200]
+        why, archives = _pack(npm, place), list(pathlib.Path(place).glob("*.tgz"))
+        if why or not archives:
             raise ConfigError(
-                f"npm pack {_PACKAGE} has failed ({why}); name the unpacked package by --ort",
+                f"npm pack {_PACKAGE} has failed ({why or 'no archive'}); name the unpacked package by --ort",
                 code="run_failed",
                 key="--ort",
             )
@@ -97,3 +96,13 @@ def _fetch(folder: pathlib.Path) -> None:
         with tarfile.open(archives[0]) as archive:
             for name in _SHA256:
                 write_bytes(folder / name, archive.extractfile(f"package/dist/{name}").read())
+
+
+def _pack(npm: str, folder: str) -> str:
+    """Lets npm fetch the archive of the package. Returns why it has failed; "" if it has not."""
+    try:
+        command = [npm, "pack", "--silent", _PACKAGE]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        return f"it took more than {_PATIENCE} s"
+    return " ".join(done.stderr.split())[:200] or f"exit code {done.returncode}" if done.returncode else ""

@@ -23,7 +23,7 @@ MEAN = resnet.MEAN
 STD = resnet.STD
 TEST_CROPS = "grid"
 # Keys of `out` that jaxiqa probe reads.
-TAPS = ("embedding",)
+TAPS = ("features",)
 
 VARIANTS = {
     "linear": dict(of={"name": "resnet50", "variant": "resnet50_trunk"}, taps=resnet.TAPS, views=(0, 1)),
@@ -96,16 +96,17 @@ class Model(nn.Module):
           train: whether BatchNorms use statistics of the batch.
 
         Returns:
-          `out["embedding"]` (B, F) is the input of the regressor.
+          `out["features"]` (B, F) is the input of the regressor. Without views, the rest of `out` is that of the other
+          model, whose probe then explains these scores too.
         """
         if self.views and x.ndim == 4:
             x = jnp.stack([view(x, divisor, self.base.crop_size) for divisor in self.views], axis=1)
         if self.views:
             B, V = x.shape[:2]
-            embedding_BF = self._features(x.reshape(B * V, *x.shape[2:]), train).reshape(B, -1)
+            features_BF, out = self._features(x.reshape(B * V, *x.shape[2:]), train)[0].reshape(B, -1), {}
         else:
-            embedding_BF = self._features(x, train)
-        return self.regressor(embedding_BF), {"embedding": embedding_BF}
+            features_BF, out = self._features(x, train)
+        return self.regressor(features_BF), {**out, "features": features_BF}
 
     def _features(self, x, train: bool):
         score_B, out = self.base(x, train)
@@ -113,7 +114,7 @@ class Model(nn.Module):
         for tap in self.taps:
             for value in out[tap] if isinstance(out[tap], list | tuple) else [out[tap]]:
                 features += pooled(value.astype(jnp.float32))
-        return jnp.concatenate(features, axis=-1)
+        return jnp.concatenate(features, axis=-1), out
 
 
 def _field(of: Mapping, field: str, default=None):

@@ -3,7 +3,7 @@
 import collections
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -150,9 +150,15 @@ class BatchScorer:
         """The bytes of the crops of a full batch, in the column "tiles"."""
         return self.scorer.predictor.batch_sizes[-1] * math.prod(self._cropper.shape)
 
-    def warm_up(self) -> None:
-        """Compiles every shape of batch that a call may use, on black crops."""
+    def warm_up(self, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Compiles every shape of batch that a call may use, on black crops.
+
+        Args:
+          wanted: asked before each compilation; the first False ends the warm-up.
+        """
         for size in self.scorer.predictor.batch_sizes:
+            if not wanted():
+                return
             self.score({TILES: [bytes(size * math.prod(self._cropper.shape))], REASON: [""]})
 
     def rows(self, images: Iterable, meter: Meter | None = None) -> Iterator[Any]:

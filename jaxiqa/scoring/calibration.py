@@ -23,10 +23,11 @@ from jaxiqa.evaluation.calibration import Choice, Ratings, choose
 from jaxiqa.evaluation.metrics import rmse, srcc
 from jaxiqa.evaluation.statistics import bootstrap_rmse
 from jaxiqa.inputs.image_source import Images
-from jaxiqa.models import find_model
+from jaxiqa.models import calibrated, find_model
 from jaxiqa.runs.checkpoint import Saved, save_once
 from jaxiqa.runs.checkpoint_meta import CheckpointMeta
 from jaxiqa.scoring.card import Card
+from jaxiqa.scoring.explain import FILE, explainer_if_any
 from jaxiqa.scoring.predict import Prediction, Predictor
 from jaxiqa.scoring.scorer import batch_sizes
 from jaxiqa.training import sharding
@@ -141,7 +142,7 @@ def predict(source: Source, dataset: Dataset, batch_size: int | None) -> tuple[l
     Raises:
       DataError: an image cannot be read.
     """
-    features = (lambda out: out["embedding"]) if source.has_features else None
+    features = (lambda out: out["features"]) if source.has_features else None
     predictor = _predictor(source.model, source.card, batch_size, features)
     images: Any = Images(dataset.records, predictor.min_side, source.card.resize)
     predictions: list[Prediction] = []
@@ -277,7 +278,20 @@ def write(
     state = {part: jax.tree.map(np.asarray, variables.get(part, {})) for part in ("params", "batch_stats")}
     meta = CheckpointMeta(card=card.to_dict(), source=about, transferred=source.saved.meta.transferred)
     save_once(output, state, meta)
+    _keep_probe(source, output)
     return card
+
+
+def _keep_probe(source: Source, output: epath.Path) -> None:
+    """Copies the probe of the source, whose features the new checkpoint has too, for the weights as they are there."""
+    explainer = explainer_if_any(source.saved.workdir, source.saved.meta.card["model"]["name"], source.saved.digest())
+    if not explainer:
+        return
+    new = Saved(output)
+    if explainer.probe.taps == calibrated.TAPS and new.meta.card["model"]["name"] != "calibrated":
+        print("note: a curve through the scores of the inner model has no reasons, because their probe reads its score")
+        return
+    dataclasses.replace(explainer.probe, about={**explainer.about, "weights": new.digest()}).save(output / FILE)
 
 
 def _several_crops(predictions: Sequence[Prediction]) -> bool:

@@ -1,5 +1,6 @@
 """Explains a score: the kinds of distortion, and their strength, that a linear probe sees in a model's features."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import jax
@@ -50,6 +51,7 @@ class Explainer:
       weights: SHA-256 of its weights; "" if it is not known.
 
     Attributes:
+      probe: the probe, with the taps that it reads.
       families: the names of the F families; "pristine" is one of them.
       about: what the probe was fitted on and how good it is; {} for one of jaxiqa pretrain.
 
@@ -61,10 +63,10 @@ class Explainer:
         path = workdir / FILE
         remedy = f"make one from undistorted photographs: jaxiqa probe --checkpoint {workdir} PHOTOGRAPHS"
         try:
-            self._probe = probe = Probe.load(path)
-            self._taps = probe.taps or tuple(pretrainable(name).values())[:1]
+            probe = Probe.load(path)
+            self.probe = dataclasses.replace(probe, taps=probe.taps or tuple(pretrainable(name).values())[:1])
             describe_probe(probe.about)
-            if not self._taps:
+            if not self.probe.taps:
                 raise ValueError(f"{name} does not have its features")
         except FileNotFoundError as error:
             raise CheckpointError(
@@ -84,7 +86,8 @@ class Explainer:
 
         `out` is the second output of the model. Works under jit.
         """
-        x, probe = features(out, self._taps), self._probe
+        probe = self.probe
+        x = features(out, probe.taps)
         logits = x @ probe.weight + probe.bias.reshape(1, -1)
         found = jax.nn.softmax(logits, axis=1) @ jnp.asarray(probe.member)
         if probe.severity is None:

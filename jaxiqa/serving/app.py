@@ -66,23 +66,24 @@ class Service:
 
     Attributes:
       app: the ASGI application.
+      needs_token: whether requests need a token.
       state: "starting", "ready" or "draining". Images are accepted only if it is "ready".
       scoring: the threads; `scoring.ready` is done when all shapes are compiled.
     """
 
     def __init__(self, scorer: BatchScorer, limits: Limits | None = None, token: str = ""):
         self.state, self.limits = "starting", limits or Limits()
-        self._token = token.encode()
+        self._token, self.needs_token = token.encode(), bool(token)
         self._meters = Meters(scorer.model, lambda: scorer.scorer.predictor.compiled_shapes)
         self.scoring = ScoringThread(scorer, self.limits.max_pixels, self.limits.max_wait, self._meters.batch)
         self._places: set[asyncio.Timeout] = set()  # of the requests that are read or scored
-        self._schema = schema(scorer.columns, self.limits, bool(token))
+        self._schema = schema(scorer.columns, self.limits, self.needs_token)
         routes = [
             Route("/score", self._answer_score, methods=["POST"]),
             Route("/healthz", self._healthz),
             Route("/metrics", self._metrics),
             Route("/openapi.json", self._openapi),
-            *self._page(bool(token)),
+            *self._page(),
         ]
         self.app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
 
@@ -167,12 +168,12 @@ class Service:
     async def _openapi(self, request: Request) -> Response:
         return _answer(self._schema)
 
-    def _page(self, needs_token: bool) -> list[Route]:
+    def _page(self) -> list[Route]:
         """A route for each file of the page. The files are read once: no path of a request reaches the disk."""
         scorer = self.scoring.scorer.scorer
         config = {
             **scorer.about(),
-            "token": needs_token,
+            "token": self.needs_token,
             "max_bytes": self.limits.max_bytes,
             "families": scorer.families,
             "reasons": describe_probe(scorer.reasons).removeprefix("reasons: "),

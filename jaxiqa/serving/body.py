@@ -40,9 +40,11 @@ async def read_images(request: Request, max_bytes: int, max_images: int) -> list
         if error.message.startswith("Too many files"):
             raise HTTPException(413, f"the form has more than {max_images} files; send several requests") from None
         raise HTTPException(400, f"the form cannot be read: {error.message}") from None
-    files = [file for _, file in form.multi_items() if isinstance(file, UploadFile)]
-    found = [Sent(file.filename or "", await file.read()) for file in files]
-    await form.close()
+    found = []
+    for _, file in form.multi_items():
+        if isinstance(file, UploadFile):
+            found.append(Sent(file.filename or "", await file.read()))
+            await file.close()  # now, so that no more than one file exists twice
     if not found:
         raise HTTPException(400, "the form has no file; send images as files, or one image as the body")
     return found

@@ -35,7 +35,7 @@ def listen(found: list[tuple], host: str, port: int) -> socket.socket:
     """
     family, *_, address = found[0]
     try:
-        return socket.create_server(address[:2], family=family)
+        return socket.create_server(address, family=family)  # with the interface of a link-local address
     except OSError as error:
         raise ConfigError(
             f"--port {port}: cannot listen at {host} ({error.strerror}); name another one, or 0 for any that is free",
@@ -46,5 +46,5 @@ def listen(found: list[tuple], host: str, port: int) -> socket.socket:
 
 def url_of(sock: socket.socket) -> str:
     """The address of the page, for people."""
-    host, port = sock.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    host, port = socket.getnameinfo(sock.getsockname(), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}".replace("%", "%25")  # as RFC 6874 writes interfaces

@@ -42,7 +42,8 @@ class ScoringThread:
 
     Attributes:
       scorer: the scorer.
-      ready: future that is done when every shape of batch is compiled, or that has the error of the compilation.
+      ready: future that is done when every shape of batch is compiled, or that has the error of the compilation. If
+        the threads are ended before, it is never done.
     """
 
     def __init__(
@@ -80,7 +81,8 @@ class ScoringThread:
         return item.future
 
     def close(self) -> None:
-        """Ends the threads. Images that are not yet scored are dropped."""
+        """Ends the threads. Images that are not yet scored are dropped, and of a warm-up only the compilation under way
+        is awaited."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -127,11 +129,12 @@ class ScoringThread:
 
     def _run(self) -> None:
         try:
-            self.scorer.warm_up()
+            self.scorer.warm_up(lambda: not self._closed)
         except BaseException as error:
             self.ready.set_exception(error)
             return
-        self.ready.set_result(None)
+        if not self._closed:
+            self.ready.set_result(None)
         while batch := self._take():
             self._score([item for item in batch if item.future.set_running_or_notify_cancel()])
 

@@ -12,6 +12,7 @@ import uvicorn
 from jaxiqa.errors import Stopped
 from jaxiqa.runs.signals import hang_ups
 from jaxiqa.serving.app import Service
+from jaxiqa.serving.listening import url_of
 
 _KEEP_ALIVE = 5  # seconds that a connection may be idle
 _LAST = 2  # seconds for the last answers to be sent
@@ -65,6 +66,9 @@ async def run(service: Service, sock: socket.socket, drain: float, stop: asyncio
     with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread
         for number in numbers:
             loop.add_signal_handler(number, note, number)
+    scorer = service.scoring.scorer
+    where = f"{url_of(sock)}{', with a token' if service.needs_token else ''}"
+    _say(f"{scorer.model}, crops {scorer.card.crops}, at {where}")  # now, so that who reads it may send a signal
     serving, stopping = asyncio.ensure_future(server.serve([sock])), asyncio.ensure_future(stop.wait())
     ready = asyncio.wrap_future(service.scoring.ready)
     left = 0

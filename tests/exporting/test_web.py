@@ -125,6 +125,19 @@ def test_without_npm_the_folder_must_be_named(tmp_path, monkeypatch):
         browser_runtime.read(browser_runtime.BUILDS[False], None)
 
 
+@pytest.mark.parametrize("script", ["exec sleep 60", "echo no network >&2; exit 1", "exit 1", "exit 0"])
+def test_an_npm_that_fetches_nothing(script, tmp_path, monkeypatch):
+    npm = tmp_path / "npm"
+    npm.write_text(f"#!/bin/sh\n{script}\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("JAXIQA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(browser_runtime, "_PATIENCE", 0.5)
+    with refused(ConfigError, "run_failed", "--ort", browser_runtime.VERSION):
+        browser_runtime.read(browser_runtime.BUILDS[False], None)
+    assert not (tmp_path / "cache").exists()
+
+
 PLACES = [  # policy, height, width, crop, stride
     *((f"auto:{n}", *sides, 96, 0) for n in (1, 4, 7, 25) for sides in ((96, 96), (300, 451), (2000, 150))),
     *((kind, 300, 451, 96, 32) for kind in ("grid", "overlap", "whole")),

@@ -35,9 +35,13 @@ def test_calibrate_score_and_export(ratings, tmp_path):
     assert "'scene' names the contents" in done.stdout and "no calibration" in done.stdout
     card = Saved(new).meta.card
     assert (card["scale"]["lo"], card["scale"]["hi"], card["interval"]["contents"]) == (1.0, 5.0, 12)
-    scored = run_program("score", "--checkpoint", new, ratings / "0.png")
+    scored = run_program("score", "--checkpoint", new, ratings / "0.png", "--explain")
     (row,) = csv.DictReader(scored.stdout.splitlines())
-    assert list(row)[-2:] == ["lo", "hi"] and float(row["lo"]) < float(row["score"]) < float(row["hi"])
+    ships = run_program("score", ratings / "0.png", "--explain", "--crops=auto:1")
+    (plain,) = csv.DictReader(ships.stdout.splitlines())
+    for name in ("pristine", "noise", "severity"):  # the reasons of the model that ships
+        assert float(row[name]) == pytest.approx(float(plain[name]), abs=0.01)
+    assert float(row["lo"]) < float(row["score"]) < float(row["hi"])
     leak = run_program(
         "evaluate", "--checkpoint", new, "--dataset=folder", "--data_dir", ratings, "--option=csv=mine.csv"
     )

@@ -14,8 +14,9 @@ from small_checkpoint import write_source
 import jaxiqa
 from jaxiqa import datasets
 from jaxiqa.datasets.leakage import seen_references
-from jaxiqa.errors import DataError
+from jaxiqa.errors import CheckpointError, DataError
 from jaxiqa.evaluation.calibration import Choice
+from jaxiqa.evaluation.probe import Probe
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.scoring import calibration
 from jaxiqa.scoring.scorer import Scorer
@@ -55,6 +56,8 @@ def calibrated(request, dataset, tmp_path_factory):
     source = calibration.open_source(checkpoint, None, None, None, ())
     predictions, features = calibration.predict(source, dataset, None)
     choice = calibration.fit(source, dataset, predictions, features)
+    if source.gives_scores:
+        add_probe(source, ("pooled",), features.shape[1] - 1)
     calibration.write(source, dataset, predictions, choice, folder / "new")
     return source, choice, features, predictions, folder / "new"
 
@@ -76,6 +79,47 @@ def test_the_checkpoint_scores_as_it_was_fitted(calibrated, dataset):
     assert all(np.isnan(s.se) == is_backbone for s in found)
     metric = jaxiqa.create_metric("calibrated", checkpoint=folder)
     assert metric.describe(paths[0]).lo == pytest.approx(found[0].lo, abs=1e-3)
+
+
+def add_probe(source, taps, width):
+    """Writes a probe with random weights into the folder of a checkpoint."""
+    weight, *severity = np.random.default_rng(0).normal(0, 0.1, (4, width, 3)).astype(np.float32)
+    severity = np.append(severity[0][:, 0] / 10, np.float32(2))
+    about = {"weights": source.saved.digest()}
+    families = ("pristine", "blur", "noise")
+    Probe(weight, np.zeros(3, np.float32), families, families, severity, taps, about).save(
+        source.saved.workdir / "probe.npz"
+    )
+
+
+def explanations(folder, dataset):
+    scorer = Scorer(folder, crops="auto:4", explain=True)
+    return [found.explanation for found in scorer.stream([r.path for r in dataset.records[:9]])]
+
+
+def test_reasons_stay(calibrated, dataset, tmp_path):
+    """Through two calibrations. A probe of features that a curve does not have is left out, as is one of a backbone."""
+    source, choice, _, predictions, folder = calibrated
+    if not source.gives_scores:
+        assert not (folder / "probe.npz").exists()
+        return
+    expected = explanations(source.saved.workdir, dataset)
+    np.testing.assert_allclose(explanations(folder, dataset), expected, atol=1e-5)
+    assert np.ptp(expected, axis=0).min() > 1e-3
+    again = calibration.open_source(folder, None, None, None, ())
+    calibration.write(again, dataset, predictions, choice, tmp_path / "again")
+    np.testing.assert_allclose(explanations(tmp_path / "again", dataset), expected, atol=1e-5)
+    assert np.load(folder / "probe.npz")["about"] != np.load(source.saved.workdir / "probe.npz")["about"]
+
+    again = calibration.open_source(tmp_path / "again", None, None, None, ())
+    add_probe(again, ("features",), len(choice.ridge.weight))
+    expected = explanations(tmp_path / "again", dataset)
+    calibration.write(again, dataset, predictions, choice, tmp_path / "regression")
+    np.testing.assert_allclose(explanations(tmp_path / "regression", dataset), expected, atol=1e-5)
+    line = Choice("line", {"kind": "line", "parameters": [1.0, 0.0]}, None, choice.left_out, choice.chosen)
+    calibration.write(again, dataset, predictions, line, tmp_path / "line")
+    with refused(CheckpointError, "not_found", None, "probe.npz"):
+        explanations(tmp_path / "line", dataset)
 
 
 def test_where_it_comes_from_is_stored(calibrated, dataset):
@@ -136,7 +180,8 @@ def test_a_curve_keeps_the_model_and_the_order(dataset, tmp_path):
     scale = {"lo": -9.0, "hi": 9.0, "higher_is_better": False}
     checkpoint = write_source(tmp_path / "source", "compact", labels="native", scale=datasets.records.Scale(**scale))
     source = calibration.open_source(checkpoint, None, None, None, ())
-    predictions, _ = calibration.predict(source, dataset, None)
+    predictions, features = calibration.predict(source, dataset, None)
+    add_probe(source, ("pooled",), features.shape[1] - 1)
     output = np.array([found.output for found in predictions])
     ranks = np.argsort(np.argsort(output)) / len(output)
     records = [dataclasses.replace(r, mos=20 + 60 * rank) for r, rank in zip(dataset.records, ranks, strict=True)]
@@ -151,3 +196,4 @@ def test_a_curve_keeps_the_model_and_the_order(dataset, tmp_path):
     assert (np.argsort([s.score for s in before]) == np.argsort([s.score for s in after])).all()
     assert np.corrcoef([s.native for s in after], [r.mos for r in records])[0, 1] > 0.95
     assert all(s.se > 0 and s.lo < s.score < s.hi for s in after)
+    np.testing.assert_array_equal(explanations(tmp_path / "new", dataset), explanations(checkpoint, dataset))

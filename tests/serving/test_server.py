@@ -36,9 +36,9 @@ class Gated:
     def __getattr__(self, name):
         return getattr(self._scorer, name)
 
-    def warm_up(self):
+    def warm_up(self, wanted):
         self.warm.wait()
-        self._scorer.warm_up()
+        self._scorer.warm_up(wanted)
 
     def score(self, columns):
         self.gate.wait()
@@ -378,6 +378,26 @@ def test_the_end_has_a_limit(gated, files):
 
 
 def test_a_failed_warm_up_ends_the_server(gated, monkeypatch):
-    monkeypatch.setattr(Gated, "warm_up", lambda self: 1 / 0)
+    monkeypatch.setattr(Gated, "warm_up", lambda self, wanted: 1 / 0)
     with served(gated, LIMITS, wait=False) as one, pytest.raises(ZeroDivisionError):
         one.ended.result(20)
+
+
+def test_a_stop_during_the_warm_up_waits_for_one_compilation(scorer, monkeypatch):
+    under_way, done, compiled = threading.Event(), threading.Event(), []
+
+    def compile_one(stage):
+        compiled.append(stage)
+        under_way.set()
+        done.wait()
+
+    monkeypatch.setattr(scorer, "score", compile_one)
+    assert len(scorer.scorer.predictor.batch_sizes) > 1
+    with served(scorer, LIMITS, wait=False) as one:
+        assert under_way.wait(20)
+        one.stop()
+        wait_for(lambda: one.service.scoring._closed)
+        assert not one.ended.done()
+        done.set()
+        assert one.ended.result(20) is None and one.service.state == "draining"
+    assert len(compiled) == 1 and not one.service.scoring.ready.done()

@@ -63,18 +63,13 @@ def _quick_compiler(quick: bool):
         set_to(before)
 
 
-_QUICK_ROOMS = ("exporting", "faults", "jobs", "load", "programs", "scoring", "serving", "tasks", "weights")
-_QUICK_MODULES = ("test_batch", "test_documents", "test_mfen", "test_models_contract", "test_van")
+_AS_FOR_USERS = ("test_arniqa", "test_definitions", "test_goldens", "test_quantisers", "test_ready")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_compiler(request):
-    """Compiles quickly where runs are compared with runs. Models and distortions are compiled as for users.
-
-    Of their tests, those that compare nothing with stored values are compiled quickly too.
-    """
-    room, module = request.path.parent.name, request.path.stem
-    with _quick_compiler(room in _QUICK_ROOMS or module in _QUICK_MODULES):
+    """Compiles as for users where results are compared with stored values, and quickly elsewhere."""
+    with _quick_compiler(request.path.stem not in _AS_FOR_USERS):
         yield
 
 

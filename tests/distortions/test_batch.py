@@ -36,7 +36,7 @@ def test_batch_equals_single_images_and_compiles_once(group):
     assert _distort_batch._cache_size() - before == 1
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_sharded_batch_equals_that_of_one_device():
     type_B, level_B = draw(0, 3, BATCH)
     mesh = jax.make_mesh((4, 1), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)

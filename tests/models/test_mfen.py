@@ -271,10 +271,8 @@ def test_every_switch_trains(switches, train):
             assert np.any(g) == (not re.search(still, path)), path
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "switches", [pytest.param({}, marks=pytest.mark.release), dict(identity_start=True, dan_frozen=True)], ids=named
-)
+@pytest.mark.release
+@pytest.mark.parametrize("switches", [{}, dict(identity_start=True, dan_frozen=True)], ids=named)
 def test_three_steps_move_everything(switches, train):
     """Also with identity_start, where HFEN has its first gradient in the second step. A frozen DAN does not change."""
     model, x = small(**switches)

@@ -15,8 +15,6 @@ from jaxiqa.training.losses import parse_loss
 from jaxiqa.training.state import make_init
 from jaxiqa.training.step import jit_step, make_train_step
 
-_MESHES = ((4, 1), (2, 2), (1, 4))
-
 
 def some_values(shapes, rng):
     """A state of random parameters. Scales are near one; the state of the optimiser is zero."""
@@ -32,13 +30,14 @@ def some_values(shapes, rng):
 
 
 @pytest.mark.slow
-def test_meshes_agree(pictures, monkeypatch):
+@pytest.mark.parametrize("other", [(2, 2), pytest.param((1, 4), marks=pytest.mark.release)])
+def test_meshes_agree(pictures, monkeypatch, other):
     """For GlintIQA. MFEN takes minutes to compile, so tests/faults/bars.py has it."""
     monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 256)  # the test variants have no large arrays
-    compare_meshes("glintiqa", make_config(pictures))
+    compare_meshes("glintiqa", make_config(pictures), ((4, 1), other))
 
 
-def compare_meshes(name: str, config) -> None:
+def compare_meshes(name: str, config, meshes=((4, 1), (2, 2), (1, 4))) -> None:
     """Three steps of a system's test variant on each mesh; with MIN_SHARDED_SIZE at 256 elements."""
     rng = np.random.default_rng(0)
     model = create_model(name, variant="test", dropout=0.0)
@@ -51,7 +50,7 @@ def compare_meshes(name: str, config) -> None:
     image = rng.integers(0, 256, (8, model.crop_size, model.crop_size, 3), np.uint8)
     batch = {"image": image, "label": rng.random(8, np.float32)}
     losses = []
-    for data, fsdp in _MESHES:
+    for data, fsdp in meshes:
         mesh = sharding.make_mesh(data, fsdp)
         places, here = sharding.state_sharding(shapes, mesh), sharding.batch_sharding(mesh)
         state, on_devices = jax.device_put(start, places), jax.device_put(batch, here)
@@ -67,4 +66,4 @@ def compare_meshes(name: str, config) -> None:
         split = [x.addressable_shards[0].data.size * fsdp == x.size for x in moments]
         assert sum(split) > 0.9 * len(split)
     assert losses[0][2] < losses[0][0]
-    np.testing.assert_allclose(losses[1:], [losses[0]] * 2, rtol=1e-5)
+    np.testing.assert_allclose(losses[1:], [losses[0]] * (len(meshes) - 1), rtol=1e-5)

@@ -11,7 +11,7 @@ import signal
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CACHE = pathlib.Path(os.environ.get("JAXIQA_TEST_CACHE", ROOT / ".pytest_cache" / "xla"))  # checkouts may share it
+CACHE = ROOT / ".pytest_cache" / "xla"
 CACHE.mkdir(parents=True, exist_ok=True)
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)  # also for programs that tests start

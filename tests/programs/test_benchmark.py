@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from refused import refused
@@ -14,7 +16,7 @@ from jaxiqa.benchmark import SUBJECTS
 from jaxiqa.benchmarks import attention, input, startup
 from jaxiqa.benchmarks.forward import random_variables
 from jaxiqa.benchmarks.twin import Twin
-from jaxiqa.errors import ConfigError
+from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.models import create_model
 from jaxiqa.runs import compile_cache
 
@@ -39,10 +41,12 @@ def test_refusals():
 def test_an_attention_that_is_another_is_not_timed(monkeypatch, capsys):
     """Forms are compared with the definition first; one that does not work here is named."""
     monkeypatch.setitem(attention.FORMS, "other", lambda q, k, v: v + q)
+    monkeypatch.setitem(attention.FORMS, "no gradient", lambda q, k, v: attention.plain(jax.lax.stop_gradient(q), k, v))
     monkeypatch.setattr(compile_cache, "enable", lambda: None)
     assert attention.run(tiny=True) == 0
     rows = capsys.readouterr().out.splitlines()
     assert sum("other" in row and "is not the same" in row for row in rows) == 2
+    assert ["is not the same" in row for row in rows if "no gradient" in row] == [False, True]
     assert sum("cudnn" in row and "does not work here" in row for row in rows) == 2
     assert sum("present" in row and "of_best" in row for row in rows) == 2
 
@@ -86,6 +90,29 @@ def test_a_twin_without_pytorch_is_refused(tmp_path):
         Twin(str(tmp_path / "none"), *arguments)
     with refused(ConfigError, "unknown", "--twin", "van_b0"):
         Twin(str(fake), "van_b0", *arguments[1:])
+
+
+_ENDS = """import json, os, signal, sys
+print(json.dumps({"torch": "0", "device": "cpu"}), flush=True)
+sys.stdin.readline()
+print(json.dumps({"error": "OutOfMemoryError"}), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_twin_that_is_killed_is_reported(tmp_path):
+    """Also if it is asked again after its end, and if only one step fails."""
+    (tmp_path / "ends.py").write_text(_ENDS)
+    fake = tmp_path / "python"
+    fake.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/ends.py"\n')
+    fake.chmod(0o755)
+    model = create_model("resnet50", "test")
+    with Twin(str(fake), "resnet50", "test", model, random_variables(model), np.zeros((1, 64, 64, 3))) as twin:
+        with refused(DataError, "run_failed", "--twin", "OutOfMemoryError"):
+            twin.step("eager")
+        for _ in range(2):
+            with refused(DataError, "run_failed", "--twin", f"signal {signal.SIGKILL}"):
+                twin.step("eager")
 
 
 def test_subjects_are_the_files_that_can_be_run():

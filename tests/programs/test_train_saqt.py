@@ -81,7 +81,7 @@ def test_what_a_run_leaves(pretrained, labelled, rated):
     report = json.loads((pretrained / "report.json").read_text())
     assert report["n"] == 4 and report["note"]
 
-    rendered = {path.stem: path for path in labelled.glob("distorted-*/*.png")}  # of the validation and test parts only
+    rendered = {path.stem: path for path in labelled.glob("distorted-*/*.bmp")}  # of the validation and test parts only
     assert rendered.keys() == {dataset.records[i].id for i in (*split.val, *split.test)}
     record = dataset.records[split.test[0]]
     expected = distort_exact(whole(np.asarray(Image.open(record.path))), *record.apply, seed_of(record))

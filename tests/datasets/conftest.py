@@ -11,7 +11,7 @@ from skips import DATA
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Where the published labels are, tests with made labels repeat them. Elsewhere, as in public CI, they always run."""
+    """Tests with made labels repeat those with the published ones, so they always run only where these are missing."""
     if DATA.is_dir():
         for item in items:
             if hasattr(item, "callspec") and item.callspec.params.get("labels") == "made":

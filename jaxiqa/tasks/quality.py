@@ -215,6 +215,8 @@ def initial_weights(config: ConfigDict, sources: Mapping[str, Saved], shapes) ->
     loaded = {}
     for part, saved in sources.items():
         path = config.init[part]
+        if part == "model":
+            tell_other_options(config.model, saved.meta.card.get("model", {}), path)
         variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), device))
         if saved.meta.pretrained:
             if part not in pretrainable(name):
@@ -230,6 +232,13 @@ def initial_weights(config: ConfigDict, sources: Mapping[str, Saved], shapes) ->
         loaded |= arrays
         print(line)
     return loaded
+
+
+def tell_other_options(options: Mapping, trained_with: Mapping, path: str) -> None:
+    """Prints a warning for each option of the model, except for dropout, that the weights were not trained with."""
+    for name, value in options.items():
+        if name != "dropout" and (there := trained_with.get(name, value)) != value:
+            print(f"warning: config.model.{name}={value}, but the weights in {path} were trained with {there}")
 
 
 def quality_loss(model, loss_fn, images):

@@ -48,7 +48,7 @@ def get_config(arg: str = "") -> ConfigDict:
         c.schedule.update(name="cosine_wave", warmup="0 steps", half_period="30 steps")
         c.test_crops = "random:25"
     elif arg in ("test", "smoke"):
-        c.model.update(variant="test", dropout=0.1)
+        c.model.update(variant="test", dropout=0.1, cwsa_layout="plain")
         c.dtype, c.frozen = "float32", ()
         c.loss = "huber+0.5*plcc"
         c.optimizer.learning_rate = 1e-3

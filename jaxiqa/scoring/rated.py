@@ -13,6 +13,8 @@ from jaxiqa.scoring.card import Card
 from jaxiqa.scoring.predict import Prediction
 from jaxiqa.version import __version__
 
+_SPREAD, _PLCC = 0.05, 0.2  # below either of them, scores say nothing
+
 
 @dataclasses.dataclass(frozen=True)
 class Results:
@@ -52,6 +54,17 @@ class Results:
     def contents(self) -> list[str]:
         """N names of the contents: references, or ids without one."""
         return [r.content for r in self.records]
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the scores in standard deviations of the opinion scores; nan if these are constant."""
+        opinions = np.std(self.mos100)
+        return float(np.std(self.score) / opinions) if opinions > 0 else math.nan
+
+    @property
+    def informative(self) -> bool:
+        """Whether the scores say anything about the opinion scores: they vary, and rise with them."""
+        return self.spread >= _SPREAD and self.metrics["plcc"] >= _PLCC
 
     def interval(self) -> dict:
         """The interval for opinions that these validation images give (evaluation/conformal.py); {} if too few."""

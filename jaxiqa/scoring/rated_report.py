@@ -50,7 +50,8 @@ def write_results(
 
     Returns:
       the content of report.json: the summary, the metrics, 95 % bootstrap intervals of SRCC and PLCC (None if
-      undefined), and PLCC after fits of both logistic curves, each with its parameters and whether it converged.
+      undefined), the spread of the scores, and PLCC after fits of both logistic curves, each with its parameters and
+      whether it converged.
     """
     rows = []
     for i, r in enumerate(results.records):
@@ -68,7 +69,8 @@ def write_results(
         }
         for kind, fit in fits.items()
     }
-    summary = {**summary, "n": len(rows), **results.metrics, **intervals(results), **results.coverage(), **fitted}
+    summary = {**summary, "n": len(rows), **results.metrics, "spread": results.spread}
+    summary |= intervals(results) | results.coverage() | fitted
     write_json(folder / "report.json", summary)
     where = "all" if part == "all" else f"the {part} part"
     title = f"{summary['model']} ({summary['variant']}) on {where} of {summary['dataset']}"

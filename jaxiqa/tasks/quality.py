@@ -154,10 +154,11 @@ class Quality(Task):
         return evaluate(predictions, images.records, self.data.dataset, card or self.card)
 
     def evaluate(self, variables, part="val"):
-        return self._results(variables, part).metrics
+        results = self._results(variables, part)
+        return results.metrics | {"spread": results.spread}
 
     def describe(self, scores):
-        return "val " + "  ".join(f"{name} {scores[name]:.4f}" for name in HEADLINES)
+        return "val " + "  ".join(f"{name} {scores[name]:.4f}" for name in (*HEADLINES, "spread") if name in scores)
 
     def finish(self, run, variables, step):
         """Test, and write the report, figures, predictions and the interval for opinions. Returns the metrics."""
@@ -172,6 +173,7 @@ class Quality(Task):
         write_interval(workdir, step, card.interval)
         summary = provenance(self.data.dataset, "test", self.data.split, card)
         summary |= {"step": step, "seed": self.config.seed}
+        summary |= warn(results)
         print(describe(write_results(workdir, "test", results, summary)))
         if folder := self.config.probe_photographs:
             weights = Saved(workdir, step).digest()
@@ -181,6 +183,19 @@ class Quality(Task):
         took = clock(run.timing.elapsed)
         print(f"report.html, loss curve, scatter plot, contact sheet and predictions are in {workdir} (took {took})")
         return results.metrics
+
+
+def warn(results: Results) -> dict[str, str]:
+    """Prints a warning if the scores of the test images say nothing. Returns its code for report.json, or {}."""
+    if results.informative:
+        return {}
+    print(
+        f"warning: the scores of the test images say nothing about their opinion scores (PLCC "
+        f"{results.metrics['plcc']:.2f}, standard deviation {results.spread:.0%} of theirs). If the training loss has "
+        "not fallen, the run is stuck: train again in another workdir, with a quarter of "
+        "config.optimizer.learning_rate. If it has fallen, the training contents are too few or too different"
+    )
+    return {"warning": "uninformative"}
 
 
 def initial_weights(config: ConfigDict, sources: Mapping[str, Saved], shapes) -> dict[str, np.ndarray]:
@@ -200,6 +215,8 @@ def initial_weights(config: ConfigDict, sources: Mapping[str, Saved], shapes) ->
     loaded = {}
     for part, saved in sources.items():
         path = config.init[part]
+        if part == "model":
+            tell_other_options(config.model, saved.meta.card.get("model", {}), path)
         variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), device))
         if saved.meta.pretrained:
             if part not in pretrainable(name):
@@ -215,6 +232,13 @@ def initial_weights(config: ConfigDict, sources: Mapping[str, Saved], shapes) ->
         loaded |= arrays
         print(line)
     return loaded
+
+
+def tell_other_options(options: Mapping, trained_with: Mapping, path: str) -> None:
+    """Prints a warning for each option of the model, except for dropout, that the weights were not trained with."""
+    for name, value in options.items():
+        if name != "dropout" and (there := trained_with.get(name, value)) != value:
+            print(f"warning: config.model.{name}={value}, but the weights in {path} were trained with {there}")
 
 
 def quality_loss(model, loss_fn, images):

@@ -69,6 +69,18 @@ def test_what_a_run_leaves(trained):
     assert evaluated == [3, 6]
 
 
+def test_a_stuck_run_says_so(trained, pictures, tmp_path, capsys):
+    """The decay sets all weights to almost nothing, so all images score the same."""
+    decay = {"optimizer.name": "adamw", "optimizer.learning_rate": 1e-3, "optimizer.weight_decay": 1e3}
+    short = {"schedule.warmup": "0 steps", "total": "2 steps", "eval_every": "1 steps", "save_every": "2 steps"}
+    train(trained_config(pictures, **decay, **short), epath.Path(tmp_path))
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["warning"] == "uninformative" and report["spread"] < 0.01
+    assert all(line["val_spread"] < 0.01 for line in read_metrics(tmp_path) if "val_spread" in line)
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: the scores of the test")]
+    assert json.loads((trained[0] / "report.json").read_text())["spread"] > 0.05
+
+
 def test_a_trained_run_stays_as_it_is(trained, pictures, tmp_path):
     workdir, metrics = epath.Path(shutil.copytree(trained[0], tmp_path / "w")), trained[1]
     before = (workdir / "metrics.jsonl").read_text()

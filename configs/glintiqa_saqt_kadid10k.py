@@ -23,7 +23,7 @@ glintiqa_saqt_kadid10k:paper  the recipe of the public code (arXiv 2408.03885): 
                               are 1..5, and the dtype is bfloat16.
 glintiqa_saqt_kadid10k:test   the test variant, 1000 steps of 32 images: 25 images/s on two CPU cores. From random
                               weights, the layout "plain" of the channel attention and a learning rate of 5e-4 learn on
-                              every seed; the layout of the public code and 2e-3 do not (docs/results.md). Fine-tune
+                              five of five seeds; with 2e-3 and "reference", seed 0 reached 0.08 (docs/results.md). Fine-tune
                               with --config.model.cwsa_layout=plain in other configs.
 glintiqa_saqt_kadid10k:smoke  four steps of :test, to check the set-up.
 

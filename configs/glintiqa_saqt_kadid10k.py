@@ -21,10 +21,9 @@ glintiqa_saqt_kadid10k:paper  the recipe of the public code (arXiv 2408.03885): 
                               and L2 1e-5, a cosine stepped each iteration. Each of its 50 epochs has all 125 versions
                               of each image; this equals 6,250 epochs here. It uses labels 0..9 and fp16; here labels
                               are 1..5, and the dtype is bfloat16.
-glintiqa_saqt_kadid10k:test   the test variant, 1000 steps of 32 images: 25 images/s on two CPU cores. From random
-                              weights, the layout "plain" of the channel attention and a learning rate of 5e-4 learn on
-                              every seed; the layout of the public code and 2e-3 do not (docs/results.md). Fine-tune
-                              with --config.model.cwsa_layout=plain in other configs.
+glintiqa_saqt_kadid10k:test   the test variant, 1000 steps of 32 images: 25 images/s on two CPU cores. Learning rate and
+                              layout were chosen on five seeds (docs/results.md). Fine-tune with
+                              --config.model.cwsa_layout=plain in other configs.
 glintiqa_saqt_kadid10k:smoke  four steps of :test, to check the set-up.
 
 Both full recipes freeze the first layers of pretrained backbones. Convert the backbones (README) and give

@@ -237,6 +237,7 @@ def initial_weights(config: ConfigDict, sources: Mapping[str, Saved], shapes) ->
 def tell_other_options(options: Mapping, trained_with: Mapping, path: str) -> None:
     """Prints a warning for each option of the model, except for dropout, that the weights were not trained with."""
     for name, value in options.items():
+        value = list(value) if isinstance(value, tuple) else value  # as a card holds it
         if name != "dropout" and (there := trained_with.get(name, value)) != value:
             print(f"warning: config.model.{name}={value}, but the weights in {path} were trained with {there}")
 

@@ -1,5 +1,5 @@
-# A container for `jaxiqa serve` on CPUs; docs/serve.md says how to run it. The image was never built: its steps were run
-# without Docker.
+# A container for `jaxiqa serve` on CPUs; docs/serve.md says how to run it. Nobody has built this image; its installation
+# step was run without Docker.
 #   docker build --tag jaxiqa .
 FROM python:3.11-slim AS build
 WORKDIR /source

@@ -4,7 +4,7 @@
       --config.dataset.data_dir=/path/to/folder --config.dataset.group_column=content
 
 The CSV and the split are as in glintiqa_folder. The run starts from the weights that come with jaxiqa
-(config.init.model="ready"), of the variant s195 (96-pixel crops), for a CPU. With --config.init.model= (empty) the
+(config.init.model="ready"). Their variant is s195 (96-pixel crops), for a CPU. With --config.init.model= (empty), the
 network starts from random weights.
 
 The duration and the learning rate were not tuned.

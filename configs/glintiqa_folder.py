@@ -5,11 +5,11 @@
 
 The CSV (index.csv) has the names of the images in the column `path` and their opinion scores in `mos`. Other columns,
 the rating scale and its direction are options of config.dataset, set below. Images of one content must stay in one part
-of the split. Name the column of the content (group_column); otherwise training sees the contents of test images.
+of the split. Name the column of the content (group_column); otherwise the model trains on contents of test images.
 Contents are split 80/20.
 
-The variant is `test` (0.2 M parameters, 64-pixel crops, random initial weights), for a CPU and a hundred images. With a
-GPU and thousands of images use --config.model.variant=vit_s16_r50.
+The variant is `test` (0.2 M parameters, 64-pixel crops, random initial weights), for a CPU. With a GPU and thousands of
+images, use --config.model.variant=vit_s16_r50. With a few hundred images, use compact_folder.
 --config.flip_vertical=False keeps photographs upright: crops are then mirrored left-right only.
 """
 

@@ -11,7 +11,7 @@ glintiqa_kadid10k:paper  the recipe of the public code (arXiv 2408.03885): Adam 
                          rounds are reported.
 glintiqa_kadid10k:smoke  the test variant for four steps, to check the set-up.
 
-Both full recipes freeze the first layers of pretrained backbones. Convert the backbones (README) and give
+Both full recipes freeze the first layers of pretrained backbones. Convert the backbones (docs/convert.md) and give
 --config.init.vgfe=converted/vit_small --config.init.clfe=converted/resnet50. Without them the frozen layers stay
 random, and the program prints a warning. To train all layers from random weights, give --config.frozen="()".
 The full recipes have not been run to the end here, so no expected score is given. One H200 allows at most about

@@ -21,12 +21,12 @@ glintiqa_saqt_kadid10k:paper  the recipe of the public code (arXiv 2408.03885): 
                               and L2 1e-5, a cosine stepped each iteration. Each of its 50 epochs has all 125 versions
                               of each image; this equals 6,250 epochs here. It uses labels 0..9 and fp16; here labels
                               are 1..5, and the dtype is bfloat16.
-glintiqa_saqt_kadid10k:test   the test variant, 1000 steps of 32 images: 25 images/s on two CPU cores. Learning rate and
-                              layout were chosen on five seeds (docs/results.md). Fine-tune with
-                              --config.model.cwsa_layout=plain in other configs.
+glintiqa_saqt_kadid10k:test   the test variant, 1000 steps of 32 images: 25 images/s on two CPU cores. The learning rate
+                              and the layout of the channel attention were chosen on five seeds (docs/results.md). To
+                              fine-tune with other configs, add --config.model.cwsa_layout=plain.
 glintiqa_saqt_kadid10k:smoke  four steps of :test, to check the set-up.
 
-Both full recipes freeze the first layers of pretrained backbones. Convert the backbones (README) and give
+Both full recipes freeze the first layers of pretrained backbones. Convert the backbones (docs/convert.md) and give
 --config.init.vgfe=converted/vit_small --config.init.clfe=converted/resnet50.
 The full recipes have not been run to the end here, so no expected score is given.
 """

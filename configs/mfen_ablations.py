@@ -5,8 +5,8 @@
       --config.init.dan=workdir/dan_small
 
 This command trains and tests every row of ROWS three times and prints the table. The dataset is `folder`, or the one
-in the argument: mfen_ablations:tid2013 (or sample, kadid10k, koniq10k). mfen_ablations:full,tid2013 is one row, also
-for `jaxiqa train`.
+in the argument: mfen_ablations:tid2013 (or sample, kadid10k, koniq10k). mfen_ablations:full,tid2013 is a single row;
+`jaxiqa train` takes it too.
 
 On the datasets folder and sample, the `test` variant trains from random weights on a CPU. The other datasets use VAN-B2
 and the recipe of mfen_tid2013. config.init.dan and config.init.qen apply to the rows that have these parts. Pretrain

@@ -6,10 +6,10 @@
 The CSV and the split are as in glintiqa_folder. MFEN is implemented from the description in the paper (arXiv
 2411.07556). Details marked ASSUMED in the source are ours.
 
-The variant is `test` (0.2 M parameters, 64-pixel crops, random initial weights), for a CPU and a hundred images. To use
-a distortion-aware branch pretrained with dan_folder:test, give --config.init.dan=workdir/dan_small
---config.model.dan_frozen=True. With a GPU and thousands of images use --config.model.variant=van_b2 and the recipe of
-mfen_koniq10k.
+The variant is `test` (0.2 M parameters, 64-pixel crops, random initial weights), for a CPU. To use a distortion-aware
+branch pretrained with dan_folder:test, give --config.init.dan=workdir/dan_small --config.model.dan_frozen=True. With a
+GPU and thousands of images, use --config.model.variant=van_b2 and the recipe of mfen_koniq10k. With a few hundred
+images, use compact_folder.
 --config.flip_vertical=False keeps photographs upright: crops are then mirrored left-right only.
 """
 

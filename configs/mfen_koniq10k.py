@@ -12,8 +12,8 @@ mfen_koniq10k:paper  the recipe of MAMIQA's public code, which is from the same 
                      paper is not known, so all of this is ASSUMED (our choice).
 mfen_koniq10k:smoke  the test variant for four steps, to check the set-up.
 
-The full recipe starts from ImageNet weights of VAN (converted, see README) and from a pretrained distortion-aware
-branch (dan_folder). Without them all weights are random at the start. The frozen DAN then stays random, and the program
+The full recipe starts from ImageNet weights of VAN (docs/convert.md) and from a pretrained distortion-aware branch, the
+DAN (dan_folder). Without them, all weights are random at the start. The frozen DAN then stays random, and the program
 prints a warning.
 The full recipes have not been run to the end here, so no expected score is given.
 --config.flip_vertical=False keeps photographs upright: crops are then mirrored left-right only.

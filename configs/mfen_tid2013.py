@@ -11,8 +11,8 @@ mfen_tid2013:paper  the recipe of MAMIQA's public code, which is from the same l
                     The recipe of the MFEN paper is not known, so all of this is ASSUMED (our choice).
 mfen_tid2013:smoke  the test variant for four steps, to check the set-up.
 
-The full recipe starts from ImageNet weights of VAN (converted, see README) and from a pretrained distortion-aware
-branch (dan_folder). Without them all weights are random at the start. The frozen DAN then stays random, and the program
+The full recipe starts from ImageNet weights of VAN (docs/convert.md) and from a pretrained distortion-aware branch, the
+DAN (dan_folder). Without them, all weights are random at the start. The frozen DAN then stays random, and the program
 prints a warning.
 The full recipes have not been run to the end here, so no expected score is given.
 """

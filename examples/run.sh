@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the examples of engines on 100 images, each in an environment of its own: bash examples/run.sh [beam|hf_datasets ...]
-# Installs packages, and takes minutes.
+# It installs packages, and takes minutes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 work="$(mktemp -d)"

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Measures jaxiqa on one GPU, in under 10 minutes, one process at a time; correctness comes before time.
+# Measures jaxiqa on one GPU, in under 10 minutes, one process at a time. Outputs are checked before they are timed.
 #   bash launch/gpu_benchmark.sh [OUTPUT.json]
 # OUTPUT.json (default: gpu_benchmark.json) receives all rows, with versions and hardware. An existing file is replaced.
 #   PYTHON=...        interpreter that has jaxiqa and JAX for the GPU; default: python3
-#   TORCH_PYTHON=...  interpreter that has PyTorch for the GPU: its compiled twin is measured in turns; default: none
-#   TINY=1            only tries that all of it runs, on any device, in about a minute
-#   COMPARE=OLD.json  prints the speed over that of an earlier file
-# Nobody has run this script on a GPU yet. Exit code: 0 if all ran and agree, 1 if one missed its limit or failed,
-# 2 if COMPARE is the file that would be replaced.
+#   TORCH_PYTHON=...  interpreter that has PyTorch for the GPU: the same network in PyTorch is measured in turns;
+#                     default: none
+#   TINY=1            only checks that all of it runs, on any device, in about a minute
+#   COMPARE=OLD.json  prints each speed divided by that in an earlier file
+# Nobody has run this script on a GPU yet. Exit code: 0 if all benchmarks ran and agree, 1 if one missed its limit or
+# failed, 2 if COMPARE is the file that would be replaced.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 output="${1:-gpu_benchmark.json}"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Prints the ledger of speed of this machine in one run, about half an hour on 2 quiet cores, and writes it to a file.
+# Measures the speed of jaxiqa on this machine in one run (about 20 minutes on 2 idle cores) and writes a table to a file.
 #   bash launch/ledger.sh [OUTPUT.json]
 #   PYTHON=...        interpreter that has jaxiqa; default: python3
-#   TORCH_PYTHON=...  interpreter that has PyTorch: its twin is measured in turns; default: none
-# Run it with nothing else on the machine: the rows hold the load at the start. The exit code is that of the last failure.
+#   TORCH_PYTHON=...  interpreter that has PyTorch: the same network in PyTorch is measured in turns; default: none
+# Run it with nothing else on the machine. Each row has the load at the start. The exit code is that of the last failure.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 output="${1:-speed.json}"

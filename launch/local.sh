@@ -7,9 +7,9 @@
 # new temporary folder), after the R-th restart to process_I.restart_R.log. Errors of all processes are printed here.
 #
 # The exit code is 0 if all processes end with 0. A code from 2 to 6 (a wrong config, bad data, no usable checkpoint, a
-# NaN or infinite loss, the workdir in use) would be the same after a restart. It ends the other processes and is the
-# exit code of this script. So is 143 or 130 after a stop: Ctrl-C or SIGTERM to this script stops all processes at one
-# step. After any other code (a process was killed, a full disk, a bug), all processes restart after $PAUSE seconds
+# NaN or infinite loss, the workdir in use) would be the same after a restart. Such a code ends the other processes and
+# is the exit code of this script. Ctrl-C or SIGTERM to this script stops all processes at one step; the exit code is
+# then 130 or 143. After any other code (a process was killed, a full disk, a bug), all processes restart after $PAUSE seconds
 # (default 5), at most $RESTARTS times (default 20).
 set -uo pipefail
 if [[ ! "${1:-}" =~ ^[1-9][0-9]*$ || $# -lt 2 ]]; then

@@ -2,7 +2,7 @@
 # Creates .venv, installs jaxiqa with the extra [dev], and runs the tests.
 #   bash launch/test.sh           the fast tests
 #   bash launch/test.sh --all     the slow tests too, as CI does
-#   bash launch/test.sh --release all tests: the commands of the manual too, and repeats on further networks and devices
+#   bash launch/test.sh --release all tests: also the commands of the manual, and repeats on further networks and devices
 #   bash launch/test.sh -k NAME   other options go to pytest, which then runs in one process
 # Tests on real images use the folder named by JAXIQA_TEST_DATA and are skipped without it.
 set -euo pipefail

@@ -11,7 +11,7 @@ score         images/s of decoding, of the model and of both together, and what 
               (--checkpoint, --crops, --images)
 forward       images/s of a model's forward pass in fp32 and bf16, its share of the measured ceiling, and its agreement
               with the CPU; --twin measures PyTorch in turns with it (--model, --batch_size)
-train         the same of the training step of a shipped experiment (--model glintiqa or mfen, --twin)
+train         the same for the training step of a shipped experiment (--model glintiqa or mfen, --twin)
 attention     forms of a ViT's attention, and their share of the ceiling
 input         images/s of the training input, compared with a decoder alone and with the cache (--images)
 compile       compile times of every system and variant, cold and with a warm cache (--model)
@@ -20,8 +20,9 @@ crops         rank correlation of auto:N with the full grid and with ratings, an
 export        crops/s of an exported ONNX file in ONNX Runtime, compared with JAX, on the CPU (--checkpoint)
 startup       start times of the package and of every program's --help, compared with that of Python
 
-All but crops, export, score and startup take --output FILE.json, which keeps the rows of other subjects, with versions
-and hardware; --compare OLD.json prints the speed over that of an earlier file; --tiny only tries that the subject runs.
+All but crops, export, score and startup take three more flags. --output FILE.json stores the rows with versions and
+hardware, and keeps the rows of other subjects. --compare OLD.json prints each speed divided by that in an earlier file.
+--tiny only checks that the subject runs.
 
 Exit codes: 0 done, 1 a measurement missed its limit, 2 usage, 3 bad data or results.
 """
@@ -47,12 +48,12 @@ shared_flags.batch_size(_FLAGS)
 shared_flags.output_file(_FLAGS, ".json")
 flags.DEFINE_string("compare", None, "JSON file of an earlier --output to compare with.", flag_values=_FLAGS)
 flags.DEFINE_string("model", None, "Model to measure; default: glintiqa (compile: all).", flag_values=_FLAGS)
-flags.DEFINE_bool("tiny", False, "Only try that the benchmark runs, with small models and sizes.", flag_values=_FLAGS)
+flags.DEFINE_bool("tiny", False, "Only check that the benchmark runs, with small models and sizes.", flag_values=_FLAGS)
 flags.DEFINE_bool("twin", False, "Measure the same network in PyTorch too, in turns.", flag_values=_FLAGS)
 flags.DEFINE_string(
     "torch_python", None, "Python interpreter with PyTorch for --twin; default: this one.", flag_values=_FLAGS
 )
-flags.DEFINE_integer("count", 100, "Number of images that crops scores.", lower_bound=2, flag_values=_FLAGS)
+flags.DEFINE_integer("count", 100, "Number of images that `crops` scores.", lower_bound=2, flag_values=_FLAGS)
 
 SUBJECTS = (
     "attention",

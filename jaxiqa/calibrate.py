@@ -4,21 +4,23 @@
   jaxiqa calibrate RATINGS.csv --checkpoint workdir/mine --output calibrated/mine
   jaxiqa calibrate RATINGS.csv --checkpoint converted/resnet50 --output calibrated/resnet50
 
-RATINGS.csv has a row for each image: its path (relative to the file) and the mean opinion score, in the columns path
-and mos, and its content (the scene), in the column content. 50 to 500 ratings are enough; a few thousand are better.
-The ratings of one content are left out or kept together. --option names other columns and the rating scale, as for the
+RATINGS.csv has a row for each image, with the columns path (relative to the file), mos (the mean opinion score) and
+content (the scene). 50 to 500 ratings are enough; a few thousand are better. The ratings of one content are left out or
+kept together. --option names other columns and the rating scale, as for the
 dataset "folder": --option label_column=dmos --option higher_is_better=False --option "score_range=(0, 100)".
 
 --checkpoint is one that gives scores, or a converted backbone, such as ResNet-50 (jaxiqa convert). Without it, the
 model is the one that comes with jaxiqa ("ready"). These maps are tried:
+  none            the model's scores, with 0 and 100 at the ends of your scale
   line, logistic  a rising curve through the model's scores; the order of the images stays
   ridge           a regression of the means and standard deviations of the model's features
-Of the maps whose error for left-out contents is close to the smallest, the simplest is chosen. Its error is printed
-with a 95 % interval, beside that without calibration. If it is not at least 5 % below that of the mean opinion, nothing
-is written.
+Of the maps whose error for left-out contents is close to the smallest, the simplest is chosen. The errors of all maps
+are printed with 95 % intervals. Nothing is written unless the error of the procedure is at least 5 % below that of a
+constant, the mean opinion.
 
-The output folder is a checkpoint for score, evaluate, convert and config.init. Its card holds the scale, where it comes
-from, and an interval that holds the opinions of 90 % of images like the rated ones, if there are nine contents.
+The output folder is a checkpoint for every program that takes one, and for config.init. Its card holds the scale and
+the source of the calibration. With nine or more contents, it also has an interval that holds the opinions of 90 % of
+images like the rated ones.
 
 Exit codes: 0 done, 2 usage, 3 bad data or too few ratings, 4 unusable checkpoint, 75 disk full.
 """

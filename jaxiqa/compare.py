@@ -17,7 +17,8 @@ give their reports (or a CSV with the columns round, srcc, plcc) by --rounds_a a
 them.
 
 Two results of `jaxiqa score` (a folder of Parquet files or one of them, CSV with the column status, or JSON Lines) are
-compared image by image: how many got worse, which, in which folders, and with --explain by which kind of distortion.
+compared image by image: how many and which images got worse, and in which folders. For results with --explain, the
+program also shows by which kind of distortion.
 
   jaxiqa compare old/ new/
 

@@ -54,7 +54,7 @@ _FLAGS = flags.FlagValues()
 _SCORERS = flags.DEFINE_multi_string(
     "scorers",
     [],
-    "Scorer as NAME=PATH, where PATH is a CSV with scores or a checkpoint; the flag may be left out",
+    "Scorer as NAME=PATH, where PATH is a CSV with scores or a checkpoint; NAME=PATH alone means the same",
     flag_values=_FLAGS,
 )
 _POOL = flags.DEFINE_string(

@@ -8,25 +8,26 @@
   jaxiqa convert --source workdir/mine --push owner/name --licence Apache-2.0
 
 train, evaluate and score read the checkpoints. FILE is a .pth, .pt, .ckpt, .bin, .safetensors or .npz file, or the
-index (.json) of a checkpoint in several files. PyTorch is not needed. Nothing in a file is executed: what is beside the
-weights (options, optimiser states, ...) is passed over, and --inspect names it. The weights may be in an entry of the
-file (state_dict, model, ...). If several may be meant, --key chooses. Prefixes of the names ("module.", "backbone.",
-...) are found and removed. If a tensor is missing, unknown, repeated, non-finite or has the wrong shape, the program
-lists it and writes nothing. --ignore leaves tensors out by name. A position embedding of another grid is resized. The
-classifier of a backbone is left out if it is for other classes.
+index (.json) of a checkpoint in several files. PyTorch is not needed. Nothing in a file is executed. Other content
+(options, optimiser states, ...) is ignored, and --inspect names it. The weights may be in an entry of the file
+(state_dict, model, ...). If there are several such entries, --key chooses one. Prefixes of the names ("module.",
+"backbone.", ...) are found and removed. If a tensor is missing, unknown, repeated, non-finite or has the wrong shape,
+the program lists it and writes nothing. --ignore leaves tensors out by name. A position embedding of another grid is
+resized. The classifier of a backbone is left out if it is for other classes.
 
 The output folder holds the checkpoint, manifest.json (source, SHA-256, licence, and the use of each tensor) and
 carried.safetensors (tensors that jaxiqa's model does not use, kept for export). --target writes a file with the
-original names, which PyTorch loads with strict=True. It also exports the workdir of a training run.
+original names, which PyTorch loads with strict=True. --source may then also be the workdir of a training run.
 
---push puts a checkpoint on a hub of Hugging Face, by the extra [hub] and the token of `hf auth login`: its weights as
-model.safetensors, its card and the SHA-256 of each array as jaxiqa.json, and README.md, a page for readers. If there is
-no such repository, a private one is created. hf://owner/name or hf://owner/name@REVISION then names the checkpoint
-wherever a checkpoint is named. The config of the run, which names folders of this machine, is left out.
+--push puts a checkpoint on the hub of Hugging Face. It needs the extra [hub] and the token of `hf auth login`. It
+writes model.safetensors (the weights), jaxiqa.json (the card and the SHA-256 of each array) and README.md (a page for
+readers). If there is no such repository, a private one is created. hf://owner/name or hf://owner/name@REVISION then
+names the checkpoint wherever a checkpoint is named. The config of the run, which names folders of this machine, is left
+out.
 
---dataset names the labels that a quality model was trained on, so that `jaxiqa score` knows their scale. The name of a
---regressor file tells it too (regressor_koniq10k.pth). Without it, scores are the raw output. --verify compares outputs
-with a golden JSON file (form: jaxiqa/weights/verify.py).
+--dataset names the training set of a quality model, so that `jaxiqa score` knows the scale of its labels. The name of a
+--regressor file also names it (regressor_koniq10k.pth). If the training set is not known, scores are raw outputs.
+--verify compares outputs with a golden JSON file (form: jaxiqa/weights/verify.py).
 
 Exit codes: 0 done, 2 usage, 4 unusable weights, or outputs that differ by more than 1e-4, 75 disk full.
 """

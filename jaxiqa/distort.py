@@ -4,7 +4,7 @@
   jaxiqa distort pristine/ --types gaussian_blur,jpeg,25 --levels 1-3 --output distorted
 
 The types are those of KADID-10k, with the real codecs. Every image NAME gives NAME_TT_LL.png (type 01 to 25, level 01
-to 05, as in KADID-10k and KADIS-700k). Existing files are kept: repeat the command to continue where it stopped. The
+to 05, as in KADID-10k and KADIS-700k). Existing files are kept: repeat the command to resume where it stopped. The
 seed of a random type depends on NAME, type, level and --seed only, so that a single file can be rendered again. --sheet
 draws NAME_sheet.png with one row per type.
 

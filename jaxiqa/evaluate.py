@@ -18,12 +18,11 @@ Results:
   the fingerprint of the split, and the rule that selected the step (val: validation images; legacy: test part)
 
 The output folder receives report.json, predictions_PART.csv (path, score, native, se, mos, reference, distortion,
-level, lo, hi), scatter_PART.png, residuals_PART.png, contact_sheet_PART.png, and report.html with all of them on one
-page.
+level, lo, hi), scatter_PART.png, residuals_PART.png, contact_sheet_PART.png, and report.html, which shows all of them.
 
 --robustness adds robustness.json and robustness.png: how much the score of the 12 best-rated images changes if they are
-shifted by a pixel, mirrored, stored as JPEG of quality 95, resized by 1 % or framed, and whether it falls from level to
-level of 25 distortions. That takes 131 scores for each image.
+shifted by a pixel, mirrored, stored as JPEG of quality 95, resized by 1 % or framed, and whether the score falls from
+level to level of 25 distortions. This takes 131 scores for each image.
 
 Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint, 75 disk full.
 """

@@ -17,12 +17,13 @@ Without --checkpoint, the model is the one that comes with jaxiqa ("ready").
              ONNX Runtime for browsers is fetched by npm, or comes from the folder --ort. With --single_file, the page
              is one HTML file, which also opens without a server
 
-A file takes crops, uint8 (B, H, W, 3), RGB, of any number B; the normalisation is inside. It returns `score` (0..100,
+A file takes crops, uint8 (B, H, W, 3), RGB, of any number B. It includes the normalisation. It returns `score` (0..100,
 higher is better), `native` (on the scale of the ratings, if there is one) and `output` (what the model returns). The
 card, the crop policy and the SHA-256 of the weights are in the metadata of an ONNX file.
 
 A file is written only if its scores of 32 crops of photographs agree with those of the checkpoint: within 1e-4 of the
-range of scores in fp32, 1e-2 in fp16, 1e-1 in int8. With --dataset, the loss on rated images is printed too.
+range of scores in fp32, 1e-2 in fp16, 1e-1 in int8. With --dataset, the loss of accuracy on rated images is printed
+too.
 
 Exit codes: 0 done, 2 usage, 3 bad data, 4 unusable checkpoint, or a file that does not agree with it, 75 disk full.
 """

@@ -10,7 +10,7 @@ Images stay encoded as they are. --decoded stores their pixels, which takes more
 faster.
 
 The folder is a TFDS set of array_record files with the SHA-256 of every file and image;
-tfds.builder_from_directory reads it too. The folder cannot be used until it is complete. Repeat the command to continue
+tfds.builder_from_directory reads it too. The folder cannot be used until it is complete. Repeat the command to resume
 where it stopped. --output may be a bucket (gs://...). --verify reads everything back, after writing or from an existing
 prepared folder.
 

@@ -3,10 +3,10 @@
   jaxiqa probe --checkpoint workdir/mine photographs/
   jaxiqa score --checkpoint workdir/mine photo.jpg --explain
 
-PATH... are files and folders of undistorted photographs, 4 or more, better 50. They need no ratings. Crops of them are
-distorted by KADID-10k's 25 types at five levels, and a linear probe of the model's features learns to tell the types
-from each other and from undistorted crops, and how strong the distortion is. Three quarters of the photographs are for
-the fit. The program measures the probe on the others. It takes about two minutes on a CPU, and a few seconds more for
+PATH... are files and folders of undistorted photographs, 4 or more, better 50. They need no ratings. Their crops are
+distorted by KADID-10k's 25 types at five levels. A linear probe of the model's features learns to recognise the type
+and the strength of the distortion, and undistorted crops. Three quarters of the photographs are for the fit. The
+program measures the probe on the others. It takes about two minutes on a CPU, and a few seconds more for
 each photograph with a large model.
 
 The probe is written into the folder of the checkpoint as probe.npz, in place of an older one. It belongs to one step:
@@ -53,8 +53,8 @@ def main(paths: list[str]) -> None:
     scorer = Scorer(_CHECKPOINT.value, _STEP.value, allow=_ALLOW.value)
     if portable.is_one(scorer.workdir):
         raise ConfigError(
-            f"--checkpoint {_CHECKPOINT.value} is of a hub, where nothing is written; name the folder that it was made "
-            "from",
+            f"--checkpoint {_CHECKPOINT.value} has the format of a hub, which cannot hold a probe; name the folder "
+            "that it was made from",
             code="conflict",
             key="--checkpoint",
         )

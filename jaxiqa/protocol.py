@@ -6,7 +6,7 @@
 Papers report medians over random splits. Options after -- go to `jaxiqa train`, which runs once for each config,
 selection rule and round. Round R trains with --config.split.round=R --config.seed=12345*R in
 WORKDIR/CONFIG/SELECTION/round_R. (A config with the dataset saqt gets --config.dataset.round=R instead, because it uses
-the split of the rated dataset.) Repeat the command to continue where it stopped, also inside a run.
+the split of the rated dataset.) Repeat the command to resume where it stopped, also inside a run.
 
 --config can be given several times. A config file that defines ROWS (mfen_ablations) stands for all its rows.
 --selection: val selects the step on validation images and uses the test part once. legacy trains on the validation

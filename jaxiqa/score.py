@@ -4,21 +4,22 @@
   jaxiqa score --checkpoint workdir/mine photo.jpg folder/ --output scores.csv
   jaxiqa score "shards/*.tar" --output results/
 
-Without --checkpoint, the model is the one that comes with jaxiqa, under the name "ready" (a folder of this name in the
-current folder is ./ready). It was trained on rendered distortions. Nobody rated its training images.
+Without --checkpoint, the model is the one that comes with jaxiqa, under the name "ready" (for a folder of this name,
+write ./ready). It was trained on rendered distortions. Nobody rated its training images.
 
 PATH... are
   FILE     an image
   FOLDER   all files in it with the extension of an image format; subfolders and linked folders are searched too
   "*.png"  a pattern in quotes, which the shell does not expand
-  @FILE    a text file with one path in each line; relative paths start here or, if nothing is there, beside FILE
+  @FILE    a text file with one path in each line; relative paths start at the current folder or, if there is no such
+           file, at the folder of FILE
   -        paths from standard input, one in each line or separated by NUL (find -print0)
   TABLE    a file that holds many images: FILE.parquet or FILE.arrow with a column of bytes or of paths, or FILE.tar
            (WebDataset)
-  ADDRESS  https://..., s3://..., gs://... of an image or a table, by the extra [jobs]
+  ADDRESS  https://..., s3://..., gs://... of an image or a table; needs the extra [jobs]
 Standard output is a table on a terminal, and CSV in a pipe or file. --output also writes FILE.csv, FILE.json or
-FILE.jsonl. If --output is a folder, it gets a Parquet file for each shard of the images, in place of standard output.
-The same command again resumes such a job: shards that have a file are not scored again.
+FILE.jsonl. If --output is a folder, it gets a Parquet file for each shard (part of the images), and nothing is written
+to standard output. Repeat the command to resume such a job: shards that have a file are not scored again.
 
 Columns:
   path        the image, or a folder that cannot be opened
@@ -35,14 +36,14 @@ Columns:
   lo, hi      interval for the mean opinion of people, on the scale of score; it holds the opinions of 90 % of images
               like those that it was calibrated on. Empty if the checkpoint has none (jaxiqa calibrate makes one)
   model       the model and its weights; only in Parquet files and FILE.jsonl
-A file that does not exist has a row too, unless none exists.
+A PATH that does not exist has a row too, unless no PATH exists.
 --explain adds reasons: a column for each family of distortions (pristine, blur, colour, ...) with its probability, and
 as the last column `severity`, from 0 (none) to 5 (the strongest level); all are means over the crops. They come from a
-linear probe of the model's features, which the model that ships has. jaxiqa probe makes one for another checkpoint.
+linear probe of the model's features. The model that ships has a probe. jaxiqa probe makes one for another checkpoint.
 --maps DIR writes a quality map of each image: an overlay with boxes around the worst parts (PNG), and the scores of the
 overlapping crops, rows by columns (NPY).
 
-Of the whole set: --report writes a page, --keep a list of images, --group_by ranks the near-duplicates of a burst.
+For the whole set, --report writes a page, --keep a list of images, and --group_by ranks near-duplicates.
 
 Exit codes: 0 done, 2 usage, 3 no image could be read (with --strict: an image or a folder could not be read),
 4 unusable checkpoint, 75 disk full.

@@ -4,18 +4,18 @@
   jaxiqa serve --checkpoint workdir/mine --port 8080
   JAXIQA_SERVE_TOKEN=... jaxiqa serve --host 0.0.0.0
 
-POST /score takes the files of a form, or one image as the body, and returns what `jaxiqa score` says of them as JSON,
-with the reasons of --explain if the checkpoint has a probe. GET / is a page for a browser, GET /openapi.json the
-description of the interface, GET /healthz says whether the server is ready, and GET /metrics has counts for Prometheus.
+POST /score takes the files of a form, or one image as the body. It returns JSON with the columns of `jaxiqa score`, and
+the reasons of --explain if the checkpoint has a probe. GET / is a page for a browser, GET /openapi.json describes the
+interface, GET /healthz says whether the server is ready, and GET /metrics has counts for Prometheus.
 The images of all requests are scored in common batches. No image is kept, and no address is fetched.
 
-The server listens at 127.0.0.1, which only this machine reaches. Elsewhere it needs a token of at least 16 characters,
-in the variable JAXIQA_SERVE_TOKEN or in a file (--token_file). Requests then have the header
-"Authorization: Bearer TOKEN". The server has no TLS: put it behind a proxy that has it.
+The server listens at 127.0.0.1, which only this machine reaches. For any other address it needs a token of at least 16
+characters, in the variable JAXIQA_SERVE_TOKEN or in a file (--token_file). Requests must then have the header
+"Authorization: Bearer TOKEN". The server has no TLS: put it behind a proxy with TLS.
 
-SIGTERM and Ctrl-C end it: it finishes the requests that it has, for at most --drain seconds, and refuses new ones.
+SIGTERM and Ctrl-C end the server: it finishes its requests, for at most --drain seconds, and refuses new ones.
 
-It needs the extra [serve].
+The program needs the extra [serve].
 
 Exit codes: 0 ended by a signal, with all requests answered; 2 usage, 4 unusable checkpoint; 130 / 143 ended by a
 signal, with requests that were not finished in time, or before the line with the address.

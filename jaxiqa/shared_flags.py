@@ -51,8 +51,8 @@ def step(to: flags.FlagValues) -> flags.FlagHolder[int | None]:
 def crops(to: flags.FlagValues) -> flags.FlagHolder[str | None]:
     """--crops."""
     text = (
-        "Crops of each image: grid (covers every pixel), overlap (twice as dense), five (centre and corners), auto:N "
-        "(grid, but at most N crops), random:N or whole; default: those of the checkpoint."
+        "Crops of each image: grid (covers every pixel), overlap (about four times as many as grid), five (centre and "
+        "corners), auto:N (grid, but at most N crops), random:N or whole; default: those of the checkpoint."
     )
     return flags.DEFINE_string("crops", None, text, flag_values=to)
 

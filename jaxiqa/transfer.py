@@ -13,10 +13,10 @@ distorted with type t at level l, its label is the score of the match with the s
   folder: its index.csv needs columns for the reference (--option group_column=COLUMN), distortion and level
 
 --list restricts the pool to the names in a file, one per line. --matches reads the matches from a CSV file in one of
-the published forms of SAQT and computes none. --steer NAME=FOLDER gives the reference images of a further dataset. With
---steer, or if the file of --matches has several datasets, the program selects images from the pool, as for the released
-set. It selects the --top images most similar to each further dataset, then the images most similar to the rated
-dataset, until there are --choose images.
+the published forms of SAQT, and the program computes none. --steer NAME=FOLDER gives the reference images of a further
+dataset. With --steer, or if the file of --matches has several datasets, the program selects images from the pool, as
+the authors of SAQT did. It selects the --top images most similar to each further dataset, then the images most similar
+to the rated dataset, until there are --choose images.
 
 --labels:
   top1       the scores of the best match; needs --checkpoint or --matches

@@ -12,8 +12,8 @@ same shardings and buffer donation. This takes minutes.
 --topology  a slice: v4:AxBxC, v5e:AxB, v5p:AxBxC or v6e:AxB, e.g. v5e:16x16
 --mesh      sets config.mesh.data and config.mesh.fsdp, e.g. data=64,fsdp=4
 --scoring   compiles the step that scores config.eval_batch_size crops, instead of the training step
---sweep     "batch" finds the largest batch per chip that fits, to within an eighth, by several compilations
---output    FILE.json with all that is printed
+--sweep     "batch" compiles several times and finds the largest batch per chip that fits, to within an eighth
+--output    FILE.json to write: all that is printed
 
 The program prints the memory that a chip needs, the share of the state that is donated, and the operations of a step.
 

@@ -48,9 +48,9 @@ _LEAST = 1e-12  # variance that is added, so that the standard deviation of a co
 class Model(nn.Module):
     """A regressor of the features of another model.
 
-    `of` are arguments of create_model. `taps` are keys of its second output: (B, ..., D), or lists of these. With
-    `views`, a divisor of the sides of an image each (0: the whole image, resized to a crop), the features of each view
-    are used; the other model then sees one view at a time. Without, it sees what it sees alone.
+    `of` are the arguments of create_model for the other model. `taps` are keys of its second output: (B, ..., D), or
+    lists of these. Each of `views` is a divisor of the sides of an image (0: the whole image, resized to a crop). The
+    other model sees one view at a time, and the features of all views are used. Without views, it sees its usual input.
     """
 
     of: Mapping

@@ -87,8 +87,8 @@ def upload(folder: str | os.PathLike, repo: str) -> str:
         )
     except Exception as error:  # of the hub, of HTTP
         raise ConfigError(
-            f"--push {repo}: the hub did not take it ({_why(error)}); check the name, the network and your token (hf "
-            "auth login)",
+            f"--push {repo}: the hub did not accept the checkpoint ({_why(error)}); check the name, the network and "
+            "your token (hf auth login)",
             code="unwritable",
             key="--push",
         ) from error

@@ -57,7 +57,8 @@ def start(
     if not given and started and expected and started != expected:
         raise ConfigError(
             f"--multihost: Slurm has started {started} of the {expected} tasks of this allocation here, and "
-            "the others would never come; start the program by srun, or omit --multihost to run in this process alone",
+            "this process would wait for the others in vain; start the program by srun, or omit --multihost to run in "
+            "this process alone",
             code="mismatch",
             key="--multihost",
         )

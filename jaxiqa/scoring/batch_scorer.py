@@ -1,4 +1,4 @@
-"""The filter stage for other people's pipelines: a dict of columns with images, to the same dict with their scores."""
+"""The scoring stage for pipelines of other engines: takes a dict of columns with images, and adds their scores."""
 
 import collections
 import copy
@@ -37,7 +37,7 @@ class BatchScorer:
 
     Args:
       checkpoint: a workdir, a converted checkpoint, one step's folder, or hf://OWNER/NAME[@REVISION] on a hub; default:
-        "ready", the weights that come with jaxiqa, which a line on standard error then says.
+        "ready", the weights that come with jaxiqa (a line on standard error says so).
       crops: crop policy, e.g. "grid", "auto:4" or "random:25"; default: the checkpoint's own.
       step: the step to load, instead of the best one.
       batch_size: crops in a full batch; default: 64, more if crops are small; on a CPU 8 to 128.
@@ -105,11 +105,11 @@ class BatchScorer:
             Hugging Face datasets hold it) or "path" (a path, or an address such as s3://bucket/a.jpg).
 
         Returns:
-          the given columns and those of `columns`, as arrays (N,): float64, NaN if there is no value, or text.
-          score: 0 to 100, higher is better. native: on the scale of the training set. lo, hi: interval for the mean
-          opinion of people, if the checkpoint has one. status: "ok" or
-          "refused". reason: why the image was refused. model: as the attribute. The others are those of `jaxiqa score`.
-          An image never raises an error.
+          the given columns and those of the attribute `columns`, as arrays (N,): float64, NaN if there is no value, or
+          text. score: 0 to 100, higher is better. native: on the scale of the training set. lo, hi: interval for the
+          mean opinion of people, if the checkpoint has one. status: "ok" or "refused". reason: why the image was
+          refused. model: as the attribute. The others are those of `jaxiqa score`. An image that cannot be read raises
+          no error.
 
         Raises:
           DataError: there is no column of images.
@@ -243,8 +243,8 @@ def _images(columns: Mapping[str, Any]) -> Iterator:
     known = [columns[name] for name in IMAGES if name in columns]
     if not known:
         raise DataError(
-            f"there is no column of images; name one of the columns {', '.join(map(str, columns)) or '(none)'} bytes, "
-            "image or path",
+            f"no column has the name bytes, image or path (there are: {', '.join(map(str, columns)) or 'none'}); "
+            "rename the column that holds the images",
             code="missing",
             key="bytes",
         )

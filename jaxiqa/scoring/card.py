@@ -151,7 +151,7 @@ class Card:
         return float(np.interp(score01, self.reference["quantiles"], np.arange(101)))
 
     def to_dict(self) -> dict:
-        """Plain values for JSON; fields that 0.1.0 does not know only if they are set."""
+        """Plain values for JSON. Fields that 0.1.0 does not know are left out unless they are set."""
         values = dataclasses.asdict(self)
         return {key: value for key, value in values.items() if value or key not in _LATER}
 
@@ -168,8 +168,8 @@ class Card:
         """
         if not values:
             raise CheckpointError(
-                f"checkpoint {path} gives no scores, e.g. because it is an encoder of jaxiqa pretrain; use one "
-                "of jaxiqa train or jaxiqa convert",
+                f"checkpoint {path} gives no scores, e.g. because it is an encoder of jaxiqa pretrain; use a "
+                "checkpoint of jaxiqa train or jaxiqa convert",
                 code="missing",
                 key=path,
             )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Rates(NamedTuple):
-    """Images per second; 0 of what has not happened yet."""
+    """Images per second; 0 as long as nothing was measured."""
 
     decode: float  # that all readers can read, decode and cut
     model: float  # that the devices can score

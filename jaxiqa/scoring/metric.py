@@ -149,11 +149,11 @@ def create_metric(
       metric = jaxiqa.create_metric("glintiqa", checkpoint="workdir/mine")
 
     Args:
-      name: name of the model; if it is not empty, the checkpoint must hold this model. A name on a hub,
-        hf://OWNER/NAME[@REVISION], is that of a checkpoint.
-      checkpoint: the workdir of a training run (its best step, else its latest), a converted checkpoint, or one step's
-        folder in it, or hf://OWNER/NAME[@REVISION] on a hub. Default: "ready", the weights that come with jaxiqa, which
-        a line on standard error then says.
+      name: name of the model; if it is not empty, the checkpoint must hold this model. hf://OWNER/NAME[@REVISION]
+        names a checkpoint on a hub.
+      checkpoint: the workdir of a training run (its best step, else its latest), a converted checkpoint, one step's
+        folder in it, or hf://OWNER/NAME[@REVISION] on a hub. Default: "ready", the weights that come with jaxiqa (a
+        line on standard error says so).
       step: the step to load, instead of the best one.
       crops: crop policy, "grid" (covers every pixel), "five", "auto:N" or "random:N"; default: the checkpoint's own.
       allow: packages outside jaxiqa, e.g. "mylab", from which the checkpoint may import its model. A module path in

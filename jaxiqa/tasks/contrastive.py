@@ -265,7 +265,7 @@ def check_batches(config: ConfigDict, devices: int) -> None:
         )
     if config.eval_batch_size < 1 or config.eval_batch_size % devices:
         raise ConfigError(
-            f"config.eval_batch_size={config.eval_batch_size} must be a multiple of {devices} device(s)",
+            f"config.eval_batch_size={config.eval_batch_size} must be a multiple of {devices}, the number of devices",
             code="value",
             key="config.eval_batch_size",
         )

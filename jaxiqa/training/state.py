@@ -58,7 +58,7 @@ def update_ema(ema, trainable, decay: float, step):
     """The averaged parameters after one more step. `ema` and `trainable` are flat dicts.
 
     ema <- d ema + (1 - d) params with d = min(decay, (1 + step) / (10 + step)), where `step` is the number of steps
-    before this one. The ramp forgets the random start soon; it is that of TensorFlow's ExponentialMovingAverage.
+    before this one. This ramp of d, as in TensorFlow's ExponentialMovingAverage, soon forgets the random start.
     """
     step = step.astype(jnp.float32)
     d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))

@@ -45,7 +45,9 @@ def read_text(path: str) -> str:
         raise DataError(f"{path}:{line} is not UTF-8; save the file as UTF-8 text", code="format", key=path) from e
     if "\0" in text:
         raise DataError(
-            f"{path} has zero bytes, as UTF-16 without a mark has; save the file as UTF-8 text", code="format", key=path
+            f"{path} has zero bytes, as UTF-16 without a byte order mark; save the file as UTF-8 text",
+            code="format",
+            key=path,
         )
     return text
 

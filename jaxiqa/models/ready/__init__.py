@@ -35,9 +35,9 @@ def find(checkpoint: str | os.PathLike) -> str | os.PathLike:
 
 
 def by_default(checkpoint: str | os.PathLike | None, others: str) -> str | os.PathLike:
-    """The checkpoint that the user names; if there is none, "ready", which a line on standard error then says.
+    """The checkpoint that the user names. Without one, "ready"; a line on standard error then says so.
 
-    `others` is how another checkpoint is named, for that line.
+    `others` tells in that line how to name another checkpoint.
     """
     if checkpoint:
         return checkpoint

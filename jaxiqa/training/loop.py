@@ -234,6 +234,7 @@ def _loop(run, task: Task, plan: Plan, state, start: int, batches, key) -> None:
             batch = next(batches)
         with jax.transfer_guard("disallow"):
             state, metrics = step_on(state, batch, key)
+        jax.block_until_ready(last)  # at most two steps are under way, so that a signal does not wait for more
         run.checkpoints.poll()
         run.log.write_step(last, every["log"])
         last = (step + 1, metrics)

@@ -84,6 +84,7 @@ def hit_rate(matches, tags):
     return sum(hits) / len(hits), len(hits)
 
 
+@pytest.mark.slow
 def test_flowers_tell_the_right_file_from_the_misaligned_one(shared, released):
     tags = {}
     for file in (shared / "data/labels/LIQE/splits2/kadid10k").glob("*.txt"):

@@ -51,6 +51,7 @@ def test_drop_path_is_unbiased_and_by_image():
     assert abs(kept.mean() - (1 - drop)) < 4 * np.sqrt(drop * (1 - drop) / B)
 
 
+@pytest.mark.slow
 def test_drop_path_rates_and_evaluation():
     """Rates rise linearly over all blocks; evaluation skips nothing; training depends only on the dropout key."""
     model, plain = create_model("van", "test", drop_path=0.2), create_model("van", "test")

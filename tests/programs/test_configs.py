@@ -1,8 +1,10 @@
 """The same checks for all config files."""
 
 import ast
+import functools
 import re
 
+import jax
 import pytest
 from refused import refused
 
@@ -23,6 +25,12 @@ def load(path, arg):
     return namespace["get_config"](arg)
 
 
+@functools.cache
+def abstract_params(model):
+    images = jax.ShapeDtypeStruct((1, model.crop_size, model.crop_size, 3), "float32")
+    return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+
+
 def arguments_of(path):
     """The arguments that a config file takes, read from its source."""
     text = path.read_text()
@@ -33,8 +41,6 @@ def arguments_of(path):
 
 @pytest.mark.parametrize("path", [p for p in CONFIGS if not p.stem.startswith("dan_")], ids=lambda p: p.stem)
 def test_config(path):
-    import jax
-
     assert re.search(rf"jaxiqa (train|protocol) --config {path.stem}\b", ast.get_docstring(ast.parse(path.read_text())))
     arguments = arguments_of(path)
     keys = None
@@ -49,8 +55,7 @@ def test_config(path):
         assert complete(config) == config
         check_init(config.model.name, config.init)
         model = create_model(**config.model)
-        images = jax.ShapeDtypeStruct((1, model.crop_size, model.crop_size, 3), "float32")
-        params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+        params = abstract_params(model)
         freeze_report(params, config.frozen)
         trainable, _ = split_frozen(params, (*config.frozen, *getattr(model, "frozen", ())))
         lr_report(trainable, config.optimizer.lr_multipliers)
@@ -60,14 +65,10 @@ def test_config(path):
 
 def test_paper_recipe():
     """The public code of arXiv 2408.03885: the numbers of the recipe and its frozen layers."""
-    import jax
-
     config = load(next(p for p in CONFIGS if p.stem == "glintiqa_kadid10k"), "paper")
     assert (config.optimizer.learning_rate, config.optimizer.weight_decay, config.batch_size) == (1e-5, 1e-5, 32)
     assert (config.total, config.schedule.half_period, config.test_crops) == ("300 epochs", "30 steps", "random:25")
-    model = create_model(**config.model)
-    images = jax.ShapeDtypeStruct((1, 224, 224, 3), "float32")
-    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    params = abstract_params(create_model(**config.model))
     report = freeze_report(params, config.frozen)
     assert all(number in report for number in ("30,589,333", "41,201,877", "10,612,544"))
 

@@ -113,6 +113,7 @@ def test_inspect_shows_what_else_a_file_holds(tmp_path):
     assert "module.net." in lines[3] and "lab.Args" in lines[4] and len(lines) == 6
 
 
+@pytest.mark.slow
 def test_verify(source, tmp_path):
     """A golden of our own outputs passes. One that is off by a thousandth is refused, and nothing is written."""
     variables = load_torch("glintiqa", source, "test")
@@ -227,6 +228,7 @@ def test_a_regressor_that_does_not_fit(two_files, source, tmp_path):
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.slow
 def test_resnet101(tmp_path):
     """No golden exists: shapes and a forward pass."""
     tensors = foreign_state_dict("resnet101", "resnet101")

@@ -45,6 +45,7 @@ def test_every_photograph_is_free_and_in_one_part():
     assert all(row["author"] for row in rows if row["licence"] == "CC-BY-4.0")
 
 
+@pytest.mark.slow
 def test_render(parts, tmp_path, monkeypatch):
     render = parts.render
     photographs = tmp_path / "photographs" / "below"
@@ -138,6 +139,7 @@ def test_the_crops_of_a_view_that_are_compared(parts):
     assert (found - found[..., :1] == [0, 1, 2, 3, 4, 0, 1, 2]).all()
 
 
+@pytest.mark.slow
 def test_fit_learns_the_order(parts, monkeypatch):
     """A perceptron on one statistic that is the damage, with labels that say nothing."""
     monkeypatch.setattr(parts.fit, "STEPS", 60)

@@ -32,6 +32,7 @@ def losses(workdir) -> dict[int, str]:
     return {line["step"]: float(line["loss"]).hex() for line in lines}
 
 
+@pytest.mark.slow
 def test_a_model_of_two_scales(pictures, tmp_path):
     """It trains on pairs of crops, and is scored on five pairs of each image."""
     smoke = {"test_crops": "five", "total": "2 steps", "eval_every": "2 steps"}
@@ -251,6 +252,7 @@ def test_impossible_values_of_options(pictures, tmp_path, changes, code, key, na
         train(make_config(pictures, **changes), epath.Path(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_weights_that_ship(ready_stand_in, pictures, tmp_path):
     """The workdir records their name and their digest."""
     short = {"model.variant": "test", "total": "1 steps", "eval_every": "1 steps", "test_crops": "auto:4"}

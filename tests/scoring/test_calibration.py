@@ -97,6 +97,7 @@ def explanations(folder, dataset):
     return [found.explanation for found in scorer.stream([r.path for r in dataset.records[:9]])]
 
 
+@pytest.mark.slow
 def test_reasons_stay(calibrated, dataset, tmp_path):
     """Through two calibrations. A probe of features that a curve does not have is left out, as is one of a backbone."""
     source, choice, _, predictions, folder = calibrated

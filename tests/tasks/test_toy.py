@@ -90,6 +90,33 @@ def test_it_trains_and_saves(unbroken):
     assert json.loads((folder / "ledger.json").read_text())["step_recompiled"] == 0
 
 
+def test_two_steps_at_most_are_under_way(tmp_path, monkeypatch):
+    """A signal has to wait for all of them."""
+
+    class Slow(Toy):
+        def loss(self, params, batch_stats, batch, key):
+            loss, batch_stats = super().loss(params, batch_stats, batch, key)
+            busy = jax.lax.fori_loop(0, 100, lambda _, x: x @ x, jnp.eye(256))
+            return loss * busy[0, 0], batch_stats
+
+    compiled_together, started = Run.compiled_together, []
+
+    def watched(run, step):
+        step_on = compiled_together(run, step)
+
+        def start(*arguments):
+            assert all(loss.is_ready() for loss in started[:-1])
+            state, metrics = step_on(*arguments)
+            started.append(metrics["loss"])
+            return state, metrics
+
+        return start
+
+    monkeypatch.setattr(Run, "compiled_together", watched)
+    train(tmp_path, Slow, log_every="10 steps")
+    assert len(started) == 20
+
+
 def test_it_stops_and_resumes(unbroken, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
         patch.setattr(Run, "stop_at", lambda _, step: 15 if step == 7 else None)

@@ -108,6 +108,7 @@ def test_parts_are_checked():
         check_init("glintiqa", {"model": "a", "vgfe": "b"})
 
 
+@pytest.mark.slow
 def test_training_starts_from_it(vit, pictures, trained, tmp_path, capsys):
     """Frozen parts keep the loaded values; config.init.model loads the whole model from a workdir."""
     converted = tmp_path / "converted"

@@ -15,6 +15,7 @@ from jaxiqa.errors import NonFiniteError
 from jaxiqa.files import json_text, write_bytes
 
 _MAX_WAITING = 1000  # steps whose metrics may stay on the device
+_PATIENCE = 60.0  # seconds without a progress line
 
 
 class MetricLog:
@@ -35,7 +36,7 @@ class MetricLog:
 
     def __init__(self, workdir: epath.PathLike, start: int, total: int, batch_size: int):
         self._path = epath.Path(workdir) / "metrics.jsonl"
-        self._total, self._batch_size = total, batch_size
+        self._start, self._total, self._batch_size = start, total, batch_size
         kept = [line for line in read_metrics(workdir) if line["step"] <= start] if start else []
         write_bytes(self._path, "".join(json_text(line) + "\n" for line in kept).encode())
         self._file = self._path.open("a")
@@ -63,7 +64,7 @@ class MetricLog:
             self._full = True
 
     def write_step(self, last, every: int, must_be_finite: bool = False) -> None:
-        """Write the metrics of every `every`-th step, with a progress line.
+        """Write the metrics of every `every`-th step, with a progress line, which is also printed each minute.
 
         Call it for each step. The metrics of the steps in between stay on the device and are checked together.
 
@@ -78,7 +79,11 @@ class MetricLog:
         if last is None:
             return
         self._waiting.append(last)
+        if last[0] == self._start + 1:
+            self._mark = (last[0], time.monotonic())  # the rate is that without the compilation
         if not (must_be_finite or last[0] % every == 0 or len(self._waiting) >= _MAX_WAITING):
+            if time.monotonic() - self._mark[1] > _PATIENCE:
+                self.progress(last[0], float(last[1]["loss"]), float(last[1]["learning_rate"]))
             return
         waiting, self._waiting = self._waiting, []
         for (step, _), values in zip(waiting, jax.device_get([metrics for _, metrics in waiting]), strict=True):
@@ -98,16 +103,14 @@ class MetricLog:
             self.progress(step, metrics["loss"], metrics["learning_rate"])
 
     def progress(self, step: int, loss: float, learning_rate: float) -> None:
-        """Print the progress line. Its rate is the mean since the last progress line."""
+        """Print the progress line. Its rate is the mean since the last progress line; the first step has none."""
         (last_step, last_time), now = self._mark, time.monotonic()
         self._mark = (step, now)
-        rate = (step - last_step) / max(now - last_time, 1e-9)
-        left = (self._total - step) / rate if rate else 0.0
-        print(
-            f"step {step}/{self._total}  loss {loss:.4f}  lr {learning_rate:.2e}  "
-            f"{rate * self._batch_size:.1f} images/s  ETA {clock(left)}",
-            flush=True,
-        )
+        speed = ""
+        if step > last_step:
+            rate = (step - last_step) / max(now - last_time, 1e-9)
+            speed = f"  {rate * self._batch_size:.1f} images/s  ETA {clock((self._total - step) / rate)}"
+        print(f"step {step}/{self._total}  loss {loss:.4f}  lr {learning_rate:.2e}{speed}", flush=True)
 
     @contextlib.contextmanager
     def paused(self):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import grain
 import jax
+from tqdm import tqdm
 
 from jaxiqa.scoring.predict import Prediction, Predictor
 
@@ -14,7 +15,7 @@ def own_share() -> slice:
 
 
 def predict_shares(predictor: Predictor, variables, images: Sequence, gather: Callable) -> list[Prediction]:
-    """Returns predictor(variables, images) on all processes; each process computes its own share.
+    """Returns predictor(variables, images) on all processes; each process computes its own share. The first shows a bar.
 
     Every image is scored once, and its score does not depend on the process. The processes wait for each other only at
     the end, so they may have different numbers of batches.
@@ -25,10 +26,13 @@ def predict_shares(predictor: Predictor, variables, images: Sequence, gather: Ca
       images: all images, the same on all processes.
       gather: returns the values that the processes pass to it, in the order of the processes (runs.processes.gather).
     """
-    count = jax.process_count()
+    count, index = jax.process_count(), jax.process_index()
+    share = images if count == 1 else grain.MapDataset.source(images)[own_share()]
+    own = predictor.stream(variables, share) if len(share) else ()
+    bar = {"unit": " images", "mininterval": 1, "leave": False, "disable": True if index else None}
+    own = list(tqdm(own, "evaluating", len(share), **bar))
     if count == 1:
-        return predictor(variables, images)
-    share = grain.MapDataset.source(images)[own_share()]
-    shares = gather(predictor(variables, share) if len(share) else [])
+        return own
+    shares = gather(own)
     found = (Prediction(*shares[i % count][i // count]) for i in range(len(images)))
     return [one._replace(explanation=tuple(one.explanation)) for one in found]

@@ -15,7 +15,7 @@ def own_share() -> slice:
 
 
 def predict_shares(predictor: Predictor, variables, images: Sequence, gather: Callable) -> list[Prediction]:
-    """Returns predictor(variables, images) on all processes; each process computes its own share. The first shows a bar.
+    """Returns predictor(variables, images) on all processes; each computes its own share. The first shows a bar.
 
     Every image is scored once, and its score does not depend on the process. The processes wait for each other only at
     the end, so they may have different numbers of batches.

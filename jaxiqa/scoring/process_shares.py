@@ -28,9 +28,9 @@ def predict_shares(predictor: Predictor, variables, images: Sequence, gather: Ca
     """
     count, index = jax.process_count(), jax.process_index()
     share = images if count == 1 else grain.MapDataset.source(images)[own_share()]
-    own = predictor.stream(variables, share) if len(share) else ()
-    bar = {"unit": " images", "mininterval": 1, "leave": False, "disable": True if index else None}
-    own = list(tqdm(own, "evaluating", len(share), **bar))
+    stream = predictor.stream(variables, share) if len(share) else ()
+    hidden = True if index else None  # None: shown on a terminal
+    own = list(tqdm(stream, "evaluating", len(share), leave=False, unit=" images", mininterval=1, disable=hidden))
     if count == 1:
         return own
     shares = gather(own)

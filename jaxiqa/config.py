@@ -105,7 +105,7 @@ KEYS = {
         QUALITY,
         "checkpoint, or ready, that initialises the whole model; other keys of init: one part each",
     ),
-    "init.encoder": Key("", _TEXT, NEVER, CONTRASTIVE, "converted checkpoint that initialises the encoder"),
+    "init.encoder": Key("", _TEXT, NEVER, CONTRASTIVE, "checkpoint that initialises the encoder"),
     "frozen": Key((), _TEXTS, NEVER, BOTH, 'patterns of parameters that are not trained, e.g. ("^encoder/layer1",)'),
     "frozen_bn": Key(
         "eval",

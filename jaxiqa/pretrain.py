@@ -8,7 +8,7 @@ same distortion similar and features of all other crops dissimilar (config.label
 the distortion-aware branch of MFEN (--config.init.dan=workdir/dan).
 
 Each evaluation fits a linear probe of the distortion type on images that are never trained on. It prints the accuracy
-of the probe beside that of the untrained encoder.
+of the probe beside that of the untrained encoder and of the encoder in config.init.encoder.
 
 Repeat the command to resume from the last checkpoint. A damaged checkpoint is moved to quarantine/, and the run
 resumes from the one before it. --override resumes with another optimizer, schedule or total. --allow_restart starts

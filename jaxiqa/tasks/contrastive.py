@@ -25,7 +25,7 @@ from jaxiqa.inputs.pipeline import rows_of, train_batches
 from jaxiqa.inputs.probe_set import CLASSES, FAMILIES, PARTS, make_probe_set
 from jaxiqa.inputs.transforms import augment_of, normalise
 from jaxiqa.models import create_model, find_model, frozen_options
-from jaxiqa.models.blocks.projector import Contrastive
+from jaxiqa.models.blocks.projector import Contrastive, encoder_variables
 from jaxiqa.runs.checkpoint import Saved
 from jaxiqa.runs.log import clock, curve, read_metrics
 from jaxiqa.training import sharding
@@ -34,6 +34,9 @@ from jaxiqa.training.losses import supervised_contrastive
 from jaxiqa.training.state import scoring_variables
 from jaxiqa.version import __version__
 from jaxiqa.weights.initial import part_variables, place
+
+# What the probe is compared with: the same network with other weights.
+_BEFORE = {"untrained": "untrained encoder", "initial": "encoder of config.init"}
 
 
 class Pretraining(Task):
@@ -98,20 +101,28 @@ class Pretraining(Task):
         return {"model": config.model.to_dict(), "crop_size": self.crop_size, "label_mode": config.label_mode}
 
     def begin(self, run, make, shapes):
-        untrained = self._probe(sharding.local_copy(make({}).variables, self.mesh))[2]
-        self._untrained = run.from_first(untrained)
-        run.log.write(0, **{f"untrained_{part}_accuracy": value for part, value in self._untrained.items()})
-        self._print_untrained()
-        return make(self._initial(shapes))
+        self._before = {"untrained": self._accuracy(run, make({}))}
+        loaded = self._initial(shapes)
+        state = make(loaded)
+        if loaded:
+            self._before["initial"] = self._accuracy(run, state)
+        logged = {f"{name}_{part}": value for name, found in self._before.items() for part, value in found.items()}
+        run.log.write(0, **{f"{name}_accuracy": value for name, value in logged.items()})
+        self._print_before()
+        return state
+
+    def _accuracy(self, run, state) -> dict[str, float]:
+        return run.from_first(self._probe(sharding.local_copy(state.variables, self.mesh))[2])
 
     def resume(self, run):
         first = read_metrics(run.workdir)[0]
-        self._untrained = {part: first[f"untrained_{part}_accuracy"] for part in ("val", "test")}
-        self._print_untrained()
+        names = [name for name in _BEFORE if f"{name}_val_accuracy" in first]
+        self._before = {name: {part: first[f"{name}_{part}_accuracy"] for part in ("val", "test")} for name in names}
+        self._print_before()
 
-    def _print_untrained(self) -> None:
-        accuracy = self._untrained["val"]
-        print(f"linear probe of {len(CLASSES) - 1} types, untrained encoder: val accuracy {accuracy:.4f}")
+    def _print_before(self) -> None:
+        for name, accuracy in self._before.items():
+            print(f"linear probe of {len(CLASSES) - 1} types, {_BEFORE[name]}: val accuracy {accuracy['val']:.4f}")
 
     def _initial(self, shapes) -> dict[str, np.ndarray]:
         """{"params/encoder/...": array} of the backbone or the model in config.init.encoder; {} if it is empty."""
@@ -121,11 +132,13 @@ class Pretraining(Task):
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         saved = Saved(config.init.encoder)
         variables = scoring_variables(**saved.load(("params", "batch_stats", "ema"), device))
+        if saved.meta.pretrained:
+            variables = encoder_variables(variables)
         variables = part_variables("encoder", saved.meta.card, variables)
         own = {"params": shapes.params["encoder"], "batch_stats": shapes.batch_stats["encoder"]}
         leaves = traverse_util.flatten_dict(own, sep="/")
-        arrays, line = place("model", variables, leaves, config.model.name, config.init.encoder)
-        print(line.replace("init.model", "init.encoder"))
+        arrays, line = place("encoder", variables, leaves, config.model.name, config.init.encoder)
+        print(line)
         return {path.replace("/", "/encoder/", 1): array for path, array in arrays.items()}
 
     def _crops(self, start: int):
@@ -177,7 +190,8 @@ class Pretraining(Task):
         return {"probe_accuracy": self._probe(variables)[2][part]}
 
     def describe(self, scores):
-        return f"probe: val accuracy {scores['probe_accuracy']:.4f} (untrained {self._untrained['val']:.4f})"
+        before = ", ".join(f"{name} {accuracy['val']:.4f}" for name, accuracy in self._before.items())
+        return f"probe: val accuracy {scores['probe_accuracy']:.4f} ({before})"
 
     def finish(self, run, variables, step):
         """Write the probe, its confusion matrix, the loss curve and the report. Returns the accuracy for each part."""
@@ -198,15 +212,16 @@ class Pretraining(Task):
             "step": step,
             "probe_pictures": config.probe_pictures,
             "probe_accuracy": accuracy["test"],
-            "untrained_accuracy": self._untrained["test"],
+            **{f"{name}_accuracy": accuracy["test"] for name, accuracy in self._before.items()},
             "classes": CLASSES,
             "confusion": counts,
             "jaxiqa": __version__,
         }
         write_json(workdir / "report.json", result)
+        before = ", ".join(f"{_BEFORE[name]} {found['test']:.4f}" for name, found in self._before.items())
         print(
             f"linear probe of {len(CLASSES) - 1} types on {len(self._probed) // 4} test images: accuracy "
-            f"{accuracy['test']:.4f}, untrained encoder {self._untrained['test']:.4f} (step {step}, best on val)\n"
+            f"{accuracy['test']:.4f}, {before} (step {step}, best on val)\n"
             f"confusion matrix, loss curve, probe_{step}.npz and report.json are in {workdir} "
             f"(took {clock(run.timing.elapsed)})"
         )

@@ -50,7 +50,7 @@ def place(part: str, variables: dict, shapes: dict, name: str, path) -> tuple[di
     """Assigns loaded variables to the paths that they have in a model.
 
     Args:
-      part: "model" for the whole model, else a key of the model file's BACKBONES.
+      part: a key of config.init. If it is none of the model file's BACKBONES, it is the whole model.
       variables: {"params": ..., "batch_stats": ...} of the checkpoint at `path`.
       shapes: flat {"params/...": ShapeDtypeStruct} of the model.
       name: of the model.
@@ -63,7 +63,8 @@ def place(part: str, variables: dict, shapes: dict, name: str, path) -> tuple[di
     Raises:
       CheckpointError: parameters are missing in the checkpoint or have another shape. The message lists all of them.
     """
-    below = "" if part == "model" else find_model(name).BACKBONES[part] + "/"
+    backbone = getattr(find_model(name), "BACKBONES", {}).get(part)
+    below = f"{backbone}/" if backbone else ""
     source = traverse_util.flatten_dict({k: v for k, v in variables.items() if v}, sep="/")
     loaded, missing, misshaped, resized = {}, [], [], []
     for target, leaf in shapes.items():

@@ -80,10 +80,14 @@ def test_it_initialises_a_dan_and_nothing_else(pretrained, pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_frozen_layers_and_averages(pristine, tmp_path):
+def test_a_start_from_an_encoder_with_frozen_layers_and_averages(pretrained, pristine, tmp_path):
     """As in training: frozen layers keep their values and statistics, and averages are saved."""
     frozen = (r"^encoder/(conv1|bn1|layer1_)",)
-    pretrain(make_config(pristine, frozen=frozen, ema=0.5, skip_nonfinite=True), epath.Path(tmp_path))
+    changes = {"init.encoder": str(pretrained[0]), "frozen": frozen, "ema": 0.5, "skip_nonfinite": True}
+    pretrain(make_config(pristine, **changes), epath.Path(tmp_path))
+    before, after = (json.loads((folder / "report.json").read_text()) for folder in (pretrained[0], tmp_path))
+    assert after["initial_accuracy"] == before["probe_accuracy"]
+    assert after["untrained_accuracy"] == before["untrained_accuracy"]
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     first, last = (Saved(tmp_path, n).load(("params", "batch_stats", "ema"), device) for n in (2, 4))
     for part in ("params", "batch_stats"):

@@ -6,8 +6,9 @@
 
 The run starts from converted backbones (docs/convert.md). The first layers are frozen, as in the public code
 (glintiqa_koniq10k), and so are all BatchNorms of the ResNet, which keep their statistics. The rest of the backbones
-trains at a tenth of the learning rate. The shorter side of an image is resized to 256 pixels, so that a crop of 224
-shows most of what was generated. Crops are mirrored left-right only. docs/results.md has our results.
+trains at a tenth of the learning rate. The shorter side of an image is resized to 320 pixels, so that a crop of 224
+shows half of what was generated. Crops are mirrored left-right only. docs/results.md has our results, also those of an
+earlier version of this recipe (config.resize=256 and config.model.cwsa_layout="reference").
 
 glintiqa_agiqa3k:smoke  the test variant for four steps, to check the set-up.
 """
@@ -26,11 +27,11 @@ FROZEN = (
 def get_config(arg: str = "") -> ConfigDict:
     check_argument(arg, "smoke")
     c = default_config("quality")
-    c.model = dict(name="glintiqa", variant="vit_s16_r50", dropout=0.1, cwsa_layout="reference")
+    c.model = dict(name="glintiqa", variant="vit_s16_r50", dropout=0.1, cwsa_layout="plain")
     c.init.update(vgfe="", clfe="")  # converted backbones to start from
     c.frozen = FROZEN
     c.dataset.name = "agiqa3k"
-    c.resize = 256
+    c.resize = 320
     c.flip_vertical = False
     c.batch_size = 16
     c.total = "4 epochs"

@@ -188,6 +188,7 @@ def test_a_card_may_name_what_is_allowed_or_installed(installed):
     assert "package" not in card("glintiqa").to_dict() and card("own_net", package="own-model").to_dict()["package"]
 
 
+@pytest.mark.slow
 def test_programs_import_nothing_that_a_checkpoint_names(tmp_path, pictures):
     """The checkpoint names modules that would write a file if imported; they are in the current folder."""
     write(tmp_path, "mylab.evil", EVIL.format(path=str(tmp_path / "imported")))

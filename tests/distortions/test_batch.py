@@ -21,6 +21,7 @@ def assert_nearly_equal(a, b):
     assert np.mean(np.abs(np.asarray(a) - np.asarray(b)) > 2e-5) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [1, pytest.param(3, marks=pytest.mark.release)])
 def test_batch_equals_single_images_and_compiles_once(group):
     before = _distort_batch._cache_size()

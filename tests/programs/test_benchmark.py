@@ -51,6 +51,7 @@ def test_an_attention_that_is_another_is_not_timed(monkeypatch, capsys):
     assert sum("present" in row and "of_best" in row for row in rows) == 2
 
 
+@pytest.mark.slow
 def test_the_input_from_the_cache(tmp_path, capsys):
     assert input.run(tiny=True, output=str(tmp_path / "rows.json")) == 0
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]

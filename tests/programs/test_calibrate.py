@@ -28,6 +28,7 @@ def ratings(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_calibrate_score_and_export(ratings, tmp_path):
     new = tmp_path / "new"
     done = run_program("calibrate", ratings / "mine.csv", "--checkpoint=ready", "--output", new, "--crops=auto:1")

@@ -71,6 +71,7 @@ def test_back_is_bit_exact(converted, tensors, tmp_path, name):
         assert back[key].dtype == array.dtype and back[key].tobytes() == array.tobytes(), key
 
 
+@pytest.mark.slow
 def test_scores_and_evaluates(converted, pictures):
     done = run_program("score", "--checkpoint", converted[0], pictures / "0.png")
     assert done.returncode == 0 and "kadid10k" in done.stderr and "1..5" in done.stderr, done.stderr

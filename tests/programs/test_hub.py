@@ -39,6 +39,7 @@ def test_push(pushed, once):
     assert files["README.md"].startswith(b"---\nlicense: apache-2.0\n")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_a_hub_scores_as_its_source(pushed, pictures, once):
     hub, run, _ = pushed
     image = str(next(epath.Path(pictures).glob("*.png")))

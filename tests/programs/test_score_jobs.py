@@ -43,6 +43,7 @@ def test_a_job(scored):
     assert "<h2>By folder</h2>" in (folder / "set.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_command_resumes(scored):
     folder, arguments, _ = scored
     before = pq.read_table(folder / "out")

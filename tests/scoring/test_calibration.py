@@ -176,6 +176,7 @@ def test_a_map_that_is_hardly_better_than_the_mean_is_refused(calibrated, datase
         assert calibration.fit(source, dataset, predictions, features) is made
 
 
+@pytest.mark.slow
 def test_a_curve_keeps_the_model_and_the_order(dataset, tmp_path):
     """Labels that are a curve of the scores: a lower output is better on the scale of the source."""
     scale = {"lo": -9.0, "hi": 9.0, "higher_is_better": False}

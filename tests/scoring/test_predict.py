@@ -60,6 +60,7 @@ def test_mean_standard_error_and_count():
     assert single.output == pytest.approx(75) and np.isnan(single.error)
 
 
+@pytest.mark.slow
 def test_200_random_sizes_need_few_shapes(glintiqa):
     model, variables = glintiqa
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ other parts are those of the variant `test` and train from random weights, so th
 Images are resized to 160 pixels, and crops have 128, so that a crop shows most of what was generated. Crops are
 mirrored left-right only. To leave out the DAN, give --config.model.dan_fusion=none; to leave out the high-frequency
 branch, --config.model.hfen=False. docs/results.md has our results. With a GPU, use --config.model.variant=van_b2
---config.model.crop_size=224, a converted VAN (--config.init.qen) and the recipe of mfen_koniq10k.
+--config.model.crop_size=224 --config.resize=256, a converted VAN (--config.init.qen) and the recipe of mfen_koniq10k.
 
 mfen_agiqa3k:smoke  four steps with a small DAN, to check the set-up.
 """
@@ -29,7 +29,7 @@ def get_config(arg: str = "") -> ConfigDict:
     c.dataset.name = "agiqa3k"
     c.resize = 160
     c.flip_vertical = False
-    c.total = "600 steps"
+    c.total = "400 steps"
     c.loss = "huber+0.5*plcc"
     c.optimizer.learning_rate = 2e-3
     c.eval_every = c.save_every = "25 percent"

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
+from tqdm import tqdm
 
 from jaxiqa.errors import DataError
 from jaxiqa.inputs.transforms import normalise
@@ -87,8 +88,10 @@ class Predictor:
         return self._forward._cache_size()
 
     def __call__(self, variables, images: Sequence) -> list[Prediction]:
-        """Returns all predictions of stream() as a list."""
-        return list(self.stream(variables, images))
+        """Returns all predictions of stream() as a list. The first process shows a bar on a terminal."""
+        hidden = True if jax.process_index() else None  # None: shown on a terminal
+        stream, total = self.stream(variables, images), len(images)
+        return list(tqdm(stream, "evaluating", total, leave=False, unit=" images", mininterval=1, disable=hidden))
 
     def stream(
         self, variables, images: Iterable, read: Callable | None = None, *, are_crops: bool = False, **how

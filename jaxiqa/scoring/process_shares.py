@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import grain
 import jax
-from tqdm import tqdm
 
 from jaxiqa.scoring.predict import Prediction, Predictor
 
@@ -15,7 +14,7 @@ def own_share() -> slice:
 
 
 def predict_shares(predictor: Predictor, variables, images: Sequence, gather: Callable) -> list[Prediction]:
-    """Returns predictor(variables, images) on all processes; each computes its own share. The first shows a bar.
+    """Returns predictor(variables, images) on all processes; each process computes its own share.
 
     Every image is scored once, and its score does not depend on the process. The processes wait for each other only at
     the end, so they may have different numbers of batches.
@@ -26,13 +25,10 @@ def predict_shares(predictor: Predictor, variables, images: Sequence, gather: Ca
       images: all images, the same on all processes.
       gather: returns the values that the processes pass to it, in the order of the processes (runs.processes.gather).
     """
-    count, index = jax.process_count(), jax.process_index()
-    share = images if count == 1 else grain.MapDataset.source(images)[own_share()]
-    stream = predictor.stream(variables, share) if len(share) else ()
-    hidden = True if index else None  # None: shown on a terminal
-    own = list(tqdm(stream, "evaluating", len(share), leave=False, unit=" images", mininterval=1, disable=hidden))
+    count = jax.process_count()
     if count == 1:
-        return own
-    shares = gather(own)
+        return predictor(variables, images)
+    share = grain.MapDataset.source(images)[own_share()]
+    shares = gather(predictor(variables, share) if len(share) else [])
     found = (Prediction(*shares[i % count][i // count]) for i in range(len(images)))
     return [one._replace(explanation=tuple(one.explanation)) for one in found]

@@ -9,28 +9,26 @@ from jaxiqa.scoring import process_shares
 from jaxiqa.scoring.predict import Prediction
 
 
-class StandIn:
-    """Yields predictions as a Predictor does; the third image cannot be read."""
-
-    @staticmethod
-    def stream(variables, images):
-        for i in range(len(images)):
-            if images[i] == 2:
-                yield Prediction(math.nan, math.nan, 0, "cannot be read")
-            else:
-                yield Prediction(variables / (1 + images[i]), 0.1, 4, "", (0.25, 0.75))
+def predictor(variables, images):
+    """Returns predictions as a Predictor does; the third image cannot be read."""
+    return [
+        Prediction(math.nan, math.nan, 0, "cannot be read")
+        if images[i] == 2
+        else Prediction(variables / (1 + images[i]), 0.1, 4, "", (0.25, 0.75))
+        for i in range(len(images))
+    ]
 
 
 @pytest.mark.parametrize(("count", "images"), [(2, 7), (3, 7), (4, 3), (1, 7)])
 def test_shares(count, images, monkeypatch):
     numbers = list(range(images))
-    whole = list(StandIn.stream(1 / 3, numbers))
+    whole = predictor(1 / 3, numbers)
     given = []
 
     def at(index, gather):
         monkeypatch.setattr(process_shares.jax, "process_count", lambda: count)
         monkeypatch.setattr(process_shares.jax, "process_index", lambda: index)
-        return process_shares.predict_shares(StandIn, 1 / 3, numbers, gather)
+        return process_shares.predict_shares(predictor, 1 / 3, numbers, gather)
 
     for index in range(count):
         if count > 1:

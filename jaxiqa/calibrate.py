@@ -5,9 +5,9 @@
   jaxiqa calibrate RATINGS.csv --checkpoint converted/resnet50 --output calibrated/resnet50
 
 RATINGS.csv has a row for each image, with the columns path (relative to the file), mos (the mean opinion score) and
-content (the scene). 50 to 500 ratings are enough; a few thousand are better. The ratings of one content are left out or
-kept together. --option names other columns and the rating scale, as for the
-dataset "folder": --option label_column=dmos --option higher_is_better=False --option "score_range=(0, 100)".
+content (the scene). 50 to 500 ratings are enough; a few thousand are better. When errors are estimated, all ratings
+of one content are left out together. --option names other columns and the rating scale, as for the dataset "folder":
+  --option label_column=dmos --option higher_is_better=False --option "score_range=(0, 100)".
 
 --checkpoint is one that gives scores, or a converted backbone, such as ResNet-50 (jaxiqa convert). Without it, the
 model is the one that comes with jaxiqa ("ready"). These maps are tried:
@@ -91,11 +91,11 @@ def main(paths: list[str]) -> None:
         card = calibration.write(source, dataset, predictions, choice, output, _BATCH_SIZE.value)
     if card.interval:
         print(
-            f"the interval of 90 % is {card.interval['half_width']:.1f} of 100 to both sides of a score"
+            f"the 90 % interval extends {card.interval['half_width']:.1f} of 100 to each side of a score"
             + (", more if the crops differ" if card.interval["spread_weight"] else "")
         )
     else:
-        print("there is no interval for opinions, because that takes at least nine contents")
+        print("there is no interval for opinions, because an interval needs at least nine contents")
     print(f"{_KINDS[choice.kind]}; the checkpoint is in {output}: jaxiqa score --checkpoint {output} PATH...")
 
 

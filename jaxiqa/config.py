@@ -218,7 +218,7 @@ KEYS = {
         _TEXT,
         OVERRIDE,
         QUALITY,
-        "crops of an image: grid | five (centre, corners) | auto:N | random:N | whole (the model's own patches)",
+        "crops of an image: grid | overlap | five (centre, corners) | auto:N | random:N | whole (a patch model's grid)",
     ),
     "eval_batch_size": Key(128, _INTEGER, FREE, BOTH, "number of crops in a batch of evaluation"),
     "log_every": Key("50 steps", _DURATION, FREE, BOTH, "duration between two lines of the log"),

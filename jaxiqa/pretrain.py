@@ -11,8 +11,8 @@ Each evaluation fits a linear probe of the distortion type on images that are ne
 of the probe beside that of the untrained encoder and of the encoder in config.init.encoder.
 
 Repeat the command to resume from the last checkpoint. A damaged checkpoint is moved to quarantine/, and the run
-resumes from the one before it. --override resumes with another optimizer, schedule or total. --allow_restart starts
-again at step 0 if every checkpoint is damaged.
+resumes from the one before it. --override resumes with other hyperparameters of the optimizer, or another schedule
+or total. --allow_restart starts again at step 0 if every checkpoint is damaged.
 
 The workdir receives:
   config.json                  the complete config

@@ -95,7 +95,8 @@ _ALLOW = shared_flags.allow(_FLAGS)
 _COLUMN = flags.DEFINE_string(
     "column",
     None,
-    "Column of Parquet and Arrow files with the images, as bytes or paths; default: the only one of bytes, or path.",
+    "Column of Parquet and Arrow files with the images, as bytes or paths; default: the only column of bytes, or a "
+    "column with a usual name, such as path or file.",
     flag_values=_FLAGS,
 )
 _READERS = shared_flags.readers(_FLAGS)

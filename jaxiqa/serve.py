@@ -52,19 +52,35 @@ _TOKEN_FILE = flags.DEFINE_string(
     "token_file", None, f"File with the token of requests; default: the variable {_VARIABLE}.", flag_values=_FLAGS
 )
 _MAX_BYTES = flags.DEFINE_integer(
-    "max_bytes", 32 << 20, "Limit on the bytes of a request; more: 413.", lower_bound=1, flag_values=_FLAGS
+    "max_bytes",
+    32 << 20,
+    "Limit on the bytes of a request; a larger one gets status 413.",
+    lower_bound=1,
+    flag_values=_FLAGS,
 )
 _MAX_PIXELS = flags.DEFINE_integer(
-    "max_pixels", 50_000_000, "Limit on the pixels of an image; more: 413.", lower_bound=1, flag_values=_FLAGS
+    "max_pixels",
+    50_000_000,
+    "Limit on the pixels of an image; a larger one gets status 413.",
+    lower_bound=1,
+    flag_values=_FLAGS,
 )
 _MAX_IMAGES = flags.DEFINE_integer(
-    "max_images", 64, "Limit on the images of a request; more: 413.", lower_bound=1, flag_values=_FLAGS
+    "max_images",
+    64,
+    "Limit on the images of a request; a request with more gets 413.",
+    lower_bound=1,
+    flag_values=_FLAGS,
 )
 _MAX_REQUESTS = flags.DEFINE_integer(
-    "max_requests", 64, "Limit on the requests in work at a time; more: 429.", lower_bound=1, flag_values=_FLAGS
+    "max_requests",
+    64,
+    "Limit on the requests in progress at a time; others get 429.",
+    lower_bound=1,
+    flag_values=_FLAGS,
 )
 _TIMEOUT = flags.DEFINE_float(
-    "timeout", 60.0, "Seconds for a request, from its head to its answer; later: 503.", 0.001, flag_values=_FLAGS
+    "timeout", 60.0, "Seconds for a request, from its head to its answer; then 503.", 0.001, flag_values=_FLAGS
 )
 _MAX_WAIT_MS = flags.DEFINE_float(
     "max_wait_ms",
@@ -76,7 +92,7 @@ _MAX_WAIT_MS = flags.DEFINE_float(
 _DRAIN = flags.DEFINE_float(
     "drain",
     20.0,
-    "Seconds after SIGTERM or Ctrl-C for the requests in work; later: 503.",
+    "Seconds after SIGTERM or Ctrl-C for the requests in progress; after that, they get status 503.",
     lower_bound=0.0,
     flag_values=_FLAGS,
 )

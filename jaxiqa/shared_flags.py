@@ -52,7 +52,8 @@ def crops(to: flags.FlagValues) -> flags.FlagHolder[str | None]:
     """--crops."""
     text = (
         "Crops of each image: grid (covers every pixel), overlap (about four times as many as grid), five (centre and "
-        "corners), auto:N (grid, but at most N crops), random:N or whole; default: those of the checkpoint."
+        "corners), auto:N (grid, but at most N crops), random:N (N random places) or whole (the grid of a patch "
+        "model); default: those of the checkpoint."
     )
     return flags.DEFINE_string("crops", None, text, flag_values=to)
 
@@ -205,7 +206,7 @@ def override(to: flags.FlagValues) -> flags.FlagHolder[bool]:
     return flags.DEFINE_bool(
         "override",
         False,
-        "Resume the run although its optimizer, schedule, loss or total has been changed.",
+        "Resume the run although hyperparameters of the optimizer, the schedule, the loss or the total have changed.",
         flag_values=to,
     )
 

@@ -6,8 +6,8 @@
 config can be set on the command line: --config.batch_size=32 --config.total="20 epochs".
 
 Repeat the command to resume from the last checkpoint. A damaged checkpoint is moved to quarantine/, and the run resumes
-from the one before it. --override resumes with another optimizer, schedule, loss or total. --allow_restart starts
-again at step 0 if every checkpoint is damaged.
+from the one before it. --override resumes with other hyperparameters of the optimizer, or another schedule, loss or
+total. --allow_restart starts again at step 0 if every checkpoint is damaged.
 
 The workdir receives:
   config.json, split.json      the complete config; which images train, validate and test

@@ -92,7 +92,7 @@ _TOP_K = flags.DEFINE_integer(
 _STEER = flags.DEFINE_multi_string(
     "steer",
     [],
-    "Reference images of a further dataset, by which the pool is selected, as NAME=FOLDER",
+    "NAME=FOLDER with the reference images of a further dataset; similar images of the pool are chosen.",
     flag_values=_FLAGS,
 )
 _TOP = flags.DEFINE_integer(
@@ -102,7 +102,11 @@ _CHOOSE = flags.DEFINE_integer(
     "choose", 50_000, "Number of images of the pool to choose in all, with --steer.", lower_bound=1, flag_values=_FLAGS
 )
 _LABELS = flags.DEFINE_enum(
-    "labels", "top1", labels.MODES, "References whose scores an image receives.", flag_values=_FLAGS
+    "labels",
+    "top1",
+    labels.MODES,
+    "Labels of an image: top1 (scores of its best match), random (of a random reference) or cell_mean (mean of all).",
+    flag_values=_FLAGS,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of --labels random.", flag_values=_FLAGS)
 _UNTRAINED = flags.DEFINE_bool(

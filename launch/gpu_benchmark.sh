@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures jaxiqa on one GPU, in under 10 minutes, one process at a time. Outputs are checked before they are timed.
+# Measures jaxiqa on one GPU, one process at a time. The time limits add up to under 10 minutes. Outputs are checked
+# before they are timed.
 #   bash launch/gpu_benchmark.sh [OUTPUT.json]
 # OUTPUT.json (default: gpu_benchmark.json) receives all rows, with versions and hardware. An existing file is replaced.
 #   PYTHON=...        interpreter that has jaxiqa and JAX for the GPU; default: python3

@@ -38,7 +38,11 @@ def run(
       count: number of images to score, evenly spaced.
     """
     if bool(data_dir) == bool(images):
-        raise ConfigError("name rated images by --data_dir, or others by --images", code="missing", key="--data_dir")
+        raise ConfigError(
+            "name a folder of rated images by --data_dir, or unrated images by --images",
+            code="missing",
+            key="--data_dir",
+        )
     compile_cache.enable()
     mos = None
     if data_dir:

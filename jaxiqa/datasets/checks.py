@@ -202,7 +202,7 @@ def leaves(path: str) -> bool:
 def home_of(name: str, folder: str) -> str:
     """Returns the folder of a dataset: `folder`, or the only folder in it, one or two levels down, that has a marker.
 
-    A folder that has a marker itself, or whose dataset anyone can have, is the folder.
+    If `folder` itself has a marker, or if the dataset is a user's own (ANYONES), `folder` is returned.
     """
     markers = () if fact(name, "ANYONES") else fact(name, "MARKERS")
     for level in ("", "*", os.path.join("*", "*")):

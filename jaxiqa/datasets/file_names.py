@@ -78,8 +78,9 @@ class Files:
     def find_elsewhere(self, names: Collection[str]) -> dict[str, str]:
         """Returns {name: file} if all names are of another place; {} if this is not certain.
 
-        Either one folder has to be put in the place of another one in all names (drive letters and absolute paths of
-        another machine), or each name has the last part of exactly one file, and no two have the same.
+        It is certain in two cases. Either all files are found if one folder replaces another in all names (drive
+        letters and absolute paths of another machine). Or the last part of each name is that of exactly one file, and
+        no two names share it.
         """
         keys = {name: key_of(name) for name in names}
         first = next(iter(keys.values())).split("/")

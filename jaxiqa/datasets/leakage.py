@@ -45,7 +45,7 @@ def seen_references(trained: Mapping, dataset: Dataset, records: Iterable[Record
 
 
 def refuse_leak(trained: Mapping, theirs: Mapping, path: str, dataset: Dataset, data: Mapping, split: Split) -> None:
-    """Checks that a run which starts from a checkpoint does not test on references whose scores this was trained on.
+    """Checks that a run which starts from a checkpoint does not test on references whose scores trained it.
 
     Args:
       trained: what lent_scores stored in the checkpoint.

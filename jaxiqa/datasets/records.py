@@ -70,7 +70,8 @@ class Transferred:
       dataset: key of the rated dataset.
       fingerprint: fingerprint of its records and labels.
       cells: C pairs (KADID-10k's type 1..25, level 1..5).
-      mos_NC: float64 (N, C), scores of the N records of the dataset that has this. A record's mos is one of its row.
+      mos_NC: float64 (N, C), scores of the N records of the dataset that this belongs to. The mos of a record is one of
+        the C values in its row.
     """
 
     dataset: str

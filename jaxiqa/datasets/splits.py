@@ -120,7 +120,8 @@ def _take_validation(dataset: Dataset, parts: dict[str, list[int]], seed: int) -
     kept = len(order) - max(1, round(0.1 * total))
     if kept < 1:
         raise ConfigError(
-            f"{dataset.name}: the training part of its split has {len(order)} unit(s), too few for a validation part",
+            f"{dataset.name}: the training part of its split has {len(order)} content(s), too few to take a "
+            "validation part from it; add images of more contents",
             code="empty",
             key=dataset.name,
         )

@@ -91,8 +91,8 @@ def _best(squares: Mapping[str, np.ndarray], groups: np.ndarray) -> str:
     """The kind with the fewest parameters whose error is close to the smallest; "constant" has the fewest.
 
     It is close if the mean squared error is at most one standard error higher (of the difference, over contents), or if
-    the root is at most 2 % higher. "none" must be the best itself: with few contents, much counts as close, and the
-    scale of the ratings would not be learned.
+    the root is at most 2 % higher. "none" is chosen only if it is the best itself. With few contents, many kinds
+    count as close, and "none" would win although it does not learn the scale of the ratings.
 
     Args:
       squares: {kind: (M,) squared errors of left-out contents}, with "constant".

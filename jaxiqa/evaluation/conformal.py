@@ -1,13 +1,14 @@
 """Intervals for the opinion score of an image: split-conformal prediction, clustered by content.
 
-Residuals of images that the model was not fitted to tell how wrong it is. Versions of one content are not independent,
-so they do not count one by one: a draw takes one image of each content. If a new content is like these K contents, its
-residual is at most the k-th smallest of the draw with probability k / (K + 1) (Vovk, Gammerman and Shafer, Algorithmic
-Learning in a Random World, 2005). Between two of these probabilities the bound is interpolated. It is averaged over
-draws (the repeated subsampling of Dunn, Wasserman and Ramdas, JASA 118, 2023, averages over draws too).
+The residuals are those of images that the model was not fitted to: they show how wrong the model is. Versions of one
+content are not independent, so they do not count one by one: a draw takes one image of each content. If a new content
+is like these K contents, its residual is at most the k-th smallest of the draw with probability k / (K + 1) (Vovk,
+Gammerman and Shafer, Algorithmic Learning in a Random World, 2005). Between two of these probabilities the bound is
+interpolated. It is averaged over draws (the repeated subsampling of Dunn, Wasserman and Ramdas, JASA 118, 2023,
+averages over draws too).
 
-So the share of covered images is the level on average over contents, if new images are like those of the residuals. For
-images of another kind it is lower.
+So, on average over contents, the share of covered images equals the level, if new images are like those of the
+residuals. For images of another kind it is lower.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,8 @@ _MOST = 4.0  # spreads that are larger, in medians, count as this
 def fit_interval(residual, groups: Sequence, spread, of: str) -> dict:
     """Fits an interval to residuals.
 
-    The half width of an image grows with its spread over the crops, as much as makes the mean width over these images
-    smallest.
+    The half width of an image grows with its spread over the crops. How much it grows is chosen so that the mean width
+    over these images is smallest.
 
     Args:
       residual: (N,) opinion score minus predicted score, both 0..100.

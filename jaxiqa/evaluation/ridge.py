@@ -1,7 +1,7 @@
 """Ridge regression with the penalty that predicts left-out contents best. N images, F features, R rank.
 
-A decomposition of the features serves all penalties. For each penalty the predictions for a content, if its images are
-left out, follow from those with all images (the leave-one-out formula of least squares, for groups).
+A decomposition of the features serves all penalties. For each penalty, the predictions for a left-out content are
+computed from the fit to all images (the leave-one-out formula of least squares, for groups).
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ def fit_ridge(features_NF, target_N, groups: Sequence, free: int = 0) -> Ridge:
     """
     x, y = np.asarray(features_NF, np.float64), np.asarray(target_N, np.float64)
     mean, deviation = x.mean(0), x.std(0)
-    # A feature that is constant but for a few of these images would be huge in other images.
+    # If a feature is constant except in a few of these images, its standardised value in other images could be huge.
     gain = 1.0 / np.maximum(deviation, _FLOOR * np.median(deviation[free:]) + 1e-12)
     gain[free:] /= np.sqrt(max(x.shape[1] - free, 1))
     gain[:free] *= _FREE

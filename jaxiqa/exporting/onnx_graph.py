@@ -4,8 +4,9 @@ The function is traced with a batch of unknown size. What depends on weights onl
 becomes one product and one sum. A broadcast stays open until an operation needs it, because the operations of ONNX
 broadcast by themselves. Equal operations are written once, unused ones are left out.
 
-jax2onnx would do the same for more operations, but it demands an older Orbax than our checkpoints need. Ours are the
-operations that the models of jaxiqa use; a model from outside that needs another one is refused by its name.
+jax2onnx would do the same for more operations, but it demands an older Orbax than our checkpoints need. This
+translator has the operations that the models of jaxiqa use. If a model from outside needs another one, the model is
+refused, and the message names the operation.
 """
 
 import dataclasses

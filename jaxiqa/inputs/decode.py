@@ -24,10 +24,10 @@ JPEG files are decoded by libjpeg-turbo (simplejpeg) with the accurate DCT and s
 file is refused if the decoder warns of lost data; inputs/jpeg_file.py names the warnings that do not mean this. All
 other files are decoded by Pillow, HEIC and JPEG XL by its plug-ins, which are the extras [heic] and [jxl]. Of a PNG,
 the checksums of all chunks that the pixels depend on are verified. No other format has checksums: truncation is refused
-in all formats, but damage that forms another valid stream is not detected. Over 120 JPEG photographs, 86 % of 40-byte
-and 50 % of one-byte overwrites were refused (fewest at high quality). Hardly any are in BMP, PPM, uncompressed TIFF,
-JPEG in a TIFF, lossless WebP, JPEG 2000, and JPEG files with a chroma subsampling that simplejpeg does not know, which
-Pillow decodes. If that matters, compare checksums of files.
+in all formats, but damage that forms another valid stream is not detected. Of 120 JPEG photographs with 40 bytes
+overwritten, 86 % were refused; with one byte overwritten, 50 % (fewest at high quality). Hardly any such file is
+refused if it is BMP, PPM, uncompressed TIFF, JPEG in a TIFF, lossless WebP, JPEG 2000, or a JPEG with a chroma
+subsampling that simplejpeg does not know, which Pillow decodes. If that matters, compare checksums of files.
 
 Every function may be called from many threads at once. No setting of Pillow or of the process is changed.
 """

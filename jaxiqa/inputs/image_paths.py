@@ -29,11 +29,11 @@ def iter_images(words: list[str]) -> Iterator[str]:
     """Yields the images that the words of a command line name, each once, in this order.
 
     A word is a file, whatever its name; a folder, which stands for the images below it, in alphabetical order; a
-    pattern with * ? or [ that no file is called, as a shell that does not expand it passes on; @FILE, for the names in
-    a text file; or -, for names from standard input. A list has one name in each line, or names separated by NUL.
-    Blank lines and comments, which begin with #, are passed over. Relative names start at the current folder, or, if
-    nothing is there, at the folder of the list. Addresses (inputs/remote.py) are taken as they are, but one that ends
-    with / stands for the images below it, and one with * ? or [ for the files that match.
+    pattern with *, ? or [ if no file has this name (a shell that does not expand patterns passes it on); @FILE, for the
+    names in a text file; or -, for names from standard input. A list has one name in each line, or names separated by
+    NUL. Blank lines and comments, which begin with #, are passed over. Relative names start at the current folder, or,
+    if nothing is there, at the folder of the list. Addresses (inputs/remote.py) are taken as they are, but one that
+    ends with / stands for the images below it, and one with * ? or [ for the files that match.
 
     What cannot be read is yielded too, because reading it says why: files that do not exist, if others do, and folders
     that cannot be opened. At the end, one line on standard error counts the files in folders that are left out.

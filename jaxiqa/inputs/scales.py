@@ -41,8 +41,8 @@ def same_place(corners: ArrayLike, sides: Sequence[int], smaller: Sequence[int],
       size: side of the crops at both scales.
 
     Returns:
-      int64 (..., 2). A crop at an edge of the image is at that edge of the copy, and so in proportion between the
-      edges. Crops that are larger than the copy have negative corners.
+      int64 (..., 2). A crop at an edge of the image is at the same edge of the copy. Between the edges, positions are
+      in proportion. Crops that are larger than the copy have negative corners.
     """
     room, less = np.subtract(sides[:2], size), np.subtract(smaller[:2], size)
     return np.asarray(corners) * less // np.maximum(room, 1)

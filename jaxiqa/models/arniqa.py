@@ -1,4 +1,5 @@
-"""ARNIQA: a ResNet-50, trained by contrast to place distortions on a manifold, and a linear regressor of its features.
+"""ARNIQA: a ResNet-50, trained contrastively to place distortions on a manifold, and a linear regressor of its
+features.
 
 The network sees an image at two scales. Features of both, each of length 1, are concatenated.
 

@@ -123,7 +123,7 @@ def _of_local_contrast(z, found):
 
 
 def _of_blocks(steps_BN, ranks):
-    """Log ratios of the largest of the eight phases of a row of mean steps to others: what 8x8 blocks leave."""
+    """Log ratios between the eight phases of a row of mean steps. Coding in 8x8 blocks makes one phase large."""
     whole = steps_BN[:, : steps_BN.shape[1] // 8 * 8].reshape(steps_BN.shape[0], -1, 8).mean(1)
     phases = jnp.sort(whole, axis=-1)
     largest, median = phases[:, -1] + _FLAT, phases[:, 3] + _FLAT

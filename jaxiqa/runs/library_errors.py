@@ -84,7 +84,7 @@ def _nothing(_: logging.LogRecord) -> bool:
 
 
 def _without_late_reads(hook):
-    """The hook without errors of other reads in flight when one failed: they find Orbax's event loop closed."""
+    """Wraps the hook: it ignores errors of reads in flight when another failed. They find Orbax's loop closed."""
     if getattr(hook, "__name__", "") == "late_reads":
         return hook
 

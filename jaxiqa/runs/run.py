@@ -30,7 +30,7 @@ class Run:
 
     Args:
       workdir: folder of the run, on a disk or in a bucket (gs://...).
-      override: whether a resumed run may have another optimizer, schedule, loss or total.
+      override: whether a resumed run may change the keys that config.py marks OVERRIDE (schedule, loss, total, ...).
       allow_restart: whether the run may restart at step 0 if every checkpoint is damaged.
 
     Attributes:

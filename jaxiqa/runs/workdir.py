@@ -39,7 +39,7 @@ def save_config(
       fingerprint: of its split.
       workdir: folder of the run.
       step: of the checkpoint that the run resumes from; None for a new run.
-      override: whether a resumed run may have another optimizer, schedule, loss or length.
+      override: whether a resumed run may change the keys that config.py marks OVERRIDE.
 
     Raises:
       ConfigError: keys differ that must not change; it names all of them. Or config.json cannot be read.

@@ -32,7 +32,7 @@ class Found:
 
 
 def by_lot(pool: Mapping[str, str], count: int, seed: int) -> tuple[Found, dict[str, str]]:
-    """Draws one of `count` references for every image of a pool, without any similarity, which is NaN.
+    """Draws one of `count` references for every image of a pool. No similarity is computed; it is NaN.
 
     Args:
       pool: {name: path} of the images.

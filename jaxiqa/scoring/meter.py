@@ -14,8 +14,8 @@ class Rates(NamedTuple):
     model: float  # that the devices can score
 
     def __str__(self) -> str:
-        limit = "decode" if self.decode < self.model else "model"
-        return f"decode {self.decode:.1f} images/s, model {self.model:.1f} images/s: the {limit} limits"
+        limit = "decoding" if self.decode < self.model else "the model"
+        return f"decode {self.decode:.1f} images/s, model {self.model:.1f} images/s: {limit} limits the speed"
 
 
 class Meter:

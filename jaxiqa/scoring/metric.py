@@ -155,7 +155,8 @@ def create_metric(
         folder in it, or hf://OWNER/NAME[@REVISION] on a hub. Default: "ready", the weights that come with jaxiqa (a
         line on standard error says so).
       step: the step to load, instead of the best one.
-      crops: crop policy, "grid" (covers every pixel), "five", "auto:N" or "random:N"; default: the checkpoint's own.
+      crops: crop policy, "grid" (covers every pixel), "overlap", "five", "auto:N", "random:N" or "whole"; default: the
+        checkpoint's own.
       allow: packages outside jaxiqa, e.g. "mylab", from which the checkpoint may import its model. A module path in
         `name` is allowed too.
 

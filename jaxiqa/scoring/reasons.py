@@ -55,7 +55,7 @@ def check(name: str, photographs: int) -> tuple[str, ...]:
         )
     if photographs < LEAST:
         raise DataError(
-            f"{photographs} photographs are too few for a probe; name {LEAST} or more, better 50",
+            f"{photographs} photographs are too few for a probe; name at least {LEAST} (50 are recommended)",
             code="empty",
             key="photographs",
         )

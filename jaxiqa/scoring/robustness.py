@@ -23,7 +23,7 @@ def in_order(scores_N5: np.ndarray, chains: Sequence[Sequence[int]]) -> np.ndarr
 
 
 def measure(scorer: Scorer, paths: Sequence[str]) -> dict:
-    """Scores all versions of some images, which are best clean, at 384 x 512 pixels.
+    """Scores all versions of some images at 384 x 512 pixels. The images should be undistorted.
 
     Returns:
       {"images": their number, "changes": a row for each harmless change, "types": a row for each type of distortion}.

@@ -124,7 +124,7 @@ class Service:
             raise HTTPException(503, f"the server is {self.state}", {"Retry-After": "5"})
         if len(self._places) >= self.limits.max_requests:
             raise HTTPException(
-                429, f"{len(self._places)} requests are in work, the limit of this server", {"Retry-After": "1"}
+                429, f"{len(self._places)} requests are in progress, the limit of this server", {"Retry-After": "1"}
             )
         timeout = asyncio.timeout(self.limits.timeout)
         self._places.add(timeout)

@@ -34,7 +34,7 @@ def schema(columns: Sequence[str], limits: "Limits", needs_token: bool) -> dict[
             _ref("Refused"),
         ),
         "415": _answer("No image has a score, and the first one is not an image that can be read.", _ref("Refused")),
-        "429": _answer(f"{limits.max_requests} requests are in work; see Retry-After.", _ref("Error")),
+        "429": _answer(f"{limits.max_requests} requests are in progress; see Retry-After.", _ref("Error")),
         "500": _answer("A bug, a failing device, or a NaN or infinite score.", _ref("Refused")),
         "503": _answer(
             f"The server starts, ends, or has no answer after {limits.timeout:g} s; see Retry-After.", _ref("Error")

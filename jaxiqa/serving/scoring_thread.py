@@ -30,8 +30,8 @@ class _Item:
 class ScoringThread:
     """The scoring of a server.
 
-    Two limits bound its memory, beside the submitted files: the pixels of the images that are decoded at a time,
-    `readers` of at most `max_pixels`, and the crops that wait, 256 MiB and those of one more image for each reader.
+    Beside the submitted files, two limits bound its memory. At most `readers` images of at most `max_pixels` are
+    decoded at a time. The crops that wait take at most 256 MiB, and those of one more image for each reader.
 
     Args:
       scorer: its `readers` is the number of decoding threads.
@@ -116,8 +116,9 @@ class ScoringThread:
             enlarged = max(1.0, self._least / max(1, min(height, width)))
             if height * width * enlarged**2 > self._max_pixels:
                 raise DataError(
-                    f"the image has {width} x {height} pixels; as it is, or with a shorter side of {self._least}, "
-                    f"it is above the limit of {self._max_pixels:,} pixels of this server: send a smaller or wider one",
+                    f"the image has {width} x {height} pixels; as it is, or enlarged to a shorter side of "
+                    f"{self._least}, it has more than {self._max_pixels:,} pixels, the limit of this server: send a "
+                    "smaller or wider one",
                     code="value",
                 )
         except DataError as error:

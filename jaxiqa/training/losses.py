@@ -77,8 +77,8 @@ def emd(score_B, label_B, histogram, categories):
 
     It is the mean over images and K categories of the squared difference of the cumulative distributions. A model gives
     one score, so its histogram is a Gaussian around the score with the standard deviation of the ratings of the image
-    (at least that of the width of one category), cut half-way between neighbouring categories. So any model can be
-    trained. A score that is off by a few of these deviations has almost no gradient; emd+l1 adds one.
+    (at least that of a uniform distribution over one category), cut half-way between neighbouring categories. So any
+    model can be trained. A score that is off by a few of these deviations has almost no gradient; emd+l1 adds one.
 
     Source: NIMA (Talebi and Milanfar, IEEE TIP 27, 2018), equation 1 with r = 2, without its root, whose gradient is
     infinite at 0 (Hou et al., arXiv 1611.05916). The Gaussian is our own; `label_B` is not used.

@@ -148,7 +148,9 @@ def _read(file: io.BufferedReader, size: int, key: str | None) -> Contents:
     else:
         raise _no_weights(start)
     if key is not None:
-        raise CheckpointError(f"only PyTorch files have entries to choose from: leave out {key!r}", code="not_found")
+        raise CheckpointError(
+            f"only PyTorch files have entries to choose from: leave out --key {key!r}", code="not_found"
+        )
     return Contents(tensors)
 
 

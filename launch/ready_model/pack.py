@@ -24,14 +24,14 @@ from jaxiqa.scoring.card import Card
 MODEL = {"name": ready.MODEL, "variant": "s195"}
 CROPS = "auto:25"
 DATASET = (
-    "distorted crops of 102 free photographs (launch/ready_model/photographs.csv: CC0, public domain, Unsplash, CC BY) "
+    "distorted crops of 70 free photographs (launch/ready_model/photographs.csv: CC0, public domain, Unsplash, CC BY) "
     "with scores transferred from KADID-10k's means of each distortion and level"
 )
 NOTE = (
     "trained on synthetic distortions of photographs: not for judging faces, art, AI-generated images, composition or "
     "exposure; sharp noise may score too high and a deliberate blur too low"
 )
-OF = "98,280 crops of 84 of these photographs, a sixth undistorted, the others with distortions of all strengths"
+OF = "98,280 crops of the 84 training and validation photographs, a sixth undistorted, the others distorted"
 CARD = """# Card of the weights that come with jaxiqa
 
 * Model: {model}

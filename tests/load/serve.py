@@ -30,7 +30,9 @@ class Seen(NamedTuple):
     random_bytes: set[int]  # statuses of random byte strings
     bomb: int  # status of an image of 178 megapixels
     left: float  # requests in flight after all clients that were killed in the middle of a request
-    stop: tuple[int, list[int], int, float]  # requests in work at SIGTERM; statuses; the exit code; seconds to the end
+    stop: tuple[
+        int, list[int], int, float
+    ]  # requests in progress at SIGTERM; statuses; the exit code; seconds to the end
 
     def faults(self) -> list[str]:
         """The bars that are missed."""
@@ -149,7 +151,7 @@ def main(count: int) -> int:
     print(f"highest memory of the server {memory['peak']}; places held by 96 killed requests: {seen.left:.0f}")
     in_work, answers, code, took = seen.stop
     counts = {status: answers.count(status) for status in sorted({*answers})}
-    print(f"SIGTERM: {in_work} requests in work, answers {counts}; exit code {code} after {took:.1f} s")
+    print(f"SIGTERM: {in_work} requests in progress, answers {counts}; exit code {code} after {took:.1f} s")
     faults = seen.faults()
     print("; ".join(faults) or "all bars are met")
     return int(bool(faults))

@@ -11,8 +11,8 @@
 Row numbers begin at 0 and count the owners' list of labels (`Dataset.listed`): LIVE by folder and number, CSIQ as
 csiq_label.txt, others in the order of their records, LIVE Challenge without its seven practice images. Paths are
 compared by their last parts, without case. Rows of a table (csv) without a record are skipped: practice images and
-FLIVE's patches. pyiqa itself applies the csv columns of LIVE Challenge to its images shifted by seven rows; here they
-are read by name, as intended.
+FLIVE's patches. For LIVE Challenge, pyiqa itself assigns the csv columns to images that are seven rows off; here,
+images are matched by name, as intended.
 
 Columns that end in a number are the rounds of one split. Its name has no number: x.csv:ratio802_seed123_split. A table
 with one split needs no name.

@@ -83,7 +83,8 @@ def with_header(
 ) -> list[tuple[str, dict[str, str]]]:
     """Returns rows of `read_rows` as ("file:line", {column: text}); raises DataError as read_csv does.
 
-    A row whose number of cells differs from the header's is added as a fault, unless only empty cells at its end do.
+    A row whose number of cells differs from the header's is added as a fault, unless only empty cells at its end
+    differ.
     """
     _check_header(path, header, columns)
     found, width = [], len(header)
@@ -101,9 +102,9 @@ def with_header(
 def read_rows(path: str, faults: Faults, expected: Collection[str] = ()) -> list[tuple[str, list[str]]]:
     """Returns the lines of a CSV that are not blank, as ("file:line", stripped cells), the header included.
 
-    The delimiter is comma, semicolon or tab: that of a first line sep=;, else the one with which most of the `expected`
-    headings are in the first line. Without any of these in it, words are separated by white space. Numbers with decimal
-    commas or with commas between thousands get a decimal point, where a column has only these.
+    The delimiter is comma, semicolon or tab. A first line `sep=;` states it. Otherwise it is the one with which the
+    first line has most of the `expected` headings. If the line has none of them, words are separated by white space.
+    Numbers with decimal commas or with commas between thousands get a decimal point, where a column has only these.
 
     Raises:
       DataError: a quote is never closed, or as for read_text.

@@ -18,7 +18,7 @@ CARD = FOLDER.with_name("CARD.md")
 def find(checkpoint: str | os.PathLike) -> str | os.PathLike:
     """The folder that the name of a checkpoint stands for: FOLDER for the text "ready", else `checkpoint` itself.
 
-    A folder of this name in the current folder is "./ready", or a path object.
+    For a folder of this name in the current folder, give "./ready" or a path object.
 
     Raises:
       CheckpointError: the installation lacks the folder.

@@ -103,7 +103,7 @@ def drift(old_file: str, new_file: str, read: Any) -> dict:
 
 
 def _families(old: _Side, new: _Side, at_old, at_new, change) -> dict[str, dict]:
-    """{family: its mean probability before and after, and the images that got worse in which it rose most}."""
+    """{family: its mean probability before and after, and how many images got worse with it rising most}."""
     if not old.families or old.families != new.families:
         return {}
     before, after = old.shares[at_old], new.shares[at_new]
@@ -182,4 +182,4 @@ def describe(found: Mapping) -> Iterator[str]:
     for row in found["lost_most"]:
         yield f"{row['old']:.1f} -> {row['new']:.1f}  {row['path']}"
     if len({name for models in found["models"] for name in models}) > 1:
-        yield "note: the files are of different weights; a difference may be that of the weights"
+        yield "note: the two files were made with different weights; a difference may come from the weights"

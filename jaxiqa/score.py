@@ -140,32 +140,10 @@ INTERVAL = ("lo", "hi")  # after the families of --explain
 
 def main(words: list[str]) -> None:
     """The program."""
-    if not (words := [*words, *_TARGET.value]):
-        raise ConfigError(
-            "there are no images to score; name files or folders: jaxiqa score PATH...",
-            code="missing",
-            key="images",
-        )
+    words = [*words, *_TARGET.value]
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
     in_shards = output is not None and output.suffix not in ENDINGS
-    if _MAPS.value and in_shards:
-        raise ConfigError(
-            f"--maps makes maps of small sets; name a file by --output, not the folder {output}",
-            code="conflict",
-            key="--maps",
-        )
-    if _ENGINE.value != "local" and not in_shards:
-        raise ConfigError(
-            "--engine=ray writes Parquet files; name a folder by --output", code="missing", key="--output"
-        )
-
-    for flag in (_KEEP, _GROUP_BY):
-        if flag.value and output is None:
-            raise ConfigError(
-                f"--{flag.name} writes a file beside --output; name one, e.g. --output scores.csv",
-                code="missing",
-                key=f"--{flag.name}",
-            )
+    _check_flags(words, output, in_shards)
 
     from jaxiqa.scoring.jobs.plan import make_shards
 
@@ -184,10 +162,7 @@ def main(words: list[str]) -> None:
     from jaxiqa.models import ready
     from jaxiqa.runs import compile_cache
     from jaxiqa.scoring.batch_scorer import BatchScorer
-    from jaxiqa.scoring.explain import describe_probe
     from jaxiqa.scoring.jobs.answers import Answers
-    from jaxiqa.scoring.jobs.set_report import write_report
-    from jaxiqa.scoring.look import Look
     from jaxiqa.scoring.meter import Meter
 
     if _ENGINE.value == "ray":
@@ -221,13 +196,7 @@ def main(words: list[str]) -> None:
     written += answers.collect(map(count.add, rows))
     took = time.monotonic() - began
     if _REPORT.value:
-        with contextlib.redirect_stdout(sys.stderr):  # a warning is no row
-            look = Look(scorer.scorer)
-        with program.writes_output(_REPORT.value, "--report"):
-            facts = {"model": scorer.model, "crops": scorer.card.crops, "command": shlex.join(sys.argv)}
-            if words_of := describe_probe(look.about):
-                facts["reasons"] = words_of
-            write_report(_REPORT.value, answers.summary, answers.shown, facts, scorer.card.note, look)
+        _write_report(scorer, answers)
         written.append(_REPORT.value)
     print(
         f"scored {count.rows - count.refused}, refused {count.refused} in {took:.1f} s "
@@ -240,6 +209,48 @@ def main(words: list[str]) -> None:
             code="faults",
             key=count.reason,
         )
+
+
+def _check_flags(words: Sequence[str], output: epath.Path | None, in_shards: bool) -> None:
+    """Raises ConfigError if there is nothing to score or flags exclude each other."""
+    if not words:
+        raise ConfigError(
+            "there are no images to score; name files or folders: jaxiqa score PATH...",
+            code="missing",
+            key="images",
+        )
+    if _MAPS.value and in_shards:
+        raise ConfigError(
+            f"--maps makes maps of small sets; name a file by --output, not the folder {output}",
+            code="conflict",
+            key="--maps",
+        )
+    if _ENGINE.value != "local" and not in_shards:
+        raise ConfigError(
+            "--engine=ray writes Parquet files; name a folder by --output", code="missing", key="--output"
+        )
+    for flag in (_KEEP, _GROUP_BY):
+        if flag.value and output is None:
+            raise ConfigError(
+                f"--{flag.name} writes a file beside --output; name one, e.g. --output scores.csv",
+                code="missing",
+                key=f"--{flag.name}",
+            )
+
+
+def _write_report(scorer, answers) -> None:
+    """Writes the page of --report. It reads and scores the images that it shows once more."""
+    from jaxiqa.scoring.explain import describe_probe
+    from jaxiqa.scoring.jobs.set_report import write_report
+    from jaxiqa.scoring.look import Look
+
+    with contextlib.redirect_stdout(sys.stderr):  # a warning is no row
+        look = Look(scorer.scorer)
+    with program.writes_output(_REPORT.value, "--report"):
+        facts = {"model": scorer.model, "crops": scorer.card.crops, "command": shlex.join(sys.argv)}
+        if reasons := describe_probe(look.about):
+            facts["reasons"] = reasons
+        write_report(_REPORT.value, answers.summary, answers.shown, facts, scorer.card.note, look)
 
 
 class _Count:

@@ -6,6 +6,7 @@
 #   bash launch/test.sh -k NAME   other options go to pytest, which then runs in one process
 # Tests on real images use the folder named by JAXIQA_TEST_DATA and are skipped without it.
 set -euo pipefail
+unset PYTHONDONTWRITEBYTECODE  # with it, every process compiles all modules anew
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" dev
 case "${1:-}" in
   --all) shift && how=(-m "not release") ;;

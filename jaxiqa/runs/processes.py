@@ -53,15 +53,8 @@ def start(
         _introduce(workdir)
         yield
         return
-    started, expected = (os.environ.get(f"SLURM_{name}") for name in ("STEP_NUM_TASKS", "NTASKS"))
-    if not given and started and expected and started != expected:
-        raise ConfigError(
-            f"--multihost: Slurm has started {started} of the {expected} tasks of this allocation here, and "
-            "this process would wait for the others in vain; start the program by srun, or omit --multihost to run in "
-            "this process alone",
-            code="mismatch",
-            key="--multihost",
-        )
+    if not given:
+        _check_allocation()
     where = f"{given['num_processes']} processes at {given['coordinator_address']}" if given else "the cluster"
     print(f"waiting up to {peer_timeout:.0f} s for {where}", file=sys.stderr, flush=True)
     jax.config.update("jax_enable_preemption_service", preemption)
@@ -102,6 +95,19 @@ def start(
         _end(report(gone))
     except BaseException as error:
         _end(report(error))
+
+
+def _check_allocation() -> None:
+    """Raises ConfigError if only some tasks of a Slurm allocation run: JAX would wait for the others in vain."""
+    started, expected = (os.environ.get(f"SLURM_{name}") for name in ("STEP_NUM_TASKS", "NTASKS"))
+    if started and expected and started != expected:
+        raise ConfigError(
+            f"--multihost: Slurm has started {started} of the {expected} tasks of this allocation here, and "
+            "this process would wait for the others in vain; start the program by srun, or omit --multihost to run in "
+            "this process alone",
+            code="mismatch",
+            key="--multihost",
+        )
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ QUALITY, CONTRASTIVE, BOTH = ("quality",), ("contrastive",), ("quality", "contra
 # Whether a resumed run may change a key.
 FREE = "free"  # the key affects reports or the use of hardware, not what the run learns
 OVERRIDE = "with --override"  # the key affects how the run learns from this step on
+TUNED = "with --override, but not from 0 or to 0"  # the same, and the state has arrays for the key unless it is 0
 MOVED = "if the data are the same"  # the key says where the data are, whose fingerprints are compared
 NEVER = "never"  # the key defines the model, the training data or their order; the checkpoint depends on these
 
@@ -179,7 +180,7 @@ KEYS = {
     "ema": Key(
         0.0,
         _DECAY,
-        OVERRIDE,
+        TUNED,
         BOTH,
         "decay of the moving average of the parameters, which is used for scoring; 0.999: about 1000 steps; 0: off",
     ),
@@ -307,10 +308,11 @@ def check(config: ConfigDict) -> None:
             raise ConfigError(f"config.{key}={shown} must be {how.must_be}", code="value", key=f"config.{key}")
 
 
-def may_change(key: str, override: bool) -> bool:
-    """Whether a resumed run may have a new value of a key; `override` is the value of the flag --override."""
+def may_change(key: str, before: Any, now: Any, override: bool) -> bool:
+    """Whether a resumed run may have another value of a key; `override` is the value of the flag --override."""
     resume = KEYS[key].resume if key in KEYS else NEVER
-    return resume in (FREE, MOVED) or (override and resume == OVERRIDE)
+    tuned = resume == TUNED and bool(before) == bool(now)
+    return resume in (FREE, MOVED) or (override and (tuned or resume == OVERRIDE))
 
 
 def default_of(key: str) -> Any:

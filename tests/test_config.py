@@ -17,6 +17,7 @@ from jaxiqa.config import (
     NEVER,
     OVERRIDE,
     PROGRAMS,
+    TUNED,
     check,
     complete,
     default_config,
@@ -113,7 +114,9 @@ def test_defaults_can_work(task):
 
 def test_every_key_has_a_comment_and_a_task():
     for name, key in KEYS.items():
-        assert key.comment and key.resume in (FREE, MOVED, OVERRIDE, NEVER) and set(key.tasks) <= set(PROGRAMS), name
+        assert (
+            key.comment and key.resume in (FREE, MOVED, OVERRIDE, TUNED, NEVER) and set(key.tasks) <= set(PROGRAMS)
+        ), name
         assert name.count(".") <= 1 and key.tasks, name
 
 

@@ -120,7 +120,9 @@ def main() -> None:
     chip, sides = parse_slice(_TOPOLOGY.value)
     chips = math.prod(sides)
     instance = contrastive and config.label_mode == "instance"
-    unit = 2 if instance else 1 if _SCORING.value else config.get("accumulate", 1)
+    parts = 1 if _SCORING.value else config.get("accumulate", 1)
+    crops = 1 if _SCORING.value else config.get("crops_per_image", 1)
+    unit = 2 if instance else math.lcm(parts, crops)
     key = "eval_batch_size" if _SCORING.value else "batch_size"
     if config[key] < 1 or config[key] % (unit * chips):
         near = -(-max(1, config[key]) // (unit * chips)) * unit * chips
@@ -135,7 +137,6 @@ def main() -> None:
     def compiled(per_chip: int) -> dict:
         config[key] = per_chip * chips
         compiled_step, seconds = compile_ahead(*build(config, mesh))
-        parts = 1 if _SCORING.value else config.get("accumulate", 1)
         found = describe(compiled_step, chip.hbm, parts)
         return found | {"batch_per_chip": per_chip, "batch": config[key], "compile_seconds": round(seconds, 1)}
 

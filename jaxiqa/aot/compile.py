@@ -16,11 +16,7 @@ _UNITS = dict(K=2**10, M=2**20, G=2**30, T=2**40)
 
 
 class DoesNotFit(ConfigError):
-    """The compiler refused a program that needs more memory than a chip has.
-
-    Attributes:
-      needed, available: bytes on one chip.
-    """
+    """The compiler refused a program that needs more memory than a chip has: `needed` bytes."""
 
     def __init__(self, needed: float, available: float):
         super().__init__(
@@ -29,18 +25,13 @@ class DoesNotFit(ConfigError):
             code="memory",
             key="config.batch_size",
         )
-        self.needed, self.available = needed, available
+        self.needed = needed
 
 
 def compile_ahead(jitted, *arguments) -> tuple[jax.stages.Compiled, float]:
-    """Compile a jitted function for the devices in the shardings of its arguments.
+    """Compile a jitted function for the devices in the shardings of its arguments, trees of jax.ShapeDtypeStruct.
 
-    Args:
-      jitted: from jax.jit.
-      *arguments: trees of jax.ShapeDtypeStruct with shardings.
-
-    Returns:
-      (compiled function, seconds of compilation).
+    Returns (compiled function, seconds of compilation).
 
     Raises:
       DoesNotFit: the memory of a chip is too small.

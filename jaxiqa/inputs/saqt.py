@@ -16,7 +16,7 @@ from jaxiqa.inputs.decode import read_image
 from jaxiqa.inputs.image_source import Images
 from jaxiqa.inputs.transforms import HEIGHT, WIDTH, Augment, a_row_for_each_crop, centre_corner, whole
 
-_DISTORTS = 2**31  # folded into the key of a step; no part of a batch (training/accumulate.py) has this number
+_DISTORTS = 2**31  # folded into the key of a step; no part of a batch (training/step.py) has this number
 
 
 class PoolImages(Images):

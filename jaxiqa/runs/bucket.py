@@ -53,7 +53,9 @@ class Disk:
 
     def names(self, folder: epath.Path) -> list[str]:
         """The names in a folder now; [] if there is no such folder."""
-        return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # any other error is not an empty folder
+            return [path.name for path in folder.iterdir()]
+        return []
 
     def read(self, path: epath.Path) -> bytes | None:
         """The content of a small file now; None if there is no such file."""
@@ -83,7 +85,7 @@ class Disk:
 
     @contextlib.contextmanager
     def run_folder(self, first: bool = True) -> Iterator["RunFolder"]:
-        """Yields the folder where a process writes its config, metrics and figures.
+        """Yields the folder where a process writes its config, split and metrics.
 
         It is the workdir on the `first` process, and a temporary folder on the others. If the workdir is in a bucket,
         it is a local copy of its files, which the first process pushes with each checkpoint and at the end.
@@ -174,7 +176,7 @@ class Bucket(Disk):
             except BaseException:
                 copy.push()
                 raise
-            copy.push()
+            copy.push(last=True)
 
     def set_aside(self, step: int, reason: str) -> None:
         self._aside(step).parent.mkdir(parents=True, exist_ok=True)
@@ -219,8 +221,11 @@ class RunFolder:
                 key="--workdir",
             ) from error
 
-    def push(self) -> None:
-        """Copy new and changed files to the bucket, if any. Warns if the bucket cannot be reached."""
+    def push(self, last: bool = False) -> None:
+        """Copy new and changed files to the bucket, if any.
+
+        If the bucket cannot be reached, it prints a warning; the `last` time, it raises ConfigError or DiskFull.
+        """
         for here in [path for path in pathlib.Path(self.path).rglob("*") if path.is_file()] if self._bucket else []:
             version, inside = _version(here), str(here.relative_to(self.path))
             if self._pushed.get(inside) != version:
@@ -229,6 +234,8 @@ class RunFolder:
                     with errors_as_oserror():
                         target.write_bytes(here.read_bytes())
                 except OSError as error:
+                    if last:
+                        raise unwritable(self._bucket.workdir, error) from error
                     print(f"warning: {target} cannot be written ({why(error)}); the next save tries again")
                     return
                 self._pushed[inside] = version

@@ -93,8 +93,9 @@ class Checkpoints:
         return max((s.step for s in find_steps(self._workdir)), default=None)
 
     def read_best_step(self) -> int | None:
-        """The step on disk with the highest validation metric (the latest of equal ones); None without evaluations."""
-        return best_of(find_steps(self._workdir))
+        """The step on disk with the highest validation metric, else the latest; None if there is no step."""
+        steps = find_steps(self._workdir)
+        return best_of(steps) if steps else None
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
         """Start a save. Returns as soon as the arrays are copied; at most one save is in flight.
@@ -380,10 +381,7 @@ class Saved:
         for one in found:
             if one.flaw and step in (None, one.step):
                 self._refuse(one.step, one.flaw)
-        if step is None:
-            best = best_of(found)
-            step = max(steps) if best is None else best
-        self.step = step
+        self.step = step = best_of(found) if step is None else step
         self._path = path / FOLDER / str(step)
         try:
             with quiet():

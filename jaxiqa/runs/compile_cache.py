@@ -21,13 +21,13 @@ def enable() -> None:
         folder = folder or os.path.join(cache_dir(), "xla")
         os.makedirs(folder, mode=0o700, exist_ok=True)
         about = os.stat(folder)
-        why = "can be written by others" if about.st_mode & 0o022 else "belongs to another user"
-        trusted = about.st_uid == os.getuid() and not about.st_mode & 0o022
+        why = "belongs to another user" if about.st_uid != os.getuid() else ""
+        why = "can be written by others" if about.st_mode & 0o022 else why
     except ConfigError as error:
         print(f"warning: compiled programs are not kept: {error}")
         return
     except OSError as error:
-        why, trusted = f"cannot be created ({error.strerror})", False
-    if not trusted:
+        why = f"cannot be created ({error.strerror})"
+    if why:
         print(f"warning: the compile cache {folder} {why} and is not used; run chmod 700 {folder} or set JAXIQA_CACHE")
-    jax.config.update("jax_compilation_cache_dir", folder if trusted else None)
+    jax.config.update("jax_compilation_cache_dir", None if why else folder)

@@ -82,10 +82,9 @@ def read(step: epath.Path, about: Any = None) -> dict[str, dict]:
       ValueError: something is damaged; the message says what.
       OSError: a file cannot be read now.
     """
-    folder = step / FOLDER
-    if not folder.is_dir():
+    folder, files, arrays = step / FOLDER, files_of(step), {}
+    if FOLDER not in files.names(step):
         return {}
-    files, arrays = files_of(folder), {}
     number = processes = 0
     while number <= processes:
         name = f"process_{number}.json"
@@ -182,15 +181,14 @@ def _piece(leaf, piece: tuple[slice, ...]) -> np.ndarray | None:
     found = np.empty([s.stop - s.start for s in piece], leaf.dtype)
     for shard in {str(shard.index): shard for shard in leaf.addressable_shards}.values():  # without replicas
         if (overlap := _overlap(piece, shard.index, leaf.shape)) is not None:
-            here, there = (
-                tuple(slice(o.start - base, o.stop - base) for o, base in zip(overlap, bases, strict=True))
-                for bases in (
-                    [s.start for s in piece],
-                    [s.indices(n)[0] for s, n in zip(shard.index, leaf.shape, strict=True)],
-                )
-            )
-            found[here] = np.asarray(shard.data)[there]
+            found[_within(overlap, piece)] = np.asarray(shard.data)[_within(overlap, shard.index)]
     return found
+
+
+def _within(part: tuple[slice, ...], whole: tuple[slice, ...]) -> tuple[slice, ...]:
+    """A place in an array, counted from the corner of another one that contains it."""
+    corner = [s.start or 0 for s in whole]
+    return tuple(slice(p.start - base, p.stop - base) for p, base in zip(part, corner, strict=True))
 
 
 def _overlap(piece: tuple[slice, ...], index: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...] | None:

@@ -62,14 +62,9 @@ def find(checkpoint: str | os.PathLike) -> str | os.PathLike:
 
 
 def upload(folder: str | os.PathLike, repo: str) -> str:
-    """Uploads a folder of jaxiqa.runs.portable in one commit; a repository that does not exist is created, as private.
+    """Uploads a folder of jaxiqa.runs.portable in one commit, and returns hf://OWNER/NAME@COMMIT.
 
-    Args:
-      folder: the folder.
-      repo: "OWNER/NAME".
-
-    Returns:
-      the name of the checkpoint with the commit, hf://OWNER/NAME@COMMIT.
+    A repository ("OWNER/NAME") that does not exist is created, as private.
 
     Raises:
       ConfigError: `repo` is not such a name, the extra [hub] is not installed, or the hub refuses.

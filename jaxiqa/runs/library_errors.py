@@ -26,7 +26,6 @@ _ELSEWHERE = (
     "Input/output error",
     "Stale file handle",
 )
-_LOGGERS = ("asyncio", None)
 _ORBAX = logging.getLogger("absl")  # Orbax logs to it
 
 
@@ -34,7 +33,7 @@ _ORBAX = logging.getLogger("absl")  # Orbax logs to it
 def quiet():
     """Suppress what Orbax prints besides its exception: tracebacks of coroutines, in logs and at garbage collection."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    loggers = [logging.getLogger(name) for name in ("asyncio", None)]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

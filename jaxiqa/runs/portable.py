@@ -28,14 +28,7 @@ def is_one(folder: epath.Path) -> bool:
 
 
 def write(folder: epath.Path, state: dict[str, Any], meta: CheckpointMeta, step: int) -> None:
-    """Writes WEIGHTS and ABOUT into a folder.
-
-    Args:
-      folder: exists.
-      state: "params" and "batch_stats", trees of NumPy arrays.
-      meta: stored with them.
-      step: the training step.
-    """
+    """Writes WEIGHTS and ABOUT into a folder that exists. `state` has trees of NumPy arrays, "params" among them."""
     flat = traverse_util.flatten_dict(state, sep="/")
     arrays = {
         name: {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": {"": digests.sha256(array)}}
@@ -69,12 +62,7 @@ def read_about(folder: epath.Path) -> tuple[CheckpointMeta, int, dict[str, dict]
 
 
 def read_arrays(folder: epath.Path, arrays: dict[str, dict], parts: tuple[str, ...]) -> dict[str, Any]:
-    """The NumPy arrays of some parts of the state, as trees; every array is checked.
-
-    Args:
-      folder: the folder.
-      arrays: from read_about.
-      parts: "params", "batch_stats", ...
+    """The NumPy arrays of some parts of the state ("params", ...), as trees; each is checked by `arrays` of read_about.
 
     Raises:
       CheckpointError: the weights cannot be read, or are not those that `arrays` describes.

@@ -5,13 +5,13 @@ import json
 import math
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 from etils import epath
 from jax.experimental import multihost_utils
 
-from jaxiqa.errors import NonFiniteError, Stopped, full_disk
+from jaxiqa.errors import NonFiniteError, WorkdirInUse, full_disk
 from jaxiqa.files import expanded
 from jaxiqa.runs import compile_cache, processes
 from jaxiqa.runs.bucket import files_of
@@ -23,6 +23,9 @@ from jaxiqa.runs.timing import Timing
 from jaxiqa.runs.workdir import open_workdir, save_config
 from jaxiqa.runs.workdir_lease import WorkdirLease
 from jaxiqa.training.sharding import local_devices
+
+if TYPE_CHECKING:
+    from jaxiqa.training.loop import Plan, Task
 
 
 class Run:
@@ -71,37 +74,22 @@ class Run:
         return self._stack.__exit__(*raised)
 
     @contextlib.contextmanager
-    def open(
-        self,
-        meta: dict,
-        best_by: str,
-        config,
-        total: int,
-        batch_size: int,
-        same: dict,
-        abstract: Any,
-        check_data: Callable[[epath.Path], None],
-    ):
+    def open(self, task: "Task", plan: "Plan"):
         """Open the checkpoints and the log. A signal in the block stops the run after a step and a save.
 
         Yields (start, state): the newest step and its state, or (0, None) for a new run.
 
         Args:
-          meta: fields of CheckpointMeta that are stored with each step, besides the config.
-          best_by: name of a metric of the evaluations; the best step has its highest value.
-          config: config of the run. The config of a resumed run is compared with the one it began with.
-          total: the number of the last step.
-          batch_size: number of images in a step.
-          same: {name: fingerprint}, equal on all processes. The first fingerprint is stored with the config.
-          abstract: shapes, dtypes and shardings of the state.
-          check_data: called with the folder of small files before a run resumes; raises an error if its data differ.
+          task: its config and its data must be those that a resumed run began with.
+          plan: from make_plan.
 
         Raises:
-          ConfigError, CheckpointError, DiskFull: as for save_config and Checkpoints.resume.
+          ConfigError, CheckpointError, DiskFull: as for Task.check_data, save_config and Checkpoints.resume.
         """
-        about = CheckpointMeta(config=config.to_dict(), **meta)
+        config, same = task.config, task.same()
+        about = CheckpointMeta(config=config.to_dict(), **task.meta())
         with contextlib.ExitStack() as stack:
-            self.checkpoints = stack.enter_context(Checkpoints(self.workdir, about, best_by, self._lease.check))
+            self.checkpoints = stack.enter_context(Checkpoints(self.workdir, about, task.best_by, self._lease.check))
             if jax.process_count() == 1:  # with many processes, JAX handles SIGTERM
                 self._received = stack.enter_context(stop_signals())
             folder = stack.enter_context(files_of(self.workdir).run_folder(self.is_first))
@@ -109,14 +97,18 @@ class Run:
             processes.check_same(config=config.to_json(), **same)
             latest = processes.from_first(self.checkpoints.read_latest_step())
             if latest is not None:
-                check_data(self.path)
+                task.check_data(self.path)
             save_config(config, next(iter(same.values())), self.path, latest, self._override)
-            start, state = self.checkpoints.resume(abstract, self._allow_restart)
+            start, state = self.checkpoints.resume(plan.abstract, self._allow_restart)
             if start:
-                print(f"resumed at step {start} of {total} from {self.workdir}")
-            self.log = stack.enter_context(contextlib.closing(MetricLog(self.path, start, total, batch_size)))
-            stack.callback(lambda: self.timing.write(self.workdir, self.log.skipped))
+                print(f"resumed at step {start} of {plan.total} from {self.workdir}")
+            self.log = stack.enter_context(contextlib.closing(MetricLog(self.path, start, plan.total, task.batch_size)))
+            stack.push(self._write_timing)
             yield start, state
+
+    def _write_timing(self, kind: type[BaseException] | None, *_) -> None:
+        if kind is not WorkdirInUse:  # the workdir belongs to another run by now
+            self.timing.write(self.workdir, self.log.skipped)
 
     def compiled_together(self, function: Callable) -> Callable:
         """Returns a jitted function for one set of shapes. All processes compile it before any of them runs it.
@@ -156,15 +148,11 @@ class Run:
             self.checkpoints.save(step, state, scores)
         self._push()
 
-    def stop(self, step: int, total: int, number: int):
-        """Wait for the save in flight and raise Stopped."""
-        self.wait()
-        raise Stopped(f"stopped at step {step} of {total}; the same command resumes", number)
-
     def wait(self) -> None:
-        """Wait until the save in flight is on disk. Raises the errors of Checkpoints.wait."""
+        """Wait until the save in flight is on disk. Raises the errors of Checkpoints.wait, and WorkdirInUse."""
         with self.timing.timed("save"):
             self.checkpoints.wait()
+        self._lease.check()
 
     def from_first(self, value: Any) -> Any:
         """Returns the value of the first process, on all processes."""

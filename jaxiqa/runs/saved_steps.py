@@ -34,16 +34,25 @@ def find_steps(workdir: epath.Path) -> list[StepFolder]:
     Raises:
       CheckpointError: a file cannot be read now.
     """
-    files = files_of(workdir)
-    return [_examined(files, path) for path in files.steps()]
+    files, path, found = files_of(workdir), workdir / FOLDER, []
+    try:
+        for path in files.steps():
+            found.append(_examined(files, path))
+    except OSError as error:  # the disk or the network failed: the steps may be intact
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read now ({why(error)}); the checkpoint is kept, so try again",
+            code="unreadable",
+            key=path,
+        ) from error
+    return found
 
 
 def _examined(files: Disk, path: epath.Path) -> StepFolder:
     metrics, flaw, part = None, "", _ABOUT
     try:
-        described = files.read_json(path / _ABOUT)
+        described, there = files.read_json(path / _ABOUT), files.names(path)
         for part in described["item_handlers"]:
-            if not (path / part).is_dir():
+            if part not in there:
                 raise ValueError
         if "metrics" in described["item_handlers"]:
             part = "metrics/metrics"
@@ -54,19 +63,12 @@ def _examined(files: Disk, path: epath.Path) -> StepFolder:
         digests.read(path, [described.get("custom_metadata"), metrics])
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         flaw = f"{part} cannot be read" if part else str(error)
-    except OSError as error:  # the disk or the network failed: the step may be intact
-        raise CheckpointError(
-            f"checkpoint {path} cannot be read now ({why(error)}); the checkpoint is kept, so try again",
-            code="unreadable",
-            key=path,
-        ) from error
     return StepFolder(int(path.name), path, next(iter(metrics.values())) if metrics and not flaw else None, flaw)
 
 
-def best_of(steps: list[StepFolder]) -> int | None:
-    """The step with the highest metric (the latest of equal ones); None without an evaluation."""
-    rated = [s for s in steps if s.metric is not None]
-    return max(rated, key=lambda s: (s.metric, s.step)).step if rated else None
+def best_of(steps: list[StepFolder]) -> int:
+    """The step with the highest metric (the latest of equal ones), or the latest step if none was evaluated."""
+    return max(steps, key=lambda s: (s.metric is not None, s.metric or 0.0, s.step)).step
 
 
 def remove_unfinished(workdir: epath.Path) -> None:

@@ -35,9 +35,7 @@ def save_config(
     Every allowed change is recorded in config.json, as {"step", "changed": {key: [before, after]}}.
 
     Args:
-      config: config of the run.
-      fingerprint: of its split.
-      workdir: folder of the run.
+      fingerprint: of the split.
       step: of the checkpoint that the run resumes from; None for a new run.
       override: whether a resumed run may change the keys that config.py marks OVERRIDE.
 
@@ -54,10 +52,10 @@ def save_config(
         defaults = {key: default_of(key) for key in flat.keys() | old.keys()}  # an older version has fewer keys
         flat, old = defaults | flat, defaults | old
         changed = [key for key in sorted(defaults) if flat[key] != old[key]]
-        refused = [key for key in changed if not may_change(key, override)]
+        refused = [key for key in changed if not may_change(key, old[key], flat[key], override)]
         if refused:
             diff = "; ".join(f"{k}: {old[k]!r} before, {flat[k]!r} now" for k in refused)
-            may = not override and all(may_change(key, override=True) for key in refused)
+            may = not override and all(may_change(key, old[key], flat[key], override=True) for key in refused)
             raise ConfigError(
                 f"{workdir} holds a run with another config ({diff}); use another --workdir"
                 + (", or --override to resume with the new values" if may else ""),

@@ -63,7 +63,11 @@ class WorkdirLease:
                 self._files.make()
                 self._looked = time.time()
                 self._claim.take()
-                self._files.remove(old)
+                try:
+                    self._files.remove(old)
+                except BaseException:  # the lease is renewed as long as this process lives
+                    self._claim.drop()
+                    raise
         except OSError as error:
             raise unwritable(self._files.workdir, error) from error
         return self
@@ -93,7 +97,7 @@ class WorkdirLease:
 
 
 class _OnDisk:
-    """The lease of filelock. We add a line to its file that names the owner; filelock skips unknown lines."""
+    """The lease of filelock, which has a token. We add a line that names the owner; filelock skips unknown lines."""
 
     def __init__(self, files: Disk):
         self._path, self._mine = files.workdir / _FILE, _about_us()
@@ -129,8 +133,8 @@ class _OnDisk:
             try:
                 other = self._read()
             except OSError:
-                other = self._mine
-            if (ours := (other or {}).get("token") == self._mine["token"]) and not self.is_lost:
+                other = {"token": self._lease.token}
+            if (ours := (other or {}).get("token") == (self._lease.token or "")) and not self.is_lost:
                 return ""
             time.sleep(_MOMENT)
         return _lost(self._path, other, "could not be renewed" if ours else "was removed")
@@ -143,7 +147,8 @@ class _OnDisk:
         with contextlib.suppress(Timeout, LeaseSettingsMismatch):
             self._lease.acquire(timeout=seconds)
             try:
-                with open(self._path, "a") as file:
+                with contextlib.suppress(FileNotFoundError), open(self._path, "r+") as file:  # moved away: no name
+                    file.seek(0, os.SEEK_END)
                     file.write(f"about={json.dumps(self._mine)}\n")
             except BaseException:
                 self.drop()
@@ -161,7 +166,9 @@ class _OnDisk:
             text, renewed = self._path.read_bytes(), os.stat(self._path).st_mtime_ns
         except FileNotFoundError:
             return None
-        return {**(_parsed(text.rpartition(b"\nabout=")[2]) or {}), "beat": None, "renewed": renewed}
+        token = re.search(rb"^token=(\w+)$", text, re.MULTILINE)
+        about = _parsed(text.rpartition(b"\nabout=")[2]) or {}
+        return {**about, "token": token and token[1].decode(), "beat": None, "renewed": renewed}
 
 
 class _InBucket:
@@ -178,7 +185,8 @@ class _InBucket:
             before = max(self._numbers())
             _wait_for_death(self._path(before), functools.partial(self._read, before))
             self._number = before + 1
-            created = self._files.create(self._path(self._number), json.dumps(self._mine))
+            mine = json.dumps(self._mine | {"beat": time.time()})
+            created = self._files.create(self._path(self._number), mine)
             if created or self._is_ours():  # gcsfs may have sent the request twice
                 there = self._numbers()
                 if max(there) == self._number:

@@ -115,7 +115,7 @@ class Pretraining(Task):
         return run.from_first(self._probe(sharding.local_copy(state.variables, self.mesh))[2])
 
     def resume(self, run):
-        first = read_metrics(run.workdir)[0]
+        first = next(iter(read_metrics(run.workdir)), {})  # {}: the file was removed or is damaged
         names = [name for name in _BEFORE if f"{name}_val_accuracy" in first]
         self._before = {name: {part: first[f"{name}_{part}_accuracy"] for part in ("val", "test")} for name in names}
         self._print_before()

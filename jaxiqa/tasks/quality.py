@@ -80,7 +80,7 @@ class Quality(Task):
         return self.data.batch_spec()
 
     def open(self):
-        sharding.check_batches(self.config, self.mesh.size)
+        check_batches(self.config, self.mesh.size)
         if folder := self.config.probe_photographs:  # before hours of training
             reasons.check(self.config.model.name, len(find_images([folder])))
         return self.data.open()
@@ -264,3 +264,35 @@ def quality_loss(model, loss_fn, images):
         return loss_fn(score_B, batch["label"], **more), updated.get("batch_stats", {})
 
     return loss
+
+
+def check_batches(config: ConfigDict, devices: int) -> None:
+    """Refuse batch sizes that cannot be divided over the devices.
+
+    Raises:
+      ConfigError: names the key and the nearest sizes that can.
+    """
+    for key in ("batch_size", "eval_batch_size"):
+        size = config[key]
+        if size < 1 or size % devices:
+            near = max(1, size // devices) * devices
+            raise ConfigError(
+                f"config.{key}={size} must be a multiple of {devices}, the number of devices; use {near} or "
+                f"{near + devices}",
+                code="value",
+                key=f"config.{key}",
+            )
+    if config.batch_size % (devices * config.crops_per_image):
+        raise ConfigError(
+            f"config.crops_per_image={config.crops_per_image} must divide config.batch_size={config.batch_size}, and "
+            f"the number of images must be a multiple of {devices}, the number of devices",
+            code="value",
+            key="config.crops_per_image",
+        )
+    if config.batch_size % (devices * config.accumulate):
+        raise ConfigError(
+            f"config.accumulate={config.accumulate} must divide config.batch_size="
+            f"{config.batch_size} into parts whose size is a multiple of {devices}, the number of devices",
+            code="value",
+            key="config.accumulate",
+        )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
+from jaxiqa.errors import Stopped
 from jaxiqa.training import optim, sharding
 from jaxiqa.training.durations import parse_duration, to_steps
 from jaxiqa.training.state import jit_once, make_init
@@ -172,8 +173,7 @@ def abstract_arguments(task: Task, plan: Plan) -> tuple:
         name: jax.ShapeDtypeStruct((task.batch_size, *shape), dtype, sharding=rows)
         for name, (shape, dtype) in task.batch_spec().items()
     }
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=sharding.replicated(task.mesh))
+    key = sharding.abstract(jax.eval_shape(lambda: jax.random.key(0)), sharding.replicated(task.mesh))
     return plan.abstract, batch, key
 
 
@@ -193,8 +193,7 @@ def fit(run, task: Task) -> dict[str, float]:
     plan = make_plan(task, task.open())
     task.render()
     key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=sharding.replicated(task.mesh))()
-    about = task.meta(), task.best_by, config, plan.total, task.batch_size, task.same(), plan.abstract
-    with run.open(*about, task.check_data) as (start, state):
+    with run.open(task, plan) as (start, state):
         if start:
             task.resume(run)
         else:
@@ -227,7 +226,8 @@ def _loop(run, task: Task, plan: Plan, state, start: int, batches, key) -> None:
                     print(f"step {step}/{total}  {task.describe(scores)}", flush=True)
                 run.save(step, state, scores)
         if stopping:
-            run.stop(step, total, stopping)
+            run.wait()
+            raise Stopped(f"stopped at step {step} of {total}; the same command resumes", stopping)
         if step == total:
             return
         with run.timing.timed("data"):

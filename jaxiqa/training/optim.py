@@ -26,8 +26,6 @@ def make_schedule(
       learning_rate: the peak.
       total: steps of the run.
       warmup: steps of linear warm-up from 0 (not with "cosine_wave").
-      half_period: see "cosine_wave".
-      drops: see "steps".
 
     Raises:
       ConfigError: an unknown name, or a duration that is not possible.

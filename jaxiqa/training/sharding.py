@@ -143,35 +143,3 @@ def to_device(batches: Iterator[dict], where: NamedSharding, depth: int = 2) -> 
         if len(queue) == depth:
             yield queue.popleft()
     yield from queue
-
-
-def check_batches(config, devices: int) -> None:
-    """Refuse batch sizes that cannot be divided over the devices.
-
-    Raises:
-      ConfigError: names the key and the nearest sizes that can.
-    """
-    for key in ("batch_size", "eval_batch_size"):
-        size = config[key]
-        if size < 1 or size % devices:
-            near = max(1, size // devices) * devices
-            raise ConfigError(
-                f"config.{key}={size} must be a multiple of {devices}, the number of devices; use {near} or "
-                f"{near + devices}",
-                code="value",
-                key=f"config.{key}",
-            )
-    if config.batch_size % (devices * config.crops_per_image):
-        raise ConfigError(
-            f"config.crops_per_image={config.crops_per_image} must divide config.batch_size={config.batch_size}, and "
-            f"the number of images must be a multiple of {devices}, the number of devices",
-            code="value",
-            key="config.crops_per_image",
-        )
-    if config.accumulate < 1 or config.batch_size % (devices * config.accumulate):
-        raise ConfigError(
-            f"config.accumulate={config.accumulate} must be 1 or more and divide config.batch_size="
-            f"{config.batch_size} into parts whose size is a multiple of {devices}, the number of devices",
-            code="value",
-            key="config.accumulate",
-        )

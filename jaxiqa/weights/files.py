@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import stat
+import traceback
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
@@ -113,14 +114,23 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[io.BufferedReader, int]]:
             raise CheckpointError("it is not a file: give the path of one weight file", code="format")
         with open(path, "rb") as file:
             yield file, info.st_size
-    except CheckpointError as error:
-        raise _refusal(path, str(error), error.code) from error
-    except OSError as error:
-        code = read_code(error)
-        raise _refusal(path, f"cannot be read ({error.strerror}): check the path", code) from error
     except Exception as error:  # damaged bytes cause anything from struct.error to MemoryError
-        what = f"{type(error).__name__}: {str(error)[:200]}"
-        raise _refusal(path, f"the file is damaged ({what}): download or save it again", "damaged") from error
+        _clear_frames(error)
+        if isinstance(error, CheckpointError):
+            message, code = str(error), error.code
+        elif isinstance(error, OSError):
+            message, code = f"cannot be read ({error.strerror}): check the path", read_code(error)
+        else:
+            what = f"{type(error).__name__}: {str(error)[:200]}"
+            message, code = f"the file is damaged ({what}): download or save it again", "damaged"
+        raise _refusal(path, message, code) from error
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Frees what the functions below held. In Python 3.13 it would live until the next garbage collection."""
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _refusal(path: str | os.PathLike, message: str, code: str) -> CheckpointError:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -177,6 +178,24 @@ def test_small_files_that_a_disk_does_not_give_are_no_damage(saved, tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(Disk, "read", give)
         with refused(CheckpointError, "unreadable", workdir / "checkpoints" / "6", "Stale file handle"):
+            resume(workdir)
+    assert not (workdir / "quarantine").exists() and resume(workdir)[0] == 6
+
+
+@pytest.mark.parametrize("folder", ["checkpoints", "6"])
+def test_folders_that_a_disk_does_not_list_are_no_damage(saved, tmp_path, monkeypatch, folder):
+    """Nor is the workdir empty then."""
+    workdir = copied(saved, tmp_path / "w")
+    listdir, stat = os.listdir, os.stat
+
+    def refuse(path):
+        if os.path.basename(path) == folder:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", lambda path: refuse(path) or listdir(path))
+        patch.setattr(os, "stat", lambda path, **options: refuse(path) or stat(path, **options))
+        with refused(CheckpointError, "unreadable", None, "Input/output error"):
             resume(workdir)
     assert not (workdir / "quarantine").exists() and resume(workdir)[0] == 6
 

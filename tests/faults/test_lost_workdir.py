@@ -66,6 +66,14 @@ def test_one_that_was_suspended_is_told_when_it_wakes(tmp_path, monkeypatch):
         lease.check()
 
 
+def test_a_takeover_that_garbles_the_name_of_the_owner_is_no_loss(tmp_path):
+    """Two runs that take over one lease may move it for a moment, so that the line about the owner is lost."""
+    with WorkdirLease(tmp_path) as lease:
+        text = (tmp_path / "lease").read_text().partition("about=")[0]
+        (tmp_path / "lease").write_text(text)
+        assert not lease._claim.loss()
+
+
 def test_each_step_may_ask(tmp_path, monkeypatch):
     """The disk is asked once in a beat."""
     looks, loss = [], workdir_lease._OnDisk.loss

@@ -21,7 +21,8 @@ from jaxiqa.runs import compile_cache
 from jaxiqa.runs.workdir import save_config
 from jaxiqa.train import train
 
-CONFIG = {"model": {"variant": "test"}, "optimizer": {"name": "adam", "learning_rate": 0.1}, "log_every": "1 steps"}
+CONFIG = {"model": {"variant": "test"}, "ema": 0.99, "log_every": "1 steps"}
+CONFIG["optimizer"] = {"name": "adam", "learning_rate": 0.1}
 TYPOS = {
     "optimizer.lerning_rate=1": "optimizer.learning_rate",
     "lerning_rate=1": "optimizer.learning_rate",
@@ -58,20 +59,22 @@ def test_what_a_resumed_run_may_change(tmp_path, capsys):
     save_config(changed(log_every="9 steps"), "data", workdir, 4)
     with refused(ConfigError, "changed", workdir, "optimizer.learning_rate", "0.1", "0.2", "--override"):
         save_config(changed(**{"optimizer.learning_rate": 0.2}), "data", workdir, 4)
-    for keys, data in (({"model.variant": "other"}, "data"), ({"optimizer.name": "sgd"}, "data"), ({}, "other data")):
+    fixed = {"model.variant": "other"}, {"optimizer.name": "sgd"}, {"ema": 0.0}
+    for keys, data in (*((keys, "data") for keys in fixed), ({}, "other data")):
         for override in (False, True):
             with refused(ConfigError, "changed", workdir, *keys) as error:
                 save_config(changed(log_every="9 steps", **keys), data, workdir, 4, override)
             assert "--override" not in str(error.value)
-    save_config(changed(**{"log_every": "9 steps", "optimizer.learning_rate": 0.2}), "data", workdir, 6, override=True)
+    other = {"log_every": "9 steps", "optimizer.learning_rate": 0.2, "ema": 0.9}
+    save_config(changed(**other), "data", workdir, 6, override=True)
     saved = json.loads((tmp_path / "config.json").read_text())
     assert saved["optimizer"]["learning_rate"] == 0.2
     assert saved["changes"] == [
         {"step": 4, "changed": {"log_every": ["1 steps", "9 steps"]}},
-        {"step": 6, "changed": {"optimizer.learning_rate": [0.1, 0.2]}},
+        {"step": 6, "changed": {"ema": [0.99, 0.9], "optimizer.learning_rate": [0.1, 0.2]}},
     ]
-    assert "step 6: optimizer.learning_rate 0.1 -> 0.2" in capsys.readouterr().out
-    save_config(changed(**{"log_every": "9 steps", "optimizer.learning_rate": 0.2}), "data", workdir, 8)
+    assert "step 6: ema 0.99 -> 0.9; optimizer.learning_rate 0.1 -> 0.2" in capsys.readouterr().out
+    save_config(changed(**other), "data", workdir, 8)
     assert json.loads((tmp_path / "config.json").read_text()) == saved
 
 

@@ -19,6 +19,7 @@ REFUSED = [
     ([CONFIG, "--topology=v7:2x2"], 2, '"v7:2x2"'),
     ([CONFIG, "--topology=v5e:16x16"], 2, "config.batch_size=128", "multiple of 256", "256"),
     ([CONFIG, SLICE, "--scoring", "--config.eval_batch_size=2"], 2, "config.eval_batch_size=2", "multiple of 4"),
+    ([CONFIG, SLICE, "--config.crops_per_image=3"], 2, "config.batch_size=128", "multiple of 12", "132"),
     ([CONFIG, SLICE, "--config.accumulate=3"], 2, "config.batch_size=128", "multiple of 12", "132"),
     ([CONFIG, SLICE, "--config.accumulate=0"], 2, "config.accumulate=0", "1"),
     ([CONFIG, SLICE, "--config.dtype=float64"], 2, 'config.dtype="float64"', "float32, bfloat16"),

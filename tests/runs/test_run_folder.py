@@ -59,6 +59,12 @@ def test_a_bucket_that_is_out_of_reach_does_not_stop_a_run(bucket, store, capsys
     assert (bucket / "config.json").read_text() == "{}"
 
 
+def test_the_last_push_must_succeed(bucket, store):
+    with refused(ConfigError, "unwritable", "--workdir", "no route to host"), files_of(bucket).run_folder() as folder:
+        (folder.path / "config.json").write_text("{}")
+        store.reachable = False
+
+
 def test_reports_in_a_bucket(bucket):
     report.loss_curve(bucket / "loss_curve.png", [1, 2], [1.0, 0.5])
     write_json(bucket / "report.json", {"srcc": np.float64(0.5)})

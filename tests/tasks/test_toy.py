@@ -125,6 +125,26 @@ def test_it_stops_and_resumes(unbroken, tmp_path, monkeypatch):
     assert train(tmp_path) == unbroken[1] and losses(tmp_path) == losses(unbroken[0])
 
 
+def test_a_run_that_is_cut_short_before_its_first_evaluation(tmp_path, monkeypatch):
+    """It ends with the latest step."""
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(Run, "stop_at", lambda _, step: 15 if step == 7 else None)
+        train(tmp_path)
+    scores = train(tmp_path, override=True, total="7 steps")
+    state = Saved(tmp_path, 7).load(("params", "batch_stats"), jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    assert scores == Toy(make_config(), sharding.make_mesh(-1, 1)).evaluate(state, "test")
+
+
+def test_a_run_that_lost_its_workdir_leaves_the_ledger_to_the_other(tmp_path, monkeypatch):
+    def lose(*_):
+        raise WorkdirInUse("taken over")
+
+    monkeypatch.setattr(Run, "save", lose)
+    with pytest.raises(WorkdirInUse):
+        train(tmp_path)
+    assert not (tmp_path / "ledger.json").exists()
+
+
 def test_the_loop_freezes_averages_and_accumulates(tmp_path):
     train(tmp_path, frozen=("bias$",), ema=0.9, accumulate=2, skip_nonfinite=True)
     state = Saved(tmp_path, 20).load(("params", "ema"), jax.sharding.SingleDeviceSharding(jax.devices()[0]))

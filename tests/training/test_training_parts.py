@@ -15,10 +15,10 @@ from refused import refused
 
 from jaxiqa.errors import ConfigError
 from jaxiqa.training import optim, sharding
-from jaxiqa.training.accumulate import accumulate
 from jaxiqa.training.durations import to_steps
 from jaxiqa.training.losses import parse_loss
 from jaxiqa.training.state import scoring_variables, update_ema
+from jaxiqa.training.step import accumulate
 
 
 def test_cosine_wave_equals_a_step_of_the_scheduler_each_iteration():

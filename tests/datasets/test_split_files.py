@@ -369,5 +369,5 @@ def test_too_few_units_to_take_a_validation_part_from(tmp_path):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({1: {"train": [0, 1], "val": [2, 3], "test": []}}))
     d = pictures(4, each=2)
     assert sizes(make_split(d, selection="legacy", file=tmp_path / "x.pkl")) == (2, 2, 2)
-    with refused(ConfigError, "empty", "some", "1 unit"):
+    with refused(ConfigError, "empty", "some", "1 content"):
         make_split(d, file=tmp_path / "x.pkl")

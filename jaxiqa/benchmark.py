@@ -74,9 +74,8 @@ def main(subjects: list[str]) -> None:
     """The program."""
     if len(subjects) != 1 or subjects[0] not in SUBJECTS:
         hint = suggest(" ".join(subjects), SUBJECTS)
-        raise ConfigError(
-            f"exactly one subject is needed: jaxiqa benchmark SUBJECT; {hint}", code="unknown", key="subject"
-        )
+        what = f'there is no subject "{subjects[0]}"' if len(subjects) == 1 else "exactly one subject is needed"
+        raise ConfigError(f"{what}: jaxiqa benchmark SUBJECT; {hint}", code="unknown", key="subject")
     run = importlib.import_module(f"jaxiqa.benchmarks.{subjects[0]}").run
     taken = inspect.signature(run).parameters  # the flags that the subject takes
     if unused := [name for name in _FLAGS if _FLAGS[name].present and name not in taken]:

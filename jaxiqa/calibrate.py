@@ -120,7 +120,8 @@ def _ratings(path: str):
             print(f"note: the column {options['group_column']!r} names the contents")
         else:
             print(
-                "note: no column names the contents, so each image counts as one; name it by --option group_column=NAME"
+                "note: no column names the contents (scenes), so each image counts as one; if several images show one "
+                "scene, errors and interval come out too small: name the column by --option group_column=NAME"
             )
     return datasets.load(folder.KEY, home, **options)
 

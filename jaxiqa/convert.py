@@ -183,8 +183,9 @@ def convert(source: str, output: epath.Path) -> None:
         package=plugins.package_of(_MODEL.value, plugins.MODELS),
         note="" if dataset or hasattr(model, "num_classes") else "the scale of these weights is not known",
     )
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(output / MANIFEST, manifest)
+    with program.writes_output(output):
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / MANIFEST, manifest)
     write_tensors(output / CARRIED, imported.carried)
     state = {"params": imported.variables["params"], "batch_stats": imported.variables.get("batch_stats", {})}
     save_once(output, state, CheckpointMeta(card=card.to_dict(), source=manifest["source"]))
@@ -197,6 +198,8 @@ def convert(source: str, output: epath.Path) -> None:
     counts = ", ".join(f"{number} {kind}" for kind, number in manifest["counts"].items())
     print(f"{len(imported.coverage)} tensors of {source}: {counts}")
     print(f"{_MODEL.value} {variant} is in {output} (SHA-256 of the source {sha256})")
+    if card.note:
+        print(f"note: {card.note}; name the training set by --dataset, or fit the checkpoint by jaxiqa calibrate")
     if not _LICENCE.value:
         print("note: manifest.json names no licence; give --licence (for public weights see PAPER in the model's file)")
 
@@ -262,6 +265,8 @@ def export(folder: str, target: epath.Path) -> None:
         print(f"the regressor, {', '.join(regressor)}, is in {_REGRESSOR.value}")
     write_tensors(target, tensors)
     print(f"{len(tensors)} tensors of {name} {variant}, step {saved.step}, are in {target}")
+    if card.curve or card.reference or card.interval:
+        print("note: a weight file holds no curve, interval or percentiles; the checkpoint has them")
     if made_up:
         stems = sorted({re.sub(r"\d+", "N", n) for n in made_up})
         print(f"note: {len(made_up)} of them are zeros, because the model has no such parameters ({', '.join(stems)})")

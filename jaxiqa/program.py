@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 
@@ -114,6 +115,8 @@ def read_config(flag: flags.FlagHolder) -> ConfigDict:
 def _guarded(main):
     for number in (signal.SIGTERM, *hang_ups()):
         signal.signal(number, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         with full_disk("a file"):
             main()
@@ -194,6 +197,23 @@ def _terminate(*_):
     raise _Terminated
 
 
+_UNCUT = re.compile(r"<frozen importlib|[/\\]asyncio[/\\]")  # files of imports and of event loops, as Orbax has them
+
+
+def _interrupt(number, frame):
+    """Ctrl-C. If it comes at a bad moment, the signal is sent again a little later.
+
+    An import or an event loop that is cut off fails in other ways, and Python ignores an error that is raised in a
+    callback of the garbage collector, as JAX has one.
+    """
+    while frame:
+        code, frame = frame.f_code, frame.f_back
+        if code.co_name == "_xla_gc_callback" or _UNCUT.search(code.co_filename):
+            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+            return
+    raise KeyboardInterrupt
+
+
 def _parse(argv, takes_arguments):
     try:
         rest = flags.FLAGS(argv)
@@ -243,7 +263,9 @@ def _unknown_flag(flag: str, takes_arguments: bool) -> str:
     meant = [f"config.{key}" for key in configs.keys_like(name, tasks)] if tasks is not None else []
     if near := nearest(name.replace("-", "_"), known, 0.6 if not meant else 1.0):
         meant = [near + flag.removeprefix(name)]
-    if meant:
+    if any(os.path.exists(word) for word in sys.argv[1:] if word.lstrip("-") == flag.lstrip("-")):
+        remedy = "if it is a file, write it after --"
+    elif meant:
         remedy = f"did you mean {' or '.join(f'--{one}' for one in meant)}?"
     else:
         remedy = f"see {_name()} --help"

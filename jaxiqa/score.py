@@ -247,10 +247,15 @@ def _write_report(scorer, answers) -> None:
     with contextlib.redirect_stdout(sys.stderr):  # a warning is no row
         look = Look(scorer.scorer)
     with program.writes_output(_REPORT.value, "--report"):
-        facts = {"model": scorer.model, "crops": scorer.card.crops, "command": shlex.join(sys.argv)}
+        facts = {"model": scorer.model, "crops": scorer.card.crops, "command": _command()}
         if reasons := describe_probe(look.about):
             facts["reasons"] = reasons
         write_report(_REPORT.value, answers.summary, answers.shown, facts, scorer.card.note, look)
+
+
+def _command() -> str:
+    """The command line, for results."""
+    return shlex.join(["jaxiqa", "score", *sys.argv[1:]])
 
 
 class _Count:
@@ -290,7 +295,9 @@ def _describe(scorer) -> dict:
 
     card, loaded = scorer.card, scorer.scorer
     scale = "nobody rated its images, so there is no native scale"
-    if card.scale:
+    if not card.is_known:
+        scale = "a score is 100 times the output, and higher may be worse"
+    elif card.scale:
         direction = "higher" if card.scale.higher_is_better else "lower"
         scale = f"native scale {card.scale.lo:g}..{card.scale.hi:g}, {direction} is better"
     print(
@@ -337,9 +344,9 @@ def _into_folder(
     from jaxiqa.scoring.jobs import local, ray_engine
     from jaxiqa.scoring.jobs.results import Results
 
-    about = {**head, "digest": scorer.digest, "command": shlex.join(sys.argv), "jaxiqa": __version__}
+    about = {**head, "digest": scorer.digest, "command": _command(), "jaxiqa": __version__}
     settings = {
-        "images": words,
+        "images": [word.rstrip("/") or word for word in words],
         "shard_size": _SHARD_SIZE.value,
         "column": _COLUMN.value,
         "weights": scorer.model,
@@ -352,7 +359,11 @@ def _into_folder(
         results.discard_unfinished()
         done = results.finished()
     if done:
-        print(f"{len(done)} of {number} shards are in {output}; they are not scored again", file=sys.stderr)
+        print(
+            f"{len(done)} of {number} shards are in {output}; they are not scored again, and images that were added "
+            "later are not looked for",
+            file=sys.stderr,
+        )
     todo = [i for i in range(number) if i not in done]
     if _ENGINE.value == "ray":
         rows = ray_engine.write_shards(results, todo, scorer, _COLUMN.value, _RAY_ADDRESS.value) if todo else iter(())

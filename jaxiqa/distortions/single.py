@@ -19,7 +19,7 @@ def distort(image_HWC, type, level, key, *, stretch=True, bank=DISTORTIONS):
     Args:
       image_HWC: floating point (H, W, 3), sRGB in 0..1, sides of 64 or more.
       type: name or KADID-10k number; static.
-      level: 1..5, the number of one of the levels; may be traced. Values out of range are clipped.
+      level: 1..5, the number of one of the levels; may be traced. Traced values out of range are clipped.
       key: a jax.random key; may be None for a type that is not random.
       stretch: stretch the values of the image to 0..1 before and after, as in KADID-10k.
       bank: the table with names, numbers and levels; static.
@@ -28,13 +28,16 @@ def distort(image_HWC, type, level, key, *, stretch=True, bank=DISTORTIONS):
       float32 (H, W, 3) in 0..1.
 
     Raises:
-      ValueError: the type is unknown, a random type has no key, or the image has another shape or an integer type.
+      ValueError: the type is unknown, the level is an integer out of range, a random type has no key, or the image
+        has another shape or an integer type.
 
     Source: KADID-10k / GlintIQA data-set code.
     """
     row = get_distortion(type, bank)
     if image_HWC.ndim != 3 or image_HWC.shape[2] != 3 or not jnp.issubdtype(image_HWC.dtype, jnp.floating):
         raise ValueError(f"distort takes floats (H, W, 3) in 0..1, not {image_HWC.dtype} {image_HWC.shape}")
+    if isinstance(level, int | np.integer) and not 1 <= level <= len(row.levels):
+        raise ValueError(f"level must be 1 to {len(row.levels)}, not {level}")
     if row.random and key is None:
         raise ValueError(f"{row.name} is random and needs a key")
     return distort_row(image_HWC, row, jnp.asarray(level, jnp.int32), key if row.random else None, stretch)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import operator
+import re
 from collections.abc import Callable
 
 from jaxiqa.distortions.families.blur import gaussian_blur, lens_blur, motion_blur
@@ -113,7 +114,7 @@ def get_distortion(type: str | int, bank: tuple[Distortion, ...] = DISTORTIONS) 
 
 
 def parse_types(text: str) -> list[int]:
-    """Returns the numbers of the types in `text`: "all", or names and numbers separated by commas.
+    """Returns the numbers of the types in `text`: "all", or names, numbers and ranges (3-7) separated by commas.
 
     Raises ConfigError for an unknown type.
     """
@@ -121,6 +122,11 @@ def parse_types(text: str) -> list[int]:
         return [row.id for row in DISTORTIONS]
     try:
         words = [word.strip() for word in text.split(",")]
-        return sorted({get_distortion(int(word) if word.isdigit() else word).id for word in words})
+        found = set()
+        for word in words:
+            span = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
+            numbers = range(int(span[1]), int(span[2] or span[1]) + 1) if span else [word]
+            found |= {get_distortion(number).id for number in numbers}
+        return sorted(found)
     except ValueError as error:
         raise ConfigError(f"--types: {error}", code="unknown", key="--types") from error

@@ -4,7 +4,7 @@ import re
 import time
 from typing import Any
 
-from jaxiqa.errors import DataError, printable, read_code
+from jaxiqa.errors import ConfigError, DataError, printable, read_code
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[^:]+)*://")
 _TRIES, _PAUSE = 3, 0.5  # of a request, and the seconds before the second one, which are doubled each time
@@ -19,16 +19,17 @@ def file_system(address: str) -> tuple[Any, str]:
     """The file system of fsspec for an address or a local path, and the path in it.
 
     Raises:
-      DataError: fsspec, or its package for the protocol, is not installed, or there is no such protocol.
+      ConfigError: fsspec, or its package for the protocol, is not installed.
+      DataError: there is no such protocol.
     """
     try:
         import fsspec
 
         return fsspec.core.url_to_fs(address)
     except ImportError as error:
-        what = f"the package {error.name}" if error.name else str(error)
-        raise DataError(
-            f'{printable(address)}: addresses need {what}; run python -m pip install "jaxiqa[jobs]", and the package '
+        what = f"the package {error.name} is not installed" if error.name else str(error)
+        raise ConfigError(  # not the fault of one image: nothing must be recorded as refused
+            f'{printable(address)} cannot be read ({what}); run python -m pip install "jaxiqa[jobs]", and the package '
             "of fsspec for the protocol (s3fs, gcsfs, aiohttp)",
             code="package",
             key=address,
@@ -41,7 +42,8 @@ def read_bytes(address: str) -> bytes:
     """The file at an address. A request that fails is tried again, unless nothing is there or access is denied.
 
     Raises:
-      DataError: it cannot be read, or a package is missing.
+      ConfigError: a package is missing.
+      DataError: it cannot be read.
     """
     files, path = file_system(address)
     for tries in range(1, _TRIES + 1):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from jaxiqa.errors import DataError
+from jaxiqa.errors import ConfigError, DataError
 from jaxiqa.inputs import remote
 from jaxiqa.inputs.fingerprint import Fingerprint, fingerprint
 from jaxiqa.inputs.python_images import pixels
@@ -190,7 +190,7 @@ class BatchScorer:
                 yield self._row(next(self.card.scores([found])), more)
 
     def _decode(self, image) -> tuple[np.ndarray, Fingerprint]:
-        """The crops, uint8 (n, S crop, crop, 3), and the fingerprint of an image. Any error is a DataError."""
+        """The crops, uint8 (n, S crop, crop, 3), and the fingerprint of an image. Any fault of it is a DataError."""
         if isinstance(image, DataError):
             raise image
         try:
@@ -199,7 +199,7 @@ class BatchScorer:
             image_HWC = pixels(image)
             found = fingerprint(image_HWC, image) if self.fingerprints else Fingerprint()
             return np.stack(self._cropper(fit(image_HWC, self._cropper.min_side, self.card.resize))), found
-        except DataError:
+        except (DataError, ConfigError):
             raise
         except Exception as error:  # a job of a hundred million images does not end with one of them
             what = " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -189,6 +189,12 @@ def fit(source: Source, dataset: Dataset, predictions: Sequence[Prediction], fea
         rises=output is None or as_is[np.argmax(output)] >= as_is[np.argmin(output)],
         as_is=as_is,
     )
+    if np.ptp(ratings.mos01) == 0:
+        raise DataError(
+            f"all {len(contents)} ratings are equal, so there is nothing to learn; rate images of different quality",
+            code="empty",
+            key=dataset.name,
+        )
     choice = choose(ratings)
     error, of_mean = (rmse(x, ratings.mos01) for x in (choice.chosen, choice.left_out["constant"]))
     if choice.kind == "constant" or not error <= _LEAST_GAIN * of_mean:

@@ -111,6 +111,11 @@ class Card:
     def _subject(self, path) -> str:
         return f"checkpoint {path} is of the model"
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what the scores mean. If not, a score is 100 times an output, in either direction."""
+        return bool(self.dataset or self.curve or self.reference or self.scale not in (None, Scale(0.0, 1.0)))
+
     def scores(self, predictions: Iterable[Prediction]) -> Iterator[Score]:
         """The score of each prediction, in order, as soon as the prediction is known."""
         for p in predictions:
@@ -125,7 +130,7 @@ class Card:
                 p.explanation,
                 p.code,
                 self._percentile(score01),
-                _word(score01),
+                _word(score01) if self.is_known else "",
                 float(lo),
                 float(hi),
             )

@@ -1,6 +1,7 @@
 """Scores from Python: create_metric(...)(image)."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 
 import jax
@@ -113,7 +114,7 @@ class Metric:
         scores = []
         for i, found in enumerate(self.scorer.scores(images)):
             if found.reason:
-                place = "" if first is None else f"image {first + i}{of}: "
+                place = "" if first is None else f"images[{first + i}]{of}: "
                 raise DataError(f"{place}{found.reason}", code=found.code)
             scores.append(found.score)
         return scores
@@ -166,6 +167,12 @@ def create_metric(
     """
     if name.startswith(hub.SCHEME) and not checkpoint:
         name, checkpoint = "", name
+    if name and not checkpoint and os.path.isdir(name):
+        raise ConfigError(
+            f'create_metric("{name}"): this is a folder; write create_metric(checkpoint="{name}")',
+            code="value",
+            key="name",
+        )
     if name:
         find_model(name)
     if not checkpoint and name not in ("", ready.MODEL):

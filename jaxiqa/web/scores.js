@@ -49,8 +49,11 @@ function rowOf(card, outputs) {
   const se = n > 1 ? 100 * slope * Math.sqrt(variance / n) : null;
   const [lo, hi] = interval(card, score, se);
   const share = scale?.higher_is_better ? score01 : 1 - score01;
+  const isPlain = !scale || (scale.lo === 0 && scale.hi === 1 && scale.higher_is_better);
+  const isKnown = card.dataset || card.curve || card.reference || !isPlain;  // what a score means
+  const word = isKnown ? WORDS[Math.max(0, Math.min(4, Math.trunc(score01 * 5)))] : "";
   return {
     score, native: scale ? scale.lo + (scale.hi - scale.lo) * share : null, se, status: "ok", reason: "",
-    percentile: percentile(card, score01), word: WORDS[Math.max(0, Math.min(4, Math.trunc(score01 * 5)))], lo, hi,
+    percentile: percentile(card, score01), word, lo, hi,
   };
 }

@@ -100,6 +100,8 @@ def test_exact_form(row):
 def test_level_out_of_range_is_refused(row, level):
     with pytest.raises(ValueError, match="level must be"):
         distort_exact(pictures()[4], row.name, level, 0)
+    with pytest.raises(ValueError, match="level must be"):
+        distort(jnp.zeros((64, 64, 3)), row.name, level, jax.random.key(0))
 
 
 @every_type

@@ -162,6 +162,7 @@ def test_everything_wrong_is_one_line(source, converted, tensors, tmp_path):
         ([*model, f"--source={tmp_path / 'text.pth'}", new, "--expect_sha256=00"], 4, "text.pth", "SHA-256"),
         ([*model, f"--source={source}", new, "--ignore=head", "--ignore=("], 2, "--ignore ("),
         ([*model, f"--source={source}", new, "--expect_sha256=00"], 4, file_sha256(source), "00"),
+        ([*model, f"--source={source}", f"--output={tmp_path / 'text.pth'}"], 2, "--output", "text.pth"),
         (["--model=resnet50", f"--source={source}", new], 4, "resnet50"),
         ([f"--source={converted[0]}", f"--target={tmp_path / 'x.onnx'}"], 4, "x.onnx", ".safetensors"),
         ([*model, f"--source={source}", new, "--dataset=kodak"], 2, "kodak"),

@@ -19,7 +19,7 @@ def pristine(tmp_path_factory):
     return folder
 
 
-OPTIONS = ("--types=jpeg, white_noise,18,jpeg", "--levels=1,5-5", "--processes=2")
+OPTIONS = ("--types=jpeg, white_noise,18-18,jpeg", "--levels=1,5-5", "--processes=2")
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,7 @@ REFUSED = [
     (["{folder}"], 2, "--output"),
     (["{folder}", "--output={out}", "--types=jpeg,jpg"], 2, "--types", '"jpg"', '"jpeg"'),
     (["{folder}", "--output={out}", "--types=26"], 2, "--types", "26"),
+    (["{folder}", "--output={out}", "--types=24-26"], 2, "--types", "26"),
     (["{folder}", "--output={out}", "--levels=1-6"], 2, "--levels", '"1-6"'),
     (["{folder}", "--output={out}", "--levels=5-1"], 2, "--levels", '"5-1"'),
     (["{folder}", "--output={out}", "--seed=1", "--types=18", "--levels=1"], 2, "--output {out}", "seed"),

@@ -14,9 +14,25 @@ import pytest
 from PIL import Image
 from tiny_run import run_program
 
+from jaxiqa import program
 from jaxiqa.inputs.decode import read_image
 
 pytestmark = pytest.mark.slow
+
+
+def test_an_import_is_not_cut_off():
+    """Nor an event loop. The signal is sent again, and raised after it."""
+    before = signal.signal(signal.SIGINT, program._interrupt)
+    done = []
+    code = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(0.1)\ndone.append(1)"
+    try:
+        for file in ("<frozen importlib._bootstrap>", "/lib/asyncio/runners.py"):
+            with pytest.raises(KeyboardInterrupt):
+                exec(compile(code, file, "exec"), {"done": done})
+                time.sleep(5)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == [1, 1]
 
 
 def stopped(name: str, *arguments, when, number: int = signal.SIGINT, group: bool = True) -> tuple[int, list[str]]:

@@ -26,6 +26,12 @@ def test_scores(labels, output, error):
     assert single.score == one.score and math.isnan(single.se)
 
 
+def test_weights_of_unknown_scale_get_no_word():
+    card = Card({}, "float32", "score01", "", Scale(0.0, 1.0), "grid")
+    (found,) = card.scores([Prediction(16.9, 0.1, 4)])
+    assert found.word == "" and not card.is_known and dataclasses.replace(card, dataset="live").is_known
+
+
 def test_each_score_comes_with_its_prediction():
     card = Card({}, "float32", "score01", "", Scale(0.0, 1.0), "grid")
 

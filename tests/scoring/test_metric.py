@@ -69,11 +69,11 @@ def test_what_is_refused(metric, image, code, named):
 
 
 def test_a_bad_image_in_a_list_is_named_by_its_number(metric, pictures):
-    with refused(DataError, "format", None, "image 1 of 2", "the given bytes"):
+    with refused(DataError, "format", None, "images[1] of 2", "the given bytes"):
         metric([pictures / "0.png", b"x"])
-    with refused(DataError, "format", None, "image 1 of 2", "None"):
+    with refused(DataError, "format", None, "images[1] of 2", "None"):
         metric([pictures / "0.png", None])
-    with refused(DataError, "format", None, "image 1: ", "the given bytes"):
+    with refused(DataError, "format", None, "images[1]: ", "the given bytes"):
         metric(image for image in [pictures / "0.png", b"x"])
 
 
@@ -131,6 +131,11 @@ def test_which_step(trained):
     assert jaxiqa.create_metric(checkpoint=workdir / "checkpoints" / "6").scorer.step == 6
     with refused(CheckpointError, "not_found", None, "step 5", str(steps[-1])):
         jaxiqa.create_metric(checkpoint=workdir, step=5)
+
+
+def test_a_folder_in_place_of_a_name(tmp_path):
+    with refused(ConfigError, "value", "name", "checkpoint="):
+        jaxiqa.create_metric(str(tmp_path))
 
 
 def test_what_is_no_checkpoint(tmp_path, trained):

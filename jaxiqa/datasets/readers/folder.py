@@ -33,7 +33,7 @@ _LABELS = (
 )  # fmt: skip
 _SPREADS = {"std", "sd", "stdev", "stddev", "var", "variance", "ci", "n", "count", "num", "raw", "min", "max"}
 # Columns that name the content of an image, which a split has to keep together.
-_CONTENTS = ("content", "reference", "ref", "ref_name", "ref_img", "scene", "source", "group")
+_CONTENTS = ("content", "content_id", "reference", "ref", "ref_name", "ref_img", "scene", "scene_id", "source", "group")
 
 
 def holds(folder: str | os.PathLike) -> bool:
@@ -105,6 +105,10 @@ def load(
     if len(different) < len(rows):
         reading.say(f"{len(rows) - len(different):,} rows that are the same as another one are left out")
         rows = [*reversed(different.values())]
+    if not group_column and (unused := _contents_columns([row for _, row in rows])):
+        reading.say(
+            f"the column {unused[0]!r} is not used; group_column={unused[0]} keeps the images of a content together"
+        )
     reading.locate(row[path_column] for _, row in rows)
     for where, row in rows:
         mos = reading.label(row[label_column], where, limits)

@@ -10,6 +10,8 @@ from etils import epath
 
 from jaxiqa.errors import ConfigError, suggest
 from jaxiqa.files import replacing
+from jaxiqa.scoring.card import WORDS
+from jaxiqa.scoring.columns import ROW_TEXTS
 
 _OPERATORS = {
     ">=": operator.ge,
@@ -30,7 +32,7 @@ def parse_condition(text: str, columns: Sequence[str]) -> Callable[[Mapping], bo
       columns: columns of the rows.
 
     Raises:
-      ConfigError: the text has another form, or names another column.
+      ConfigError: the text has another form, names another column, or compares a column with what it cannot hold.
     """
     terms = []
     for part in re.split(r"\band\b", text):
@@ -48,7 +50,7 @@ def parse_condition(text: str, columns: Sequence[str]) -> Callable[[Mapping], bo
                 code="unknown",
                 key="--keep",
             )
-        terms.append((column, _OPERATORS[sign], _value(value.strip("'\""))))
+        terms.append((column, _OPERATORS[sign], _value(text, column, value.strip("'\""))))
 
     def keeps(row: Mapping) -> bool:
         return row["status"] == "ok" and all(
@@ -58,11 +60,19 @@ def parse_condition(text: str, columns: Sequence[str]) -> Callable[[Mapping], bo
     return keeps
 
 
-def _value(text: str) -> float | str:
+def _value(condition: str, column: str, text: str) -> float | str:
+    if column == "word" and text not in WORDS:
+        raise ConfigError(
+            f'--keep="{condition}": there is no word {text}; {suggest(text, WORDS)}', code="unknown", key="--keep"
+        )
+    if column in ROW_TEXTS:
+        return text
     try:
         return float(text)
-    except ValueError:
-        return text
+    except ValueError as error:
+        raise ConfigError(
+            f'--keep="{condition}": {column} is a number; give a number, not {text}', code="value", key="--keep"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -24,13 +24,12 @@ from etils import epath
 
 from jaxiqa.errors import ConfigError, DataError, read_code
 from jaxiqa.files import json_text, replacing, write_bytes
-from jaxiqa.scoring.columns import TEXTS
+from jaxiqa.scoring.columns import ROW_TEXTS
 from jaxiqa.scoring.jobs.plan import Shard
 from jaxiqa.scoring.jobs.tables import need_pyarrow
 
 _JOB, _MANIFEST, _KEY = "_job", "job.json", b"jaxiqa"
 _GROUP = 5000  # rows of a row group; so many are in memory at a time
-_TEXTS = ("path", "dhash", *TEXTS)  # columns of text; the others are numbers
 _REPEATED = ("status", "model", "crops", "word")  # texts with few values
 
 
@@ -132,7 +131,7 @@ class ShardWriter:
         import pyarrow.parquet
 
         few = pa.dictionary(pa.int32(), pa.string())
-        kinds = {name: few if name in _REPEATED else pa.string() for name in _TEXTS}
+        kinds = {name: few if name in _REPEATED else pa.string() for name in ROW_TEXTS}
         about = {_KEY: json_text(results.about).encode()}
         self._schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in results.columns], about)
         self._file = path.open("wb")
@@ -174,12 +173,12 @@ def read_rows(file: epath.PathLike, columns: Sequence[str] | None) -> Iterator[d
     with epath.Path(file).open("rb") as opened:
         for batch in pyarrow.parquet.ParquetFile(opened).iter_batches(_GROUP, columns=columns and list(columns)):
             for row in batch.to_pylist():
-                yield {k: math.nan if v is None and k not in _TEXTS else v for k, v in row.items()}
+                yield {k: math.nan if v is None and k not in ROW_TEXTS else v for k, v in row.items()}
 
 
 def is_result(path: str) -> bool:
     """Whether a file or folder is a result of `jaxiqa score`, and not predictions of rated images."""
-    if os.path.isdir(path) or path.endswith((".parquet", ".jsonl")):
+    if os.path.isdir(path) or path.endswith((".parquet", ".jsonl", ".json")):
         return True
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -190,7 +189,7 @@ def is_result(path: str) -> bool:
 
 
 def read_result(path: str) -> Iterator[dict]:
-    """Yields the rows of a result: a folder of Parquet files or one of them, a CSV file, or a file of JSON Lines.
+    """Yields the rows of a result: a folder of Parquet files or one of them, a CSV, JSON or JSON Lines file.
 
     Raises:
       DataError: it cannot be read, or lacks a column.
@@ -202,6 +201,8 @@ def read_result(path: str) -> Iterator[dict]:
             rows = _of_files(sorted(glob.glob(os.path.join(glob.escape(path), "part-*.parquet"))) or [path])
         elif path.endswith(".jsonl"):
             rows = _of_lines(path)
+        elif path.endswith(".json"):
+            rows = _of_json(path)
         else:
             rows = _of_csv(path)
         for row in rows:
@@ -226,6 +227,14 @@ def _of_files(files: Sequence[str]) -> Iterator[dict]:
 def _of_lines(path: str) -> Iterator[dict]:
     with open(path, encoding="utf-8") as file:
         yield from (json.loads(line) for line in file)
+
+
+def _of_json(path: str) -> Iterator[dict]:
+    with open(path, encoding="utf-8") as file:
+        found = json.load(file)
+    if not isinstance(found, dict) or not isinstance(rows := found.get("pictures"), list):
+        raise ValueError('it has no list "pictures"')
+    yield from rows
 
 
 def _of_csv(path: str) -> Iterator[dict]:

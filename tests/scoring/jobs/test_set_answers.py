@@ -84,7 +84,6 @@ def test_the_page_of_a_set(tmp_path):
         ("word!=bad", ["b", "c"]),
         ("word == 'bad'", ["a"]),
         ("native>0", []),  # it has no value
-        ("word>3", []),
     ],
 )
 def test_conditions(text, kept):
@@ -101,6 +100,8 @@ def test_conditions(text, kept):
         ("score=>4", "value"),
         ("scores>4", "unknown"),
         ("score>1 or word==a", "value"),
+        ("score>=forty", "value"),
+        ("word==god", "unknown"),
     ],
 )
 def test_conditions_that_are_none(text, code):
@@ -212,14 +213,21 @@ def test_which_files_are_results(tmp_path):
         "predictions.csv": ("path,score,native,se,mos\na,1,,,2\n", False),
         "rows.jsonl": ('{"path": "a", "score": 1, "status": "ok"}\n', True),
         "bad.jsonl": ("{", True),
+        "file.json": ('{"crops": "grid", "pictures": [{"path": "a", "score": 1, "status": "ok"}]}', True),
+        "other.json": ("[1]", True),
         "short.csv": ("path,status\na,ok\n", True),
     }
     for name, (text, ours) in texts.items():
         (tmp_path / name).write_text(text)
         assert is_result(str(tmp_path / name)) == ours, name
     assert not is_result(str(tmp_path / "gone.csv"))
-    for name in ("scores.csv", "rows.jsonl"):
+    for name in ("scores.csv", "rows.jsonl", "file.json"):
         assert [float(one["score"]) for one in read_result(str(tmp_path / name))] == [1.0]
-    for name, code in (("bad.jsonl", "format"), ("short.csv", "missing"), ("gone.jsonl", "not_found")):
+    for name, code in (
+        ("bad.jsonl", "format"),
+        ("other.json", "format"),
+        ("short.csv", "missing"),
+        ("gone.jsonl", "not_found"),
+    ):
         with refused(DataError, code, tmp_path / name):
             list(read_result(str(tmp_path / name)))

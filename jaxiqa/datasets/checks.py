@@ -311,8 +311,6 @@ class Reading(Faults):
         others = [key for key in recognised(self.folder) if not fact(key, "ANYONES")]
         if inner:
             seen = f"; did you mean {self.path(inner[0])}?"
-        elif fact(self._name, "ANYONES") and (tables := glob.glob("*.csv", root_dir=self.folder)):
-            seen = f"; name one of {', '.join(sorted(tables)[:5])} by --option csv=NAME"
         elif others and self._name not in others:
             seen = f"; this looks like {' or '.join(others)}"
         raise DataError(

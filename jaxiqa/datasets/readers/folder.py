@@ -91,7 +91,9 @@ def load(
             code="not_found",
             key=reading.path(csv),
         )
-    table = reading.path(reading.find(csv))
+    there = ", ".join(sorted(glob.glob("*.csv", root_dir=reading.folder))[:5])
+    hint = f"; it has {there}: if one of these is meant, name it by --option csv=NAME" if there else ""
+    table = reading.path(reading.find(csv, hint=hint))
     if len(histogram_columns) != len(categories) or len(categories) == 1 or len({*categories}) != len(categories):
         raise ConfigError(
             f"folder: histogram_columns={tuple(histogram_columns)} must be two or more, and "

@@ -267,6 +267,7 @@ def test_create_metric_takes_the_name_as_permission(installed, tmp_path, ratings
         assert jaxiqa.create_metric(checkpoint=tmp_path / "w", allow=allow)(image) == score
 
 
+@pytest.mark.slow
 def test_a_metric_is_one_row_of_one_file(tmp_path):
     """In a copy of the package, one new row appears in reports, rounds, comparisons and figures."""
     shutil.copytree(ROOT / "jaxiqa", tmp_path / "jaxiqa", ignore=shutil.ignore_patterns("__pycache__"))

@@ -2,6 +2,7 @@
 
 import collections
 
+import pytest
 from faulty import faulty
 from owners_rows import owners_only
 from refused import refused
@@ -48,6 +49,7 @@ def test_the_three_of_ee371r_are_rated_but_in_no_part(tree, labels):
     assert (len(legacy.train), legacy.test) == (30_253 + 7_727, s.test)
 
 
+@pytest.mark.slow
 def test_random_splits_need_the_labels_only(tree, tmp_path):
     root = copy_of(tree("flive"), tmp_path, "labels_image.csv")
     with refused(DataError, "not_found", root / "labels=640_padded.csv", "official_split=False"):
@@ -56,6 +58,7 @@ def test_random_splits_need_the_labels_only(tree, tmp_path):
     assert d.official_split is None and len(make_split(d, selection="legacy").train) == 31_848
 
 
+@pytest.mark.slow
 def test_folders_without_database(tree, tmp_path):
     for table in TABLES:
         (tmp_path / table).symlink_to(tree("flive") / table)
@@ -64,6 +67,7 @@ def test_folders_without_database(tree, tmp_path):
     assert load("flive", tmp_path).fingerprint == load("flive", tree("flive")).fingerprint
 
 
+@pytest.mark.slow
 def test_missing_pictures_are_refused_and_others_left_alone(tree, labels):
     lost = tree("flive") / "database" / labels("flive")[0].name
     lost.rename(lost.with_name("not_rated.jpg"))

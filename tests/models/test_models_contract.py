@@ -66,7 +66,8 @@ def test_forward(name):
     np.testing.assert_allclose(low, score, atol=0.1 * float(np.abs(score).max()) + 0.05)
 
 
-@pytest.mark.parametrize("name", compiled(SYSTEMS))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_training_mode(name):
     """Every parameter gets a gradient, dropout depends only on its key, batch statistics change or can be kept."""
     fields = find_model(name).Model.__dataclass_fields__

@@ -39,7 +39,14 @@ def arguments_of(path):
     return ["", *re.findall(r'"(\w+)"', re.search(r"check_argument\(arg, (.*)\)", text)[1])]
 
 
-@pytest.mark.parametrize("path", [p for p in CONFIGS if not p.stem.startswith("dan_")], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if "ablations" in path.stem else [], id=path.stem)
+        for path in CONFIGS
+        if not path.stem.startswith("dan_")
+    ],
+)
 def test_config(path):
     assert re.search(rf"jaxiqa (train|protocol) --config {path.stem}\b", ast.get_docstring(ast.parse(path.read_text())))
     arguments = arguments_of(path)

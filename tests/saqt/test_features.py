@@ -104,7 +104,7 @@ def files(tmp_path_factory):
     return {name: str(folder / name) for name in names}
 
 
-@pytest.mark.parametrize(("devices", "batch_size"), [(1, 3), (4, 32)])
+@pytest.mark.parametrize(("devices", "batch_size"), [(1, 3), pytest.param(4, 32, marks=pytest.mark.slow)])
 def test_files_to_features(backbone, files, devices, batch_size):
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]).reshape(devices, 1), sharding.AXES)
     variables = jax.device_put(jax.device_get(backbone.variables), sharding.replicated(mesh))

@@ -125,6 +125,7 @@ def tables(shared, tmp_path):
     return get
 
 
+@pytest.mark.slow
 def test_tables_of_real_datasets(tables):
     kadid = tables("kadid10k")
     assert kadid.mos_RC.shape == (81, 125) and kadid.extremes == (1.0, 4.93)

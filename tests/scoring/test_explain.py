@@ -144,7 +144,15 @@ def test_severity_and_words(tmp_path):
     assert in_words(explainer.families, ()) == in_words(explainer.families, [np.nan] * 4) == ""
 
 
-@pytest.mark.parametrize("name", ["glintiqa", pytest.param("mfen", marks=pytest.mark.release), "cnniqa", "compact"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("glintiqa", marks=pytest.mark.slow),
+        pytest.param("mfen", marks=pytest.mark.release),
+        "cnniqa",
+        "compact",
+    ],
+)
 def test_every_model_gets_a_probe_that_tells_distortions(tmp_path, monkeypatch, name):
     """Random weights, smooth photographs, and two distortions that are easy to tell: noise, and a change of colour."""
     rng = np.random.default_rng(0)

@@ -87,7 +87,7 @@ _EXPLAIN = flags.DEFINE_bool(
 _MAPS = flags.DEFINE_string(
     "maps",
     None,
-    "Folder for a quality map of each image, NNNNN_NAME.png and .npy; scoring takes about five times as long.",
+    "Folder for a quality map of each image, NNNNN_NAME.png and .npy; about five times the time of --crops=grid.",
     flag_values=_FLAGS,
 )
 _BATCH_SIZE = shared_flags.batch_size(_FLAGS)

@@ -70,7 +70,7 @@ def run(tiny: bool = False, images: str | None = None, output: str | None = None
             paths = [path for path in find_images([images]) if path.lower().endswith((".jpg", ".jpeg"))]
             if not paths:
                 raise DataError(
-                    f"{images} has no JPEG files, which the decoder alone reads; name another folder",
+                    f"{images} has no JPEG files, and only those are decoded alone; name another folder",
                     code="empty",
                     key="--images",
                 )

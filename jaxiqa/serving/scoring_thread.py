@@ -118,7 +118,7 @@ class ScoringThread:
                 raise DataError(
                     f"the image has {width} x {height} pixels; as it is, or enlarged to a shorter side of "
                     f"{self._least}, it has more than {self._max_pixels:,} pixels, the limit of this server: send a "
-                    "smaller or wider one",
+                    "smaller or less elongated one",
                     code="value",
                 )
         except DataError as error:

@@ -191,7 +191,7 @@ def warn(results: Results) -> dict[str, str]:
         return {}
     print(
         f"warning: the scores of the test images say nothing about their opinion scores (PLCC "
-        f"{results.metrics['plcc']:.2f}, standard deviation {results.spread:.0%} of that of the opinion scores). If "
+        f"{results.metrics['plcc']:.2f}; standard deviation: {results.spread:.0%} of the opinion scores'). If "
         "the training loss has not fallen, the run is stuck: train again in another workdir, with a quarter of "
         "config.optimizer.learning_rate. If it has fallen, the training contents are too few or too different"
     )

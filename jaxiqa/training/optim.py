@@ -112,7 +112,7 @@ def lr_report(trainable: dict, multipliers) -> str:
     """One line of text: how many tensors of the flat dict each learning-rate multiplier scales; "" if there is none.
 
     Raises:
-      ConfigError: a malformed pair, or a regular expression that no trainable parameter matches first.
+      ConfigError: a malformed pair, or a regular expression that is the first match of no trainable parameter.
     """
     found = []
     for pair in multipliers:
@@ -127,7 +127,7 @@ def lr_report(trainable: dict, multipliers) -> str:
         count = sum(m is pair for m in first.values())
         if not count:
             raise ConfigError(
-                f"config.optimizer.lr_multipliers: there is no trainable parameter that {pair[0]!r} matches first; "
+                f"config.optimizer.lr_multipliers: {pair[0]!r} is the first match of no trainable parameter; "
                 f"paths of trainable parameters begin with {', '.join(sorted({p.split('/')[0] for p in trainable}))}",
                 code="unknown",
                 key="config.optimizer.lr_multipliers",

@@ -32,7 +32,7 @@ def faults(said):
     return {check: text for (check, result), text in said.items() if result == "fault"}
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n == "flive" else []) for n in KNOWN])
 def test_whole_datasets_are_recognised_and_clean(name, tree):
     options = {"official_split": False} if name == "koniq10k" else {}
     assert recognise(tree(name)) == name

@@ -93,7 +93,7 @@ def damaged_file(saved, folder, name: str, how: str) -> int:
     return step
 
 
-@pytest.mark.parametrize("how", ["removed", "halved"])
+@pytest.mark.parametrize("how", ["removed", pytest.param("halved", marks=pytest.mark.slow)])
 def test_every_kind_of_file(saved, tmp_path, how, capsys):
     for name in files_of(saved, 6):
         step = damaged_file(saved, tmp_path, name, how)

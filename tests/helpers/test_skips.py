@@ -37,7 +37,14 @@ def run(folder, text, allowed, *options):
 
 
 @pytest.mark.parametrize(
-    ("allowed", "status", "options"), [("", 0, []), ("2", 0, []), ("1", 1, []), ("2", 0, ["-n2"]), ("1", 1, ["-n2"])]
+    ("allowed", "status", "options"),
+    [
+        ("", 0, []),
+        ("2", 0, []),
+        ("1", 1, []),
+        pytest.param("2", 0, ["-n2"], marks=pytest.mark.slow),
+        pytest.param("1", 1, ["-n2"], marks=pytest.mark.slow),
+    ],
 )
 def test_more_skipped_tests_than_allowed_fail(tmp_path, allowed, status, options):
     done = run(tmp_path, TESTS, allowed, *options)

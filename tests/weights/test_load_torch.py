@@ -12,7 +12,9 @@ from jaxiqa.models import find_model
 from jaxiqa.weights import load_torch, names
 
 
-@pytest.mark.parametrize("name", ["glintiqa", "mfen", "vit", "resnet", "van", "cnniqa", "arniqa"])
+@pytest.mark.parametrize(
+    "name", ["glintiqa", pytest.param("mfen", marks=pytest.mark.slow), "vit", "resnet", "van", "cnniqa", "arniqa"]
+)
 def test_round_trip(name):
     """Every leaf has exactly one foreign name, and a round trip returns the same arrays."""
     tensors = foreign_state_dict(name, "test")

@@ -379,7 +379,7 @@ def _progress(rows: Iterator[dict], total: int, scorer, meter, count) -> Iterato
     bar = tqdm(rows, "scoring", total or None, unit=" images", disable=None, leave=False)
     for row in bar:
         count.now += 1
-        bar.set_postfix_str(_limits(scorer, meter), refresh=False)
+        bar.set_postfix_str(_limits(scorer, meter).removeprefix(", "), refresh=False)
         yield row
 
 

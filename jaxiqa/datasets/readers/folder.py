@@ -91,9 +91,7 @@ def load(
             code="not_found",
             key=reading.path(csv),
         )
-    there = ", ".join(sorted(glob.glob("*.csv", root_dir=reading.folder))[:5])
-    hint = f"; it has {there}: if one of these is meant, name it by --option csv=NAME" if there else ""
-    table = reading.path(reading.find(csv, hint=hint))
+    table = _find(reading, csv)
     if len(histogram_columns) != len(categories) or len(categories) == 1 or len({*categories}) != len(categories):
         raise ConfigError(
             f"folder: histogram_columns={tuple(histogram_columns)} must be two or more, and "
@@ -107,10 +105,8 @@ def load(
     if len(different) < len(rows):
         reading.say(f"{len(rows) - len(different):,} rows that are the same as another one are left out")
         rows = [*reversed(different.values())]
-    if not group_column and (unused := _contents_columns([row for _, row in rows])):
-        reading.say(
-            f"the column {unused[0]!r} is not used; group_column={unused[0]} keeps the images of a content together"
-        )
+    if not group_column:
+        _note_contents(reading, rows)
     reading.locate(row[path_column] for _, row in rows)
     for where, row in rows:
         mos = reading.label(row[label_column], where, limits)
@@ -127,6 +123,19 @@ def load(
         known = reference, row.get("distortion", ""), level
         reading.record_file(row[path_column], mos, where, *known, std=std, histogram=histogram)
     return reading.dataset(limits, higher_is_better, categories=tuple(map(float, categories)))
+
+
+def _note_contents(reading: checks.Reading, rows: list[tuple[str, dict[str, str]]]) -> None:
+    """Notes a column of contents, which is not used."""
+    for column in _contents_columns([row for _, row in rows])[:1]:
+        reading.say(f"the column {column!r} is not used; group_column={column} keeps images of a content together")
+
+
+def _find(reading: checks.Reading, csv: str) -> str:
+    """The path of the CSV. If it does not exist, the error names the tables of the folder."""
+    there = ", ".join(sorted(glob.glob("*.csv", root_dir=reading.folder))[:5])
+    hint = f"; it has {there}: if one of these is meant, name it by --option csv=NAME" if there else ""
+    return reading.path(reading.find(csv, hint=hint))
 
 
 def _read(table: str, columns: tuple[str, ...], faults: checks.Faults) -> list[tuple[str, dict[str, str]]]:

@@ -202,7 +202,7 @@ def refuse_trained(scorer: "Scorer", dataset: Dataset, data_dir: str, records: l
         return  # other images may have the same names
     used = {*seen["train"], *seen["val"]} if seen.get("dataset") == dataset.name else set()
     if found := [r.id for r in records if r.id in used]:
-        test = "omit --dataset to score the test part, or " if own else ""  # of a run
+        test = "omit --dataset to score the test part, or " if "dataset" in scorer.meta.config else ""
         raise DataError(
             f"{len(found):,} of {len(records):,} images of {dataset.name}, such as {found[0]}, were used to train or "
             f"to select the step, so the result would be too good; {test}give --part all",

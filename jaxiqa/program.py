@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 
@@ -116,7 +117,7 @@ def _guarded(main):
     for number in (signal.SIGTERM, *hang_ups()):
         signal.signal(number, _terminate)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored
-        signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGINT, _Interrupt())
     try:
         with full_disk("a file"):
             main()
@@ -197,21 +198,30 @@ def _terminate(*_):
     raise _Terminated
 
 
-_UNCUT = re.compile(r"<frozen importlib|[/\\]asyncio[/\\]")  # files of imports and of event loops, as Orbax has them
+_UNCUT = ("<frozen importlib", os.path.join(os.path.dirname(os.__file__), "asyncio", ""))  # files of such frames
+_PATIENCE = 10.0  # seconds
 
 
-def _interrupt(number, frame):
-    """Ctrl-C. If it comes at a bad moment, the signal is sent again a little later.
+class _Interrupt:
+    """The handler of Ctrl-C. At a bad moment it sends the signal again a little later; after 10 s it ends the process.
 
-    An import or an event loop that is cut off fails in other ways, and Python ignores an error that is raised in a
-    callback of the garbage collector, as JAX has one.
+    An import or an event loop (Orbax has one) that is cut off fails in other ways, and Python ignores an error that is
+    raised in a callback of the garbage collector, as JAX has one.
     """
-    while frame:
-        code, frame = frame.f_code, frame.f_back
-        if code.co_name == "_xla_gc_callback" or _UNCUT.search(code.co_filename):
-            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
-            return
-    raise KeyboardInterrupt
+
+    def __init__(self) -> None:
+        self._since = 0.0  # when the signal was first sent again
+
+    def __call__(self, number, frame) -> None:
+        while frame:
+            code, frame = frame.f_code, frame.f_back
+            if code.co_name == "_xla_gc_callback" or code.co_filename.startswith(_UNCUT):
+                self._since = self._since or time.monotonic()
+                if time.monotonic() - self._since > _PATIENCE:
+                    signal.signal(number, signal.SIG_DFL)
+                threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+                return
+        raise KeyboardInterrupt
 
 
 def _parse(argv, takes_arguments):
